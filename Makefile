@@ -1,0 +1,72 @@
+# `make` lists the targets. Everything happens in this folder: the environment is .venv, results go to build.
+PYTHON ?= python3
+python := .venv/bin/python
+everything := .[labs,book,assignments,dev]
+compiled := $(python) -c 'from labkit.zoo.fetch import cache_folder; print(cache_folder() / "inductor")'
+
+ifdef SCALE
+export LABKIT_SCALE = $(SCALE)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help labs test lab notebooks check bench book constraints clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standard or full), then build the site
+	$(python) -m labkit fetch
+	@failed=0; \
+	$(python) -m labkit run $(LAB) || failed=$$?; \
+	$(python) book/build.py --executed-only || failed=1; \
+	exit $$failed
+
+test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
+	@$(python) tests/browser.py || true
+	$(python) -m pytest tests --ignore=tests/book
+	@echo "Executing the labs at scale quick"
+	rm -rf build/test && mkdir -p build/test && cp -R labs build/test/labs
+	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
+		$(python) -m pytest --nbmake --overwrite build/test/labs
+	EXECUTED_LABS=build/test/labs $(python) -m pytest tests/book
+
+lab: .venv/.ready  ## Open JupyterLab on the labs
+	$(python) -m jupyterlab labs
+
+notebooks: .venv/.ready  ## Derive each lab's notebook from its .py
+	@for lab in labs/[0-9][0-9]_*; do \
+		name=$${lab#labs/??_}; \
+		$(python) -m jupytext --quiet --update --to notebook "$$lab/$$name.py" || exit 1; \
+	done
+
+check: .venv/.ready  ## Run the unit tests only
+	$(python) -m pytest tests
+
+bench: .venv/.ready  ## Time the measuring tools themselves
+	$(python) -m labkit.measure.bench
+
+book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
+	$(python) book/build.py
+
+constraints: .venv/.ready  ## Resolve all packages anew and write constraints.txt
+	@mkdir -p build
+	$(python) -m pip install --quiet --dry-run --ignore-installed --report build/resolved.json -e '$(everything)'
+	@{ \
+		echo "# Exact versions of all that this project installs, with every extra."; \
+		echo "# Written by \`make constraints\`, which resolves the requirements of pyproject.toml anew."; \
+		$(python) -c 'import json; \
+			packages = [p["metadata"] for p in json.load(open("build/resolved.json"))["install"] if not p["is_direct"]]; \
+			print(*sorted(("{name}=={version}".format(**p) for p in packages), key=str.lower), sep="\n")'; \
+	} > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:  ## Remove results and the site; the environment and the downloads stay
+	rm -rf build
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "Making the environment in .venv: once, in about four minutes and 7 GB."
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"$(PYTHON) is Python {sys.version.split()[0]}; \
+	3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(python) -m pip install -c constraints.txt -e '$(everything)'
+	@touch $@

@@ -1,0 +1,120 @@
+"""The command `labkit`: run the labs, fetch what they need, look at the machine, print the verdicts."""
+
+import argparse
+import sys
+from pathlib import Path
+
+# Each command imports its module when it is called: `labkit --help` must not wait for torch.
+
+SCALES = """scales (LABKIT_SCALE, or --scale):
+  quick     for tests: all labs in about ten minutes on two cores
+  standard  the default without a GPU: at most five minutes and 6 GB a lab
+  full      the default with a GPU and a model hub: the published models
+
+examples:
+  labkit run                          every lab
+  labkit run 1 --scale quick          one lab, by its number
+  labkit run prune_quantize --jobs 1  one lab, by its name
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 good, 1 something failed, 2 wrong usage, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except ModuleNotFoundError as error:
+        print(f"labkit: the package {error.name} is missing; `labkit doctor` says what to install", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def find_root(start: Path) -> Path:
+    """The project `start` lies in: the nearest folder above that holds labs/ and pyproject.toml.
+
+    Raises FileNotFoundError when there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "labs").is_dir() and (folder / "pyproject.toml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"neither {start} nor a folder above it holds labs/ and pyproject.toml: change to the project's folder"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="labkit", description=__doc__, epilog=SCALES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run labs from a clean kernel; notebooks, HTML and records go to build/")
+    run.add_argument("labs", nargs="*", metavar="LAB", help='number or name: "1", "prune_quantize"; default: all')
+    run.add_argument("--scale", choices=("quick", "standard", "full"), help="default: LABKIT_SCALE, else by machine")
+    run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")
+    run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit a cell; default: the lab's own")
+    run.set_defaults(command=_run)
+
+    claims = commands.add_parser("claims", help="print the verdict on every claim of the labs that have been run")
+    claims.set_defaults(command=_claims)
+    for command in (run, claims):
+        command.add_argument("--build", type=Path, metavar="DIR", help="for results; default: the project's build/")
+
+    fetch = commands.add_parser("fetch", help="put models and data that the labs need into the cache")
+    fetch.set_defaults(command=_fetch)
+    doctor = commands.add_parser("doctor", help="say what is missing on this machine and what to do about it")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _run(options: argparse.Namespace) -> int:
+    from labkit import run, scale
+
+    try:
+        root = find_root(Path.cwd())
+        labs = run.select(run.find_labs(root), options.labs)
+        chosen = options.scale or scale.current()
+    except (LookupError, FileNotFoundError, ValueError) as error:
+        print(f"labkit run: {error}", file=sys.stderr)
+        return 2
+    return run.run(labs, chosen, (options.build or root / "build").absolute(), options.jobs, options.timeout)
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from labkit import claims
+
+    try:
+        return claims.main(options.build or find_root(Path.cwd()) / "build")
+    except FileNotFoundError as error:
+        print(f"labkit claims: {error}", file=sys.stderr)
+        return 2
+
+
+def _fetch(_: argparse.Namespace) -> int:
+    from labkit import zoo
+
+    try:
+        for origin in zoo.fetch_all():
+            print(origin)
+    except zoo.ZooError as error:
+        print(f"labkit fetch: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from labkit import doctor
+
+    return doctor.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

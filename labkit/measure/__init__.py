@@ -1,0 +1,18 @@
+"""What a model costs and what it is worth.
+
+Every tool returns a Measurement, or a dictionary of them: a value with its interval,
+its unit and the number of observations behind it.
+"""
+
+from labkit.measure.latency import Timings, time_in_turn
+from labkit.measure.measurement import Measurement, mean_with_interval, ratio
+from labkit.measure.memory import peak_memory, training_memory
+from labkit.measure.operations import operations
+from labkit.measure.quality import accuracy, accuracy_loss, agreement, predict
+from labkit.measure.size import file_sizes, nonzeros, parameters, sparsity
+
+__all__ = [
+    "Measurement", "Timings", "accuracy", "accuracy_loss", "agreement", "file_sizes", "mean_with_interval",
+    "nonzeros", "operations", "parameters", "peak_memory", "predict", "ratio", "sparsity", "time_in_turn",
+    "training_memory",
+]  # fmt: skip

@@ -1,0 +1,58 @@
+"""Latency: contestants run in turn, so that a disturbance of the machine meets them all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from labkit.measure.measurement import Measurement
+
+
+class Timings(dict[str, np.ndarray]):
+    """Seconds by contestant, one entry a round; entry i of every contestant is from the same round."""
+
+    def latency(self, name: str) -> Measurement:
+        """Median and quartiles in milliseconds."""
+        return _quartiles(self[name] * 1e3, "ms")
+
+    def ratio(self, of: str, to: str) -> Measurement:
+        """How many times longer `of` takes than `to`: median and quartiles of the ratios round by round.
+
+        Read it as the speed-up of `to` over `of`.
+        """
+        return _quartiles(self[of] / self[to], "×")
+
+
+def _quartiles(samples: np.ndarray, unit: str) -> Measurement:
+    low, median, high = np.quantile(samples, [0.25, 0.5, 0.75])
+    return Measurement(float(median), float(low), float(high), unit, len(samples))
+
+
+def time_in_turn(
+    functions: dict[str, Callable[[], object]],
+    rounds: int = 30,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timings:
+    """Time functions without arguments in turn (A B A B …), without gradients.
+
+    The first `warmup` rounds are not recorded: they compile, fill caches and allocate.
+    On a GPU each call waits until the device is done. `clock` returns seconds.
+    """
+    if rounds < 1 or warmup < 0:
+        raise ValueError(f"timing needs at least one round and no negative warm-up, got {rounds} and {warmup}")
+    seconds = {name: np.empty(rounds) for name in functions}
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    with torch.no_grad():
+        for i in range(-warmup, rounds):
+            for name, function in functions.items():
+                wait()
+                start = clock()
+                function()
+                wait()
+                if i >= 0:
+                    seconds[name][i] = clock() - start
+    return Timings(seconds)

@@ -1,0 +1,250 @@
+"""The pictures that every lab uses, in one style.
+
+The colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; markers, line styles and
+hatches say the same again, for print without colour. Every function returns its figure, which a notebook shows
+where it ends a cell, with a description for those who cannot see it. Axes to draw into come from `subplots`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+import torch
+from matplotlib import patheffects, rc_context, ticker
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from torch import nn
+
+from labkit.measure.latency import Timings
+from labkit.measure.measurement import Measurement
+from labkit.record import Record, Stack
+
+BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+GREY = "#666666"
+LOOKS = list(zip((BLUE, VERMILLION, GREEN, ORANGE, PURPLE, "black"), "os^DvP", ("-", "--", "-.", ":", "-", "--")))
+# Text and background are named, so that a dark theme of the reader's does not mix with ours.
+STYLE = {
+    "figure.dpi": 110, "savefig.dpi": "figure", "figure.facecolor": "white", "savefig.facecolor": "white",
+    "axes.facecolor": "white", "text.color": "black", "axes.labelcolor": "black", "axes.edgecolor": "black",
+    "xtick.color": "black", "ytick.color": "black", "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
+    "font.size": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "lines.linewidth": 1.6, "errorbar.capsize": 2.5, "hatch.linewidth": 0.8, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+Weights = nn.Module | torch.Tensor | Iterable[torch.Tensor]
+
+
+class Chart(Figure):
+    """A figure that a notebook shows together with its description, `alt`."""
+
+    alt = ""
+    savefig = rc_context(STYLE)(Figure.savefig)  # parts of the style are looked up only when it is drawn
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+@rc_context(STYLE)
+def subplots(rows: int = 1, columns: int = 1, **options) -> tuple[Chart, Axes | np.ndarray]:
+    """A figure in the style of these pictures and its axes, with the options of `Figure.subplots`."""
+    chart = Chart(figsize=(7.5, 4.2 * rows))
+    return chart, chart.subplots(rows, columns, **options)
+
+
+def _described(ax: Axes, sentence: str) -> Figure:
+    ax.figure.alt = f"{getattr(ax.figure, 'alt', '')} {sentence}".strip()
+    return ax.figure
+
+
+def _one_unit(measurements: Iterable[Measurement]) -> str:
+    units = {m.unit for m in measurements}
+    if len(units) != 1:
+        raise ValueError(f"an axis needs measurements of one unit, got {', '.join(map(repr, sorted(units))) or 'none'}")
+    return units.pop()
+
+
+def _errors(*measurements: Measurement) -> np.ndarray:
+    """Distances from the values to the ends of their intervals, (2, N)."""
+    return np.array([[m.value - m.low, m.high - m.value] for m in measurements]).T
+
+
+def _log_axis(axis: Axis, name: str, unit: str) -> None:
+    """Logarithmic, ticks as plain numbers or with SI prefixes, enough of them also within one decade."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = axis.get_view_interval()
+    locator = ticker.LogLocator(subs=(1, 2, 5)) if high > 4 * low else ticker.MaxNLocator(6, steps=(1, 2, 5, 10))
+    axis.set_major_locator(locator)
+    axis.set_minor_locator(ticker.NullLocator())
+    large = unit in ("bytes", "FLOP", "")
+    axis.set_major_formatter(ticker.EngFormatter(unit.replace("bytes", "B")) if large else "{x:g}")
+    axis.set_label_text(textwrap.fill(f"{name.replace('_', ' ')} ({unit or 'count'}, log scale)", 50))
+
+
+def _values(weights: Weights) -> np.ndarray:
+    if isinstance(weights, nn.Module):
+        weights = [p for p in weights.parameters() if p.dim() > 1]
+    elif isinstance(weights, torch.Tensor):
+        weights = [weights]
+    # A quantized weight stands for the numbers that it dequantizes to; a plain tensor stays as it is.
+    return np.concatenate([w.detach().dequantize().float().cpu().numpy().ravel() for w in weights])
+
+
+@rc_context(STYLE)
+def weight_histogram(weights: Mapping[str, Weights], ax: Axes | None = None) -> Figure:
+    """Distribution of weights, one step line a name, on a logarithmic count axis; the legend has the share of zeros.
+
+    Each value is a tensor, several, or a model, of which the kernels and matrices are taken (no biases, no
+    BatchNorm). The axis leaves out the 1 % of largest magnitude, which would squeeze the rest.
+    """
+    ax, values = ax or subplots()[1], {name: _values(tensors) for name, tensors in weights.items()}
+    limit = max(np.percentile(np.abs(v), 99) for v in values.values()) or 1.0
+    edges = np.linspace(-limit, limit, 102)  # an odd number of bins: the zeros fall into the middle one
+    labels = [f"{name}: {100 * np.mean(v == 0):.1f} % zeros" for name, v in values.items()]
+    for i, (v, label, (color, _, line)) in enumerate(zip(values.values(), labels, cycle(LOOKS))):
+        counts, width = np.histogram(v, edges)[0], max(1, 2.4 - 0.6 * i)  # what lies beneath stays visible
+        ax.stairs(counts, edges, baseline=None, label=label, color=color, linestyle=line, linewidth=width)
+    per_bin = f"weights per bin of {edges[1] - edges[0]:.2g} (count, log scale)"
+    ax.set(yscale="log", xlabel="weight (no unit; 99 % of them shown)", ylabel=per_bin)
+    ax.legend()
+    return _described(ax, f"Histogram of weights: {'; '.join(labels)}.")
+
+
+def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
+    """Indices of the points that no other dominates, from the cheapest to the best.
+
+    A point dominates another when it costs no more and is no worse, and differs in one of the two.
+    """
+    points = list(zip(costs, qualities, strict=True))
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[i][1] > points[front[-1]][1] or points[i] == points[front[-1]]:
+            front.append(i)
+    return front
+
+
+@rc_context(STYLE)
+def cost_quality(
+    record: Record, cost: str = "file", quality: str = "accuracy", rows: Sequence[str] = (), ax: Axes | None = None
+) -> Figure:
+    """Quality against cost, with intervals, of the rows named, or of all that have both.
+
+    Filled points are on the Pareto front; below and right of its staircase, something else is cheaper and no worse.
+    Raises KeyError for a row that lacks one of the two, ValueError when none has both.
+    """
+    rows = rows or [name for name, row in record.rows.items() if {cost, quality} <= row.measurements.keys()]
+    costs, qualities = [record.get(r, cost) for r in rows], [record.get(r, quality) for r in rows]
+    cost_unit, quality_unit = _one_unit(costs), _one_unit(qualities)
+    x, y = np.array([m.value for m in costs]), np.array([m.value for m in qualities])
+    ax, front = ax or subplots()[1], pareto_front(x, y)
+    ax.errorbar(x, y, _errors(*qualities), _errors(*costs), fmt="none", ecolor=GREY, elinewidth=1)
+    ax.plot(x, y, "o", color=BLUE, markerfacecolor="white", label="dominated")
+    ax.plot(x[front], y[front], "o", color=BLUE, label="on the Pareto front")
+    ax.margins(0.12, 0.15)
+    _log_axis(ax.xaxis, cost, cost_unit)
+    ax.set(ylabel=f"{quality.replace('_', ' ')} ({quality_unit})", xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    stairs = [*x[front], ax.get_xlim()[1]]
+    ax.step(stairs, [*y[front], y[front[-1]]], where="post", color=BLUE, linewidth=1, zorder=1)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    treads = [((a, y[i]), (b, y[i])) for i, a, b in zip(front, stairs, stairs[1:])]
+    bars = [((c.low, q.value), (c.high, q.value)) for c, q in zip(costs, qualities)]
+    bars += [((c.value, q.low), (c.value, q.high)) for c, q in zip(costs, qualities)]
+    _place_labels(ax, np.column_stack([x, y]), rows, np.array(treads + bars))
+    return _described(ax, f"{quality} against {cost}. Pareto front: {', '.join(rows[i] for i in front)}.")
+
+
+def _place_labels(ax: Axes, points: np.ndarray, names: Sequence[str], lines: np.ndarray) -> None:
+    """Put each name near its point (N, 2), where it covers fewest of the lines (M, 2, 2) and of the names before."""
+    ax.figure.draw_without_rendering()  # settles the layout, on which positions in pixels depend
+    pixels = ax.transData.transform(lines.reshape(-1, 2)).reshape(-1, 2, 2)
+    placed, drawn = [], [Bbox(line).padded(6) for line in pixels]
+    sides = np.array([(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)])
+    halo = [patheffects.withStroke(linewidth=2, foreground="white")]  # readable on a line, too
+    leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+    for name, point, centre in zip(names, points, ax.transData.transform(points)):
+        label = ax.annotate(name, point, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=9,
+                            arrowprops=leader, path_effects=halo, in_layout=False)  # fmt: skip
+        size = np.array(label.get_window_extent().size)
+        offsets = [side * (size / 2 + gap) for gap in (9, 23, 42) for side in sides]
+        places = [Bbox([centre + offset - size / 2, centre + offset + size / 2]) for offset in offsets]
+        inside = [ax.bbox.contains(*place.min) and ax.bbox.contains(*place.max) for place in places]
+        cover = [p.count_overlaps(drawn) + 9 * p.count_overlaps(placed) - 9 * i for p, i in zip(places, inside)]
+        placed.append(places[np.argmin(cover)])
+        label.set_position(offsets[np.argmin(cover)] * 72 / ax.figure.dpi)
+
+
+@rc_context(STYLE)
+def waterfall(stack: Stack, gain: str = "better", ax: Axes | None = None) -> Figure:
+    """The factors of a stack, each bar starting where the one before ends, up to the product that they predict.
+
+    Beside it the measured whole with its interval, and what share of the product it is. `gain` completes
+    "times …": smaller, faster. A factor below 1 is a hatched bar that leads down.
+    """
+    ax, last, factors = ax or subplots()[1], len(stack.factors), list(stack.factors.values())
+    bars = {**stack.factors, "predicted product": stack.predicted, f"measured: {stack.whole}": stack.measured}
+    running = np.cumprod([1, *(m.value for m in factors)])
+    looks = [("white", "xx") if m.value < 1 else (SKY, "") for m in factors] + [("white", "//"), (GREEN, "")]
+    for i, (start, m, (color, hatch)) in enumerate(zip([*running[:-1], 1, 1], bars.values(), looks)):
+        ax.bar(i, start * (m.value - 1), 0.6, start, color=color, hatch=hatch, edgecolor="black")
+        ax.errorbar(i, start * m.value, start * _errors(m), color="black", linewidth=1)
+        top = (i, start * max(m.high, 1))
+        ax.annotate(str(Measurement.exact(m.value, "×")), top, (0, 4), textcoords="offset points", ha="center")
+    for i, end in enumerate(running[1:]):
+        ax.plot([i, i + 1 if i < last - 1 else last + 1.5], [end, end], color=GREY, linewidth=0.8, zorder=0)
+    whole, arrow = stack.measured.value, {"arrowstyle": "<->", "color": "black", "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", (last + 1.4, whole), (last + 1.4, running[-1]), arrowprops=arrow)
+    share, _, interval = str(stack.share).partition(" ")
+    gap = f"the whole is {share}\nof the product\n{interval}".strip()
+    ax.text(last + 1.55, (whole * running[-1]) ** 0.5, gap, va="center")
+    ax.set_xticks(range(len(bars)), [textwrap.fill(name, 16) for name in bars])
+    ax.set(xlim=(-0.5, last + 2.9), ymargin=0.12)
+    ax.grid(axis="x", visible=False)
+    _log_axis(ax.yaxis, f"times {gain} than {stack.base}", "×")
+    return _described(ax, f"Times {gain} than {stack.base}: {'; '.join(f'{n} {m}' for n, m in bars.items())}.")
+
+
+@rc_context(STYLE)
+def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", ax: Axes | None = None) -> Figure:
+    """Latency by contestant: every round a dot, from top to bottom, the quartiles a box, the median a line.
+
+    With a `baseline` the labels give the speed-up over it, paired round by round.
+    """
+    ax, names, labels = ax or subplots()[1], list(names or timings), []
+    for i, (name, (color, marker, _)) in enumerate(zip(names, cycle(LOOKS))):
+        m, dots = timings.latency(name), 1e3 * timings[name]
+        ax.plot(dots, i + np.linspace(-0.3, 0.3, len(dots)), marker, color=color, markersize=3.5, alpha=0.6)
+        ax.barh(i, m.high - m.low, 0.7, m.low, color="none", edgecolor="black")
+        ax.plot([m.value, m.value], [i - 0.35, i + 0.35], color="black", linewidth=2)
+        speed = "baseline" if name == baseline else f"speed-up {timings.ratio(baseline, name)}" if baseline else ""
+        labels.append(f"{name}\n{m}\n{speed}".strip())
+    ax.set_yticks(range(len(names)), labels)
+    ax.invert_yaxis()
+    _log_axis(ax.xaxis, "latency", "ms")
+    return _described(ax, f"Latency, median with quartiles: {'; '.join(labels)}.".replace("\n", ", "))
+
+
+@rc_context(STYLE)
+def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax: Axes | None = None) -> Figure:
+    """A metric against something varied, a line with intervals a name: {name: {x: measurement}}.
+
+    `x` names the horizontal axis with its unit, "sparsity (%)"; `y` names the metric, whose unit the measurements
+    know. Raises ValueError when they have more than one.
+    """
+    unit, ax = _one_unit(m for points in series.values() for m in points.values()), ax or subplots()[1]
+    for (name, points), (color, marker, line) in zip(series.items(), cycle(LOOKS)):
+        values, errors = [m.value for m in points.values()], _errors(*points.values())
+        ax.errorbar(list(points), values, errors, label=name, color=color, marker=marker, ms=5, linestyle=line)
+    ax.set(xlabel=x, ylabel=f"{y.replace('_', ' ')} ({unit})")
+    ax.legend()
+    ends = "; ".join(f"{name}, last {[*points.values()][-1]}" for name, points in series.items())
+    return _described(ax, f"{y} against {x}: {ends}.")

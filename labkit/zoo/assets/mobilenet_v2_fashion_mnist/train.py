@@ -1,0 +1,159 @@
+"""Train the MobileNetV2 that ships with labkit, from scratch, on Fashion-MNIST.
+
+    python train.py --out DIR                       # the shipped run: one GPU
+    python train.py --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
+
+The architecture is torchvision's, unchanged but for ten classes. The 28x28 grey
+images are enlarged to 48x48 and repeated over three channels, because the network
+divides its input by 32: at 28x28 its last feature map would be a single pixel. 48 is the
+smallest size that leaves two, with two rows and columns; larger images score higher and cost more.
+
+The run writes `log.csv` (one line an epoch), `checkpoint.pt` (training goes on from
+there when it is started again), and at the end `weights.safetensors` (fp16) and
+`scores.json`. The weights are those of the last epoch, averaged over the run's last
+steps: no epoch is chosen by its test score.
+"""
+
+import argparse
+import csv
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torchvision.models import mobilenet_v2
+
+from labkit.zoo.fashion_mnist import fashion_mnist, to_input
+
+
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Random shift by up to 2 pixels, mirror, and one erased square of 8x8; uint8 (N, 28, 28)."""
+    n, device = len(images), images.device
+    draw = lambda high, *shape: torch.randint(high, shape, device=device, generator=generator)  # noqa: E731
+    padded = F.pad(images, (2, 2, 2, 2))  # (N, 32, 32)
+    rows = torch.arange(28, device=device) + draw(5, n, 1)  # (N, 28)
+    columns = torch.arange(28, device=device) + draw(5, n, 1)
+    columns = torch.where(draw(2, n, 1).bool(), columns, columns.flip(1))
+    images = padded[torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    # Random erasing (Zhong et al. 2020), on half of the images.
+    top, left = draw(28, n, 1), draw(28, n, 1)
+    inside = lambda start: ((torch.arange(28, device=device) - start).abs() < 4)  # noqa: E731
+    hole = inside(top)[:, :, None] & inside(left)[:, None, :] & draw(2, n, 1, 1).bool()
+    return images.masked_fill(hole, 0)
+
+
+@torch.no_grad()
+def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, size: int) -> float:
+    model.eval()
+    hits = 0
+    for x, y in zip(images.split(1000), labels.split(1000)):
+        hits += (model(to_input(x, size)).argmax(1) == y).sum().item()
+    return hits / len(labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--lr", type=float, default=0.2)
+    parser.add_argument("--weight-decay", type=float, default=5e-4)
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="use only so many images, for a rehearsal")
+    parser.add_argument("--device", default="cuda")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    device = torch.device(args.device)
+    generator = torch.Generator(device).manual_seed(args.seed)
+
+    train, test = fashion_mnist("train"), fashion_mnist("test")
+    images, labels = train.images[: args.limit].to(device), train.labels[: args.limit].to(device)
+    test_images, test_labels = test.images[: args.limit].to(device), test.labels[: args.limit].to(device)
+
+    model = mobilenet_v2(num_classes=10).to(device, memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+    )
+    # Biases and BatchNorm parameters are not decayed: only weights of two or more dimensions.
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=args.lr, momentum=0.9, nesterov=True,
+    )
+    steps = math.ceil(len(images) / args.batch)
+    warmup, total = 5 * steps, args.epochs * steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda i: min((i + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, i - warmup) / max(1, total - warmup)))),
+    )
+
+    first, seconds, rows = 0, 0.0, []
+    checkpoint = args.out / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(saved["model"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        generator.set_state(saved["generator"].cpu())
+        first, seconds, rows = saved["epoch"], saved["seconds"], saved["rows"]
+
+    for epoch in range(first, args.epochs):
+        start, losses = time.perf_counter(), []
+        model.train()
+        for index in torch.randperm(len(images), device=device, generator=generator).split(args.batch):
+            x, y = to_input(augment(images[index], generator), args.size), labels[index]
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                loss = F.cross_entropy(model(x), y, label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(model)
+            losses.append(loss.detach())
+        loss = torch.stack(losses).mean().item()
+        seconds += time.perf_counter() - start
+        row = {"epoch": epoch + 1, "loss": f"{loss:.4f}", "lr": f"{schedule.get_last_lr()[0]:.5f}",
+               "test_accuracy": f"{accuracy(average.module, test_images, test_labels, args.size):.4f}",
+               "seconds": f"{seconds:.1f}"}
+        rows.append(row)
+        print(*row.values(), flush=True)
+        if (epoch + 1) % 10 == 0 or epoch + 1 == args.epochs:
+            with open(args.out / "log.csv", "w", newline="") as file:
+                writer = csv.DictWriter(file, row)
+                writer.writeheader()
+                writer.writerows(rows)
+            torch.save({"model": model.state_dict(), "average": average.state_dict(),
+                        "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+                        "generator": generator.get_state(), "epoch": epoch + 1, "seconds": seconds,
+                        "rows": rows}, checkpoint)
+
+    state = {k: v.half() if v.is_floating_point() else v for k, v in average.module.state_dict().items()}
+    save_file({k: v.contiguous().cpu() for k, v in state.items()}, args.out / "weights.safetensors")
+    # Score what ships: the rounded weights, read back, in float32.
+    shipped = mobilenet_v2(num_classes=10).to(device)
+    shipped.load_state_dict({k: v.float() if v.is_floating_point() else v
+                             for k, v in load_file(args.out / "weights.safetensors").items()})
+    scores = {
+        "test_accuracy": accuracy(shipped, test_images, test_labels, args.size),
+        "train_accuracy": accuracy(shipped, images, labels, args.size),
+        "test_images": len(test_labels), "train_images": len(labels),
+        "epochs": args.epochs, "batch": args.batch, "lr": args.lr, "weight_decay": args.weight_decay,
+        "size": args.size, "seed": args.seed, "seconds": round(seconds, 1),
+        "command": " ".join(["python", "train.py", *sys.argv[1:]]),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }
+    (args.out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    print(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+import nbformat.v4 as nb
+import pytest
+
+ONE_LAB = {"parts": [{"chapters": [{"file": "labs/01_first"}]}, {"chapters": [{"file": "references"}]}]}
+TWO_LABS = {"parts": [{"chapters": [{"file": "labs/01_first"}, {"file": "labs/02_second"}]}]}
+
+
+def test_a_lab_that_was_not_executed_is_an_error_that_names_make_labs(book, tmp_path):
+    with pytest.raises(book.BookError, match="01_first.*make labs"):
+        book.select_labs(ONE_LAB, tmp_path, executed_only=False)
+
+
+def test_a_book_without_any_lab_is_an_error_even_when_labs_may_be_left_out(book, tmp_path):
+    with pytest.raises(book.BookError, match="01_first"):
+        book.select_labs(ONE_LAB, tmp_path, executed_only=True)
+
+
+def test_an_executed_lab_is_shown_and_the_other_one_left_out(book, write_lab, tmp_path, capsys):
+    write_lab(tmp_path / "01_first.ipynb")
+    toc, labs = book.select_labs(TWO_LABS, tmp_path, executed_only=True)
+    assert toc == {"parts": [{"chapters": [{"file": "labs/01_first"}]}]}
+    assert labs == [tmp_path / "01_first.ipynb"]
+    assert "02_second" in capsys.readouterr().out
+
+
+def test_a_notebook_with_an_error_in_it_was_not_executed_to_its_end(book, write_lab, tmp_path):
+    write_lab(tmp_path / "lab.ipynb", outputs=[nb.new_output("error", ename="ValueError", evalue="no", traceback=[])])
+    assert not book.is_executed(tmp_path / "lab.ipynb")
+
+
+def test_a_notebook_with_a_cell_that_did_not_run_was_not_executed_to_its_end(book, tmp_path):
+    lab = tmp_path / "lab.ipynb"
+    lab.write_text(nb.writes(nb.new_notebook(cells=[nb.new_code_cell("1", execution_count=1), nb.new_code_cell("2")])))
+    assert not book.is_executed(lab)
+
+
+def test_a_warning_is_an_error_and_leaves_the_last_site_in_place(book, write_lab, tmp_path, site):
+    for notebook in (site.parent / "notebooks").glob("*.ipynb"):
+        write_lab(tmp_path / "notebooks" / notebook.name, text="[nowhere](missing.md)")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("the last one")
+    with pytest.raises(book.BookError, match="missing.md"):
+        book.build_site(tmp_path / "notebooks", tmp_path / "site")
+    assert (tmp_path / "site" / "index.html").read_text() == "the last one"
+
+
+def test_the_new_site_takes_the_place_of_the_old_one_whole(book, tmp_path):
+    for folder, page in ("old", "a.html"), ("new", "b.html"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / page).touch()
+    book.replace_folder(tmp_path / "old", tmp_path / "new")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")] == ["old/b.html"]

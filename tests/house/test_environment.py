@@ -1,0 +1,58 @@
+"""One environment, written down four times: pyproject.toml, constraints.txt, environment.yml and the Makefile."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [Requirement(r) for part in (PROJECT["dependencies"], *EXTRAS.values()) for r in part]
+CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+PINNED = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in CONSTRAINTS)}
+
+
+def extras_in(text: str) -> set[str]:
+    return set(re.search(r"\.\[([\w,]+)\]", text)[1].split(","))
+
+
+def test_conda_asks_for_the_same_python():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert f"python{PROJECT['requires-python']}" in conda["dependencies"]
+
+
+def test_conda_installs_this_package_with_every_extra_and_the_same_versions():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    [pip] = [d["pip"] for d in conda["dependencies"] if isinstance(d, dict)]
+    assert pip[0] == "-c constraints.txt"
+    assert extras_in(pip[1]) == set(EXTRAS)
+
+
+def test_make_installs_every_extra():
+    assert extras_in((ROOT / "Makefile").read_text()) == set(EXTRAS)
+
+
+def test_every_constraint_is_one_exact_version_from_no_particular_host():
+    exact = re.compile(r"[A-Za-z0-9][\w.-]*==\d[a-z0-9.]*")
+    assert [line for line in CONSTRAINTS if not exact.fullmatch(line)] == []
+
+
+def test_every_requirement_is_pinned_within_its_bounds():
+    pins = {str(r): PINNED.get(canonicalize_name(r.name), "none") for r in REQUIREMENTS}
+    assert {text: pin for text, pin in pins.items() if pin == "none" or pin not in Requirement(text).specifier} == {}
+
+
+def test_every_requirement_has_a_lower_bound():
+    assert [str(r) for r in REQUIREMENTS if ">=" not in str(r.specifier)] == []
+
+
+def test_what_is_installed_is_what_is_pinned():
+    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
+    assert {canonicalize_name(r.name) for r in REQUIREMENTS} <= set(installed)
+    other = {name: (installed[name], pin) for name, pin in PINNED.items() if installed.get(name, pin) != pin}
+    assert other == {}

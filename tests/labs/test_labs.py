@@ -1,0 +1,89 @@
+"""What every lab has in common, whatever it teaches. The labs themselves are run by `make test`."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from labkit.claims import load_claims
+from labkit.scale import SCALES
+
+ROOT = Path(__file__).parents[2]
+LABS = sorted((ROOT / "labs").glob("[0-9][0-9]_*"))
+KEYS = re.findall(r"^@\w+\{(.+),$", (ROOT / "book" / "references.bib").read_text(), re.MULTILINE)
+
+every_lab = pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+
+
+def source(lab: Path) -> Path:
+    return lab / f"{lab.name[3:]}.py"
+
+
+def test_there_are_labs_and_each_has_a_number_of_its_own():
+    numbers = [lab.name[:2] for lab in LABS]
+    assert numbers and len(numbers) == len(set(numbers))
+
+
+@every_lab
+def test_a_lab_has_its_source_notebook_claims_and_a_reference_run(lab):
+    assert source(lab).is_file()
+    assert source(lab).with_suffix(".ipynb").is_file()
+    assert load_claims(lab / "claims.toml")
+    assert {json.loads(path.read_text())["lab"] for path in lab.glob("reference/*.json")} == {lab.name}
+
+
+@every_lab
+def test_a_lab_is_in_the_book(lab):
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    assert f"labs/{lab.name}" in [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+@every_lab
+def test_the_readme_lists_the_lab(lab):
+    assert f"labs/{lab.name}/" in (ROOT / "README.md").read_text()
+
+
+@every_lab
+def test_deriving_the_notebook_again_changes_nothing(lab, tmp_path):
+    script, notebook = source(lab), source(lab).with_suffix(".ipynb")
+    for file in (script, notebook, ROOT / "pyproject.toml"):
+        shutil.copy(file, tmp_path)
+    command = [sys.executable, "-m", "jupytext", "--update", "--to", "notebook", script.name]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / notebook.name).read_bytes() == notebook.read_bytes(), "run `make notebooks`"
+
+
+@every_lab
+def test_the_notebook_is_kept_without_outputs(lab):
+    cells = json.loads(source(lab).with_suffix(".ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+@every_lab
+def test_a_claim_names_a_source_in_the_bibliography(lab):
+    assert {claim.source for claim in load_claims(lab / "claims.toml")} <= set(KEYS)
+
+
+@every_lab
+def test_a_citation_is_in_the_bibliography(lab):
+    cited = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", source(lab).read_text())
+    assert {key.strip() for keys in cited for key in keys.split(",")} <= set(KEYS)
+
+
+@every_lab
+def test_the_same_cells_run_at_every_scale(lab):
+    nodes = list(ast.walk(ast.parse(source(lab).read_text())))
+    conditions = [node.test for node in nodes if isinstance(node, (ast.If, ast.IfExp, ast.While))]
+    constants = {n.value for condition in conditions for n in ast.walk(condition) if isinstance(n, ast.Constant)}
+    assert not constants & set(SCALES)
+
+
+def test_every_key_of_the_bibliography_is_unique():
+    assert KEYS and len(KEYS) == len(set(KEYS))

@@ -1,0 +1,109 @@
+"""Quality: accuracy, what was lost of it, and agreement."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from labkit.measure import Measurement, accuracy, accuracy_loss, agreement, predict
+
+
+def hits(*right: bool) -> torch.Tensor:
+    """Predictions that are right, or not, where every label is 1."""
+    return torch.tensor(right, dtype=torch.int64)
+
+
+def test_predict_is_the_class_with_the_largest_logit_whatever_the_batch():
+    logits = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    for batch in (1, 3, 7, 500):
+        assert torch.equal(predict(lambda x: x, logits, batch), logits.argmax(1))
+
+
+def test_predict_keeps_no_gradient():
+    seen = []
+    predict(lambda x: (seen.append(torch.is_grad_enabled()), x)[1], torch.ones(2, 3))
+    assert seen == [False]
+
+
+@given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_accuracy_has_wilsons_interval(case):
+    k, n = case
+    labels = torch.ones(n, dtype=torch.int64)
+    predictions = (torch.arange(n) < k).long()
+    measured, expected = accuracy(predictions, labels), binomtest(k, n).proportion_ci(method="wilson")
+    assert (measured.unit, measured.n) == ("%", n)
+    assert (measured.value, measured.low, measured.high) == pytest.approx(
+        (100 * k / n, 100 * expected.low, 100 * expected.high), abs=1e-5
+    )
+
+
+def test_agreement_is_accuracy_against_another_model():
+    ours, theirs = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 2, 0])
+    assert agreement(ours, theirs).value == 75
+    assert agreement(ours, theirs) == agreement(theirs, ours)
+
+
+def test_every_token_of_every_text_is_an_observation():
+    tokens = torch.ones(4, 25, dtype=torch.int64)  # (texts, tokens)
+    assert accuracy(tokens, tokens) == accuracy(tokens.flatten(), tokens.flatten())
+    assert accuracy_loss(tokens, tokens, tokens).n == 100
+
+
+@pytest.mark.parametrize("n, m", [(3, 4), (0, 0)])
+def test_predictions_and_labels_must_match(n, m):
+    with pytest.raises(ValueError, match="as many predictions as labels"):
+        accuracy(torch.zeros(n), torch.zeros(m))
+
+
+def test_loss_is_positive_when_the_reference_was_better():
+    ours, reference, labels = hits(1, 0, 0, 1), hits(1, 1, 1, 1), hits(1, 1, 1, 1)
+    assert accuracy_loss(ours, reference, labels).value == 50
+    assert accuracy_loss(reference, ours, labels).value == -50
+
+
+def test_loss_equals_the_difference_of_the_two_accuracies():
+    generator = torch.Generator().manual_seed(0)
+    ours, reference, labels = torch.randint(0, 3, (3, 500), generator=generator)
+    loss = accuracy_loss(ours, reference, labels)
+    assert loss.value == pytest.approx(accuracy(reference, labels).value - accuracy(ours, labels).value)
+    assert (loss.unit, loss.n) == ("points", 500)
+
+
+def test_loss_interval_in_a_case_worked_by_hand():
+    # 98 inputs: 7 lost, 1 won. With half an observation added to each cell: 7.5, 1.5 of 100, and so
+    # 0.06 ± 1.959964 · sqrt(7.5 + 1.5 − 36 / 100) / 100.
+    labels = torch.ones(98, dtype=torch.int64)
+    ours, reference = torch.ones_like(labels), torch.ones_like(labels)
+    ours[:7], reference[7:8] = 0, 0
+    half = 1.959964 * math.sqrt(8.64)
+    loss = accuracy_loss(ours, reference, labels)
+    assert (loss.value, loss.low, loss.high) == pytest.approx((600 / 98, 6 - half, 6 + half))
+
+
+def test_loss_of_a_model_against_itself_is_zero_with_an_interval_around_it():
+    labels = torch.ones(100, dtype=torch.int64)
+    loss = accuracy_loss(labels, labels, labels)
+    assert loss.value == 0
+    assert -loss.low == pytest.approx(loss.high)
+    assert 0 < loss.high < 3
+
+
+def test_loss_interval_covers_the_truth_in_95_of_100_samples():
+    lost, won, n = 0.06, 0.03, 300
+    draws = torch.rand(2000, n, generator=torch.Generator().manual_seed(0))
+    labels = torch.ones(n, dtype=torch.int64)
+    losses = [accuracy_loss((u >= lost).long(), ((u < lost) | (u >= lost + won)).long(), labels) for u in draws]
+    covered = sum(loss.low <= 100 * (lost - won) <= loss.high for loss in losses) / len(losses)
+    assert 0.935 <= covered <= 0.975
+
+
+def test_paired_interval_is_tighter_than_two_side_by_side():
+    u = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    labels = torch.ones(1000, dtype=torch.int64)
+    reference, ours = (u < 0.92).long(), (u < 0.90).long()
+    loss: Measurement = accuracy_loss(ours, reference, labels)
+    apart = accuracy(reference, labels).high - accuracy(ours, labels).low
+    assert loss.high < apart

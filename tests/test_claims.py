@@ -1,0 +1,172 @@
+"""The ledger: verdicts follow from promise and measurement, and malformed claims are refused."""
+
+import pytest
+
+from labkit.claims import Bound, judge, load_claims, main
+from labkit.measure import Measurement
+from labkit.record import Record
+
+
+def between(low: float, high: float) -> Measurement:
+    return Measurement((low + high) / 2, low, high, "×")
+
+
+@pytest.mark.parametrize(
+    "promise, low, high, verdict",
+    [
+        (">= 4", 4, 5, "holds"),
+        (">= 4", 3, 3.9, "fails"),
+        (">= 4", 3.9, 4.1, "undecided"),
+        (">= 4", 3, 4, "undecided"),  # the last of the interval keeps it
+        ("<= 0.5", 0.1, 0.5, "holds"),
+        ("<= 0.5", 0.6, 0.7, "fails"),
+        ("<= 0.5", 0.4, 0.6, "undecided"),
+        ("<= -0.5", -2, -1, "holds"),
+        ("0.9 .. 1.1", 0.95, 1.05, "holds"),
+        ("0.9 .. 1.1", 0.5, 0.8, "fails"),
+        ("0.9 .. 1.1", 1.2, 1.3, "fails"),
+        ("0.9 .. 1.1", 0.8, 1.0, "undecided"),
+        ("0.9 .. 1.1", 0.8, 1.3, "undecided"),
+    ],
+)
+def test_verdict_takes_the_whole_interval(promise, low, high, verdict):
+    assert Bound.parse(promise).judge(between(low, high)) == verdict
+
+
+def test_what_was_not_measured_has_no_verdict():
+    assert Bound.parse(">= 4").judge(None) == "not measured at this scale"
+
+
+@pytest.mark.parametrize(
+    "text", ["4", "> 4", ">= four", ">= 4 ms", "=> 4", "1 ..", "2 .. 1", "", ">= 4, <= 5", ">= .5"]
+)
+def test_other_promises_are_refused(text):
+    with pytest.raises(ValueError, match="a promise reads '>= 4', '<= 0.5' or '0.9 .. 1.1'"):
+        Bound.parse(text)
+
+
+CLAIM = """
+[[claim]]
+id = "sparse-fast"
+claim = "Sparsity speeds a network up."
+source = "han2015"
+metric = "speedup"
+promise = ">= 1.1"
+"""
+ONLY_IF = CLAIM + 'only_if = { condition = "whole channels go", metric = "speedup_structured" }\n'
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Judge claims.toml, given as text, against findings given by name."""
+
+    def hold(text: str, **findings: Measurement):
+        path = tmp_path / "claims.toml"
+        path.write_text(text)
+        record = Record("01_prune_quantize", "quick", 0, findings=findings)
+        return judge(path, record), record
+
+    return hold
+
+
+@pytest.mark.parametrize(
+    "plain, under_condition, verdict",
+    [
+        (between(1.2, 1.4), None, "holds"),
+        (between(1.2, 1.4), between(2, 3), "holds"),
+        (between(0.9, 1.0), between(2, 3), "holds only if whole channels go"),
+        (between(0.9, 1.0), between(1.0, 3), "fails"),
+        (between(0.9, 1.0), between(0.9, 1.0), "fails"),
+        (between(0.9, 1.0), None, "fails"),
+        (between(1.0, 1.2), between(2, 3), "undecided"),
+        (None, between(2, 3), "not measured at this scale"),
+        (None, None, "not measured at this scale"),
+    ],
+)
+def test_a_claim_may_hold_under_a_condition(ledger, plain, under_condition, verdict):
+    findings = {"speedup": plain, "speedup_structured": under_condition}
+    judged, _ = ledger(ONLY_IF, **{key: m for key, m in findings.items() if m})
+    assert judged.rows()[0]["verdict"] == verdict
+
+
+def test_the_condition_may_have_a_promise_of_its_own(ledger):
+    text = ONLY_IF.replace(" }", ', promise = ">= 5" }')
+    judged, _ = ledger(text, speedup=between(0.9, 1), speedup_structured=between(2, 3))
+    assert judged.rows()[0]["verdict"] == "fails"
+
+
+def test_the_record_keeps_the_verdicts(ledger):
+    judged, record = ledger(CLAIM, speedup=between(1.2, 1.4))
+    assert (
+        record.verdicts
+        == judged.rows()
+        == [
+            {
+                "id": "sparse-fast",
+                "claim": "Sparsity speeds a network up.",
+                "source": "han2015",
+                "promise": ">= 1.1",
+                "measured": "1.30× [1.20, 1.40]",
+                "condition": "",
+                "under_condition": "",
+                "verdict": "holds",
+            }
+        ]
+    )
+
+
+def test_a_notebook_shows_the_ledger_escaped(ledger):
+    page = ledger(CLAIM.replace("speeds", "<b>speeds</b>"), speedup=between(1.2, 1.4))[0]._repr_html_()
+    assert "&lt;b&gt;speeds" in page and "&gt;= 1.1" in page and "holds" in page
+
+
+def test_a_terminal_shows_a_line_a_claim(ledger):
+    text = str(ledger(ONLY_IF, speedup=between(0.9, 1), speedup_structured=between(2, 3))[0])
+    assert text.startswith("holds only if whole channels go: Sparsity speeds a network up. Promised >= 1.1, measured ")
+    assert text.endswith("under the condition 2.50× [2.00, 3.00]")
+    assert "measured nothing" in str(ledger(CLAIM)[0])
+
+
+@pytest.mark.parametrize("field", ["id", "claim", "source", "metric", "promise"])
+def test_every_field_is_needed(tmp_path, field):
+    path = tmp_path / "claims.toml"
+    path.write_text("\n".join(line for line in CLAIM.splitlines() if not line.startswith(f"{field} =")))
+    claim = "claim 1" if field == "id" else "claim 'sparse-fast'"
+    with pytest.raises(ValueError, match=f"claims.toml, {claim}: the field '{field}' is missing"):
+        load_claims(path)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (CLAIM + "verdict = 'holds'", "claim 'sparse-fast': unknown fields verdict"),
+        (ONLY_IF.replace('metric = "speedup_s', 'metrik = "speedup_s'), "'sparse-fast': the field 'metric' is missing"),
+        (CLAIM + "only_if = { metric = 'x' }", "'sparse-fast': the field 'condition' is missing"),
+        (ONLY_IF.replace(" }", ", why = 'x' }"), "'sparse-fast': unknown fields why"),
+        (ONLY_IF.replace(" }", ", promise = 'fast' }"), "'sparse-fast': a promise reads .* not 'fast'"),
+        (CLAIM.replace('">= 1.1"', '"fast"'), "'sparse-fast': a promise reads .* not 'fast'"),
+        (CLAIM.replace('">= 1.1"', "1.1"), "'sparse-fast': a promise reads .* not '1.1'"),
+        (CLAIM + CLAIM, "claim 'sparse-fast': this id occurs twice"),
+        (CLAIM.replace("[[claim]]", "[[claims]]"), r"made of \[\[claim\]\] tables alone, got claims"),
+        (CLAIM.replace("[[claim]]", "[claim]"), r"made of \[\[claim\]\] tables alone, got claim"),
+        ("", r"made of \[\[claim\]\] tables alone, got none"),
+    ],
+)
+def test_malformed_files_are_refused_with_file_and_claim(tmp_path, text, message):
+    path = tmp_path / "claims.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"claims.toml.*{message}"):
+        load_claims(path)
+
+
+def test_the_command_prints_every_verdict(ledger, tmp_path, capsys):
+    ledger(CLAIM, speedup=between(0.9, 1))[1].save(tmp_path / "records" / "01_prune_quantize.json")
+    assert main(tmp_path) == 0
+    lab, verdict = capsys.readouterr().out.splitlines()
+    assert lab == "01_prune_quantize (quick)"
+    assert verdict.split(maxsplit=1) == ["fails", "Sparsity speeds a network up."]
+
+
+def test_the_command_fails_before_any_lab_has_run(tmp_path, capsys):
+    assert main(tmp_path) == 1
+    assert "run the labs first" in capsys.readouterr().err

@@ -1,0 +1,398 @@
+"""Plots: the picture says what the data says."""
+
+import base64
+import io
+import re
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_rgba
+from PIL import Image
+from torch import nn
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+from labkit import plot
+from labkit.measure import Measurement, Timings
+from labkit.record import Record, Stack
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def percent(value: float, half: float = 1) -> Measurement:
+    return Measurement(value, value - half, value + half, "%", 100)
+
+
+def times(value: float, low: float | None = None, high: float | None = None) -> Measurement:
+    return Measurement(value, low or value, high or value, "×", 5)
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_text()]
+
+
+def tick_labels(axis) -> list:
+    """The labels that are seen: matplotlib keeps more, outside of the view."""
+    axis.axes.figure.draw_without_rendering()
+    low, high = sorted(axis.get_view_interval())
+    return [label for label in axis.get_ticklabels() if low <= label.get_position()[axis.axis_name == "y"] <= high]
+
+
+def ticks(axis) -> list[str]:
+    return [label.get_text() for label in tick_labels(axis)]
+
+
+def all_text(ax) -> list:
+    labels = [*ax.texts, ax.xaxis.label, ax.yaxis.label, *tick_labels(ax.xaxis), *tick_labels(ax.yaxis)]
+    return [label for label in labels if label.get_text()]
+
+
+def intervals(ax, axis: int) -> list[tuple[float, float]]:
+    """Ends of the error bars along one axis, as drawn."""
+    segments = [np.array(s) for lines in ax.collections if hasattr(lines, "get_segments") for s in lines.get_segments()]
+    along = [s for s in segments if (s[0] == s[1])[1 - axis]]
+    return sorted((s[0, axis], s[1, axis]) for s in along)
+
+
+# --- every picture -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def record():
+    record = Record("lab", "quick", 0)
+    for name, size, accuracy in [("FP32", 8, 94), ("pruned", 8, 90), ("INT8", 2, 93), ("stack", 1, 91), ("bad", 4, 85)]:
+        record.add(name, file=Measurement.exact(size * 1e6, "bytes"), accuracy=percent(accuracy), ms=times(size))
+    record.add("only a file", file=Measurement.exact(1e5, "bytes"))
+    return record
+
+
+@pytest.fixture
+def stack():
+    factors = {"pruned": times(2, 1.8, 2.2), "slow format": times(0.5, 0.4, 0.6), "INT8": times(4)}
+    return Stack("FP32", "all of it", factors, times(3, 2.9, 3.2))
+
+
+@pytest.fixture
+def timings():
+    return Timings(
+        {"eager": np.array([0.020, 0.022, 0.024, 0.200]), "compiled": np.array([0.010, 0.011, 0.012, 0.100])}
+    )
+
+
+@pytest.fixture
+def series():
+    return {
+        "one-shot": {0: percent(94), 50: percent(84), 90: percent(10)},
+        "fine-tuned": {0: percent(94), 50: percent(93.5), 90: percent(87, 2)},
+    }
+
+
+@pytest.fixture(params=["weight_histogram", "cost_quality", "waterfall", "latencies", "curves"])
+def picture(request, record, stack, timings, series):
+    """Draw one of the pictures, on axes of its own or on those given."""
+    arguments = {
+        "weight_histogram": ({"FP32": torch.randn(100)},),
+        "cost_quality": (record,),
+        "waterfall": (stack,),
+        "latencies": (timings,),
+        "curves": (series, "sparsity (%)", "accuracy"),
+    }[request.param]
+    return lambda **options: getattr(plot, request.param)(*arguments, **options)
+
+
+def test_every_axis_of_numbers_names_its_unit(picture):
+    ax = picture().axes[0]
+    for axis in (ax.xaxis, ax.yaxis):
+        numbers = any(re.match(r"[$−\d]", label) for label in ticks(axis))
+        assert bool(re.search(r"\w \(.+\)", axis.get_label_text())) == numbers
+
+
+def test_the_background_is_white_and_the_text_dark_whatever_the_theme_around(picture):
+    with plt.style.context("dark_background"), matplotlib.rc_context({"savefig.facecolor": "black"}):
+        figure = picture()
+        data, _ = figure._repr_mimebundle_()
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGBA"))
+    assert (pixels[..., 3] == 255).all()
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
+    assert {to_rgba(label.get_color()) for label in all_text(figure.axes[0])} == {to_rgba("black")}
+
+
+def test_a_notebook_shows_the_picture_once_with_a_description(picture):
+    open_before = plt.get_fignums()
+    figure = picture()
+    data, metadata = figure._repr_mimebundle_()
+    assert figure.alt.endswith(".") and data["text/plain"] == metadata["image/png"]["alt"] == figure.alt
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width == pytest.approx(7.5 * 110, abs=1)
+    assert plt.get_fignums() == open_before  # pyplot does not know it, and so does not show it again
+
+
+def test_text_is_legible_and_inside_the_picture(picture):
+    figure = picture()
+    frame = figure.bbox.padded(1)
+    for label in all_text(figure.axes[0]):
+        assert label.get_fontsize() >= 9
+        box = label.get_window_extent()
+        assert frame.contains(*box.min) and frame.contains(*box.max), label.get_text()
+
+
+def test_pictures_can_stand_side_by_side(picture):
+    chart, (left, right) = plot.subplots(1, 2)
+    assert picture(ax=left) is picture(ax=right) is chart
+    assert left.has_data() and right.has_data()
+    assert chart.alt.count(picture().alt) == 2
+
+
+def test_a_figure_of_pyplots_will_do(picture):
+    figure, ax = plt.subplots()
+    assert picture(ax=ax) is figure
+    plt.close(figure)
+
+
+def test_no_two_looks_share_a_colour_or_a_marker():
+    colors, markers, _ = zip(*plot.LOOKS)
+    assert len(set(colors)) == len(set(markers)) == len(plot.LOOKS)
+
+
+# --- weights -------------------------------------------------------------------------------------
+
+
+def test_histogram_counts_the_weights_of_each_bin():
+    weights = torch.linspace(-1, 1, 1001)
+    ax = plot.weight_histogram({"all": weights}).axes[0]
+    counts, edges, _ = ax.patches[0].get_data()
+    assert counts.tolist() == np.histogram(weights.numpy(), edges)[0].tolist()
+    assert counts.sum() == pytest.approx(0.99 * 1001, abs=2)
+    assert edges[-1] == -edges[0] == pytest.approx(0.99, abs=0.01)
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == "weights per bin of 0.02 (count, log scale)"
+
+
+def test_histogram_says_how_many_are_zero_and_shows_them_in_the_middle():
+    weights = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    pruned = weights.clone()
+    pruned[:600] = 0
+    ax = plot.weight_histogram({"FP32": [weights[:300], weights[300:]], "pruned": pruned}).axes[0]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["FP32: 0.0 % zeros", "pruned: 60.0 % zeros"]
+    counts, edges, _ = ax.patches[1].get_data()
+    middle = int(np.argmax(counts))
+    assert counts[middle] >= 600 and edges[middle] < 0 < edges[middle + 1]
+
+
+def test_histogram_of_a_model_takes_kernels_and_matrices_quantized_ones_too():
+    model = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.where(torch.arange(64) < 16, 0, torch.randn(32, 64).sign()))  # exact in INT8
+    exact = plot.weight_histogram({"model": model}).axes[0]
+    quantize_(model, Int8WeightOnlyConfig())
+    quantized = plot.weight_histogram({"model": model}).axes[0]
+    for ax in (exact, quantized):
+        counts, _, _ = ax.patches[0].get_data()
+        assert counts.sum() == 64 * 32
+        assert ax.get_legend().get_texts()[0].get_text() == "model: 25.0 % zeros"
+
+
+def test_histogram_of_zeros_alone_is_drawn():
+    assert "100.0 % zeros" in plot.weight_histogram({"empty": torch.zeros(10)}).alt
+
+
+# --- cost and quality ----------------------------------------------------------------------------
+
+points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20)
+
+
+def dominates(a, b) -> bool:
+    return a[0] <= b[0] and a[1] >= b[1] and a != b
+
+
+@given(points)
+def test_the_front_is_what_no_point_dominates(points):
+    front = plot.pareto_front([cost for cost, _ in points], [quality for _, quality in points])
+    for i, point in enumerate(points):
+        assert (i in front) == (not any(dominates(other, point) for other in points))
+
+
+@given(points)
+def test_the_front_runs_from_the_cheapest_to_the_best(points):
+    front = [points[i] for i in plot.pareto_front(*zip(*points))] if points else []
+    assert front == sorted(front)
+    assert [quality for _, quality in front] == sorted(quality for _, quality in front)
+
+
+def test_the_front_needs_a_quality_for_every_cost():
+    with pytest.raises(ValueError):
+        plot.pareto_front([1, 2], [1])
+
+
+def test_points_stand_at_cost_and_quality_filled_on_the_front(record):
+    ax = plot.cost_quality(record).axes[0]
+    every, front, staircase = ax.lines[-3:]
+    assert every.get_xdata().tolist() == [8e6, 8e6, 2e6, 1e6, 4e6]
+    assert every.get_ydata().tolist() == [94, 90, 93, 91, 85]
+    assert every.get_markerfacecolor() == "white"
+    assert front.get_xydata().tolist() == [[1e6, 91], [2e6, 93], [8e6, 94]]
+    assert front.get_markerfacecolor() == plot.BLUE
+    assert staircase.get_drawstyle() == "steps-post"
+    assert staircase.get_xydata().tolist() == [*front.get_xydata().tolist(), [ax.get_xlim()[1], 94]]
+
+
+def test_intervals_of_both_are_drawn(record):
+    record.add("FP32", file=Measurement(8e6, 7e6, 9e6, "bytes"))
+    ax = plot.cost_quality(record, rows=["FP32"]).axes[0]
+    assert (7e6, 9e6) in intervals(ax, 0)
+    assert (93, 95) in intervals(ax, 1)
+
+
+def test_cost_is_logarithmic_with_readable_units(record):
+    ax = plot.cost_quality(record).axes[0]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    assert ticks(ax.xaxis) == ["1 MB", "2 MB", "5 MB", "10 MB"]
+    assert ax.get_xlabel() == "file (bytes, log scale)"
+    assert ax.get_ylabel() == "accuracy (%)"
+
+
+@pytest.mark.parametrize(
+    "unit, values, labels",
+    [
+        ("ms", (5, 40), ["5", "10", "20", "50"]),
+        ("ms", (10, 12), ["10", "10.5", "11", "11.5", "12"]),
+        ("FLOP", (3e8, 3e9), ["500 MFLOP", "1 GFLOP", "2 GFLOP"]),
+        ("", (1e6, 4.5e6), ["1 M", "2 M", "5 M"]),
+    ],
+)
+def test_log_axes_have_plain_ticks(unit, values, labels):
+    record = Record("lab", "quick", 0)
+    for value in values:
+        record.add(f"{value}", some_cost=Measurement.exact(value, unit), accuracy=percent(90))
+    ax = plot.cost_quality(record, "some_cost").axes[0]
+    assert set(labels) <= set(ticks(ax.xaxis))
+    assert ax.get_xlabel() == f"some cost ({unit or 'count'}, log scale)"
+
+
+def test_rows_can_be_chosen_and_must_have_both(record):
+    ax = plot.cost_quality(record, rows=["INT8", "bad"]).axes[0]
+    assert texts(ax) == ["INT8", "bad"]
+    with pytest.raises(KeyError, match="row 'only a file' has no 'accuracy'"):
+        plot.cost_quality(record, rows=["only a file"])
+    with pytest.raises(ValueError, match="one unit, got none"):
+        plot.cost_quality(record, "latency")
+
+
+def test_costs_of_two_units_do_not_share_an_axis(record):
+    record.add("FP32", file=Measurement.exact(8, "ms"))
+    with pytest.raises(ValueError, match="one unit, got 'bytes', 'ms'"):
+        plot.cost_quality(record)
+
+
+def test_names_of_crowded_points_do_not_cover_each_other():
+    record = Record("lab", "quick", 0)
+    for i in range(10):
+        file = Measurement.exact((2 + 0.02 * i) * 1e6, "bytes")
+        record.add(f"configuration {i}", file=file, accuracy=percent(90 + i % 3, 0.3))
+    ax = plot.cost_quality(record).axes[0]
+    ax.figure.draw_without_rendering()
+    boxes = [matplotlib.text.Text.get_window_extent(text) for text in ax.texts]
+    assert len(boxes) == 10
+    for i, box in enumerate(boxes):
+        assert box.count_overlaps(boxes[:i]) == 0
+        assert ax.bbox.contains(*box.min) and ax.bbox.contains(*box.max)
+
+
+def test_the_description_names_the_front(record):
+    assert plot.cost_quality(record).alt == "accuracy against file. Pareto front: stack, INT8, FP32."
+
+
+# --- stack ---------------------------------------------------------------------------------------
+
+
+def test_each_factor_starts_where_the_one_before_ends(stack):
+    ax = plot.waterfall(stack, "smaller").axes[0]
+    spans = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in ax.patches if hasattr(bar, "get_height")]
+    assert spans == [(1, 2), (2, 1), (1, 4), (1, 4), (1, 3)]
+    assert ticks(ax.xaxis) == ["pruned", "slow format", "INT8", "predicted\nproduct", "measured: all of\nit"]
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == "times smaller than FP32 (×, log scale)"
+
+
+def test_a_loss_is_hatched(stack):
+    bars = [bar for bar in plot.waterfall(stack).axes[0].patches if hasattr(bar, "get_height")]
+    assert [bar.get_hatch() for bar in bars] == ["", "xx", "", "//", ""]
+
+
+def test_bars_and_gap_are_named_with_their_values(stack):
+    ax = plot.waterfall(stack).axes[0]
+    assert texts(ax)[:-1] == ["2.00×", "0.500×", "4.00×", "4.00×", "3.00×"]
+    assert texts(ax)[-1] == "the whole is 0.750×\nof the product\n[0.549, 1.11]"
+
+
+def test_stack_intervals_are_drawn_where_the_bars_end(stack):
+    drawn = intervals(plot.waterfall(stack).axes[0], 1)
+    factors = [(1.8, 2.2), (2 * 0.4, 2 * 0.6), (4, 4)]  # each on the product of those before
+    for low, high in [*factors, (1.8 * 0.4 * 4, 2.2 * 0.6 * 4), (2.9, 3.2)]:
+        assert any((low, high) == pytest.approx(ends) for ends in drawn)
+
+
+def test_the_gap_is_spanned_by_an_arrow(stack):
+    ax = plot.waterfall(stack).axes[0]
+    (arrow,) = [text for text in ax.texts if not text.get_text()]
+    assert {arrow.xy[1], arrow.xyann[1]} == {3, 4}
+
+
+# --- latency -------------------------------------------------------------------------------------
+
+
+def test_every_round_is_a_dot_in_milliseconds_in_its_order(timings):
+    ax = plot.latencies(timings).axes[0]
+    for i, name in enumerate(timings):
+        dots = ax.lines[2 * i]
+        assert dots.get_xdata() == pytest.approx(1e3 * timings[name])
+        assert (np.diff(dots.get_ydata()) > 0).all()
+        assert abs(dots.get_ydata() - i).max() < 0.5
+    assert ax.yaxis_inverted()  # so that the first round is on top
+    assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "latency (ms, log scale)")
+
+
+def test_the_box_spans_the_quartiles_and_the_line_is_the_median(timings):
+    ax = plot.latencies(timings).axes[0]
+    for i, (name, box) in enumerate(zip(timings, ax.patches)):
+        latency = timings.latency(name)
+        assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((latency.low, latency.high))
+        assert set(ax.lines[2 * i + 1].get_xdata()) == {latency.value}
+
+
+def test_labels_give_the_paired_speed_up(timings):
+    labels = ticks(plot.latencies(timings, baseline="eager").axes[0].yaxis)
+    assert labels[0].split("\n") == ["eager", str(timings.latency("eager")), "baseline"]
+    assert labels[1].split("\n") == ["compiled", str(timings.latency("compiled")), "speed-up 2.00×"]
+    assert ticks(plot.latencies(timings).axes[0].yaxis)[1] == f"compiled\n{timings.latency('compiled')}"
+
+
+def test_contestants_can_be_chosen(timings):
+    assert len(ticks(plot.latencies(timings, ["compiled"], baseline="eager").axes[0].yaxis)) == 1
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+def test_curves_pass_through_their_measurements(series):
+    ax = plot.curves(series, "sparsity (%)", "top_1").axes[0]
+    for container, (name, measured) in zip(ax.containers, series.items()):
+        assert container.get_label() == name
+        assert container[0].get_xydata().tolist() == [[x, m.value] for x, m in measured.items()]
+    assert sorted(set(intervals(ax, 1))) == sorted({(m.low, m.high) for s in series.values() for m in s.values()})
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("sparsity (%)", "top 1 (%)")
+
+
+def test_curves_differ_in_marker_and_line_not_only_in_colour(series):
+    first, second = [container[0] for container in plot.curves(series, "sparsity (%)", "accuracy").axes[0].containers]
+    assert first.get_marker() != second.get_marker()
+    assert first.get_linestyle() != second.get_linestyle()
+
+
+def test_curves_share_one_unit(series):
+    series["latency"] = {0: Measurement.exact(8, "ms")}
+    with pytest.raises(ValueError, match="one unit, got '%', 'ms'"):
+        plot.curves(series, "sparsity (%)", "accuracy")

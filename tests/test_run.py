@@ -1,0 +1,230 @@
+"""`labkit run`: tiny labs in a temporary project, executed for real."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from rich.console import Console
+
+import labkit
+from labkit import run
+from labkit.__main__ import main
+
+HELPER = "import json, os, subprocess, sys, time\nfrom pathlib import Path\n"
+CHILD = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+LIMIT = "# ---\n# jupyter:\n#   execution:\n#     timeout: {}\n# ---"
+
+
+def write_lab(project: Path, name: str, *cells: str, header: str = "", peak: float = 1e6) -> Path:
+    """A lab in percent format; its recorded run says that it needs `peak` bytes at scale quick."""
+    folder = project / "labs" / name
+    (folder / "reference").mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    source = [header, "# %% [markdown]\n# # A lab\n", *(f"# %%\n{cell}\n" for cell in (HELPER, *cells))]
+    (folder / f"{name[3:]}.py").write_text("\n".join(source))
+    recorded = {"scale": "quick", "run": {"seconds": 1, "peak_bytes": peak}}
+    (folder / "reference" / "a.json").write_text(json.dumps(recorded))
+    return folder
+
+
+def call(project: Path, *arguments: str) -> SimpleNamespace:
+    """Run a command in the project; its exit code and what it printed."""
+    out = io.StringIO()
+    with contextlib.chdir(project), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = main(list(arguments))
+    return SimpleNamespace(code=code, printed=out.getvalue())
+
+
+def runs(project: Path) -> dict:
+    return json.loads((project / "build/runs.json").read_text())
+
+
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    project = tmp_path_factory.mktemp("project")
+    write_lab(
+        project, "01_good",
+        "block = bytearray(b'x' * 200_000_000)\ntime.sleep(1)",
+        "print('scale', os.environ['LABKIT_SCALE'], 'in', Path.cwd().name, 'by', sys.executable)",
+        "records = Path(os.environ['LABKIT_RECORDS'])\nrecords.mkdir(exist_ok=True)\n"
+        "record = {'headline': '12 times [smaller]', 'scale': 'quick'}\n"
+        "_ = (records / '01_good.json').write_text(json.dumps(record))",
+    )  # fmt: skip
+    write_lab(project, "02_raises", "def invert(x):\n    return 1 / x", "print('so far so good')\ninvert(0)")
+    write_lab(project, "03_slow", "time.sleep(300)", header=LIMIT.format(1))
+    write_lab(project, "04_dies", CHILD + "Path('child').write_text(str(child.pid))\ntime.sleep(1)", "os._exit(3)")
+    write_lab(project, "05_not_run")
+    return project
+
+
+@pytest.fixture(scope="module")
+def result(project) -> SimpleNamespace:
+    """One run of four labs, in a build folder where earlier runs left something."""
+    for stale in ("records/02_raises.json", "html/02_raises.html"):
+        (project / "build" / stale).parent.mkdir(parents=True)
+        (project / "build" / stale).write_text("{}")
+    (project / "build/runs.json").write_text(json.dumps({"05_not_run": {"state": "done"}}))
+    return call(project, "run", "1", "02", "slow", "04_dies", "--scale", "quick", "--jobs", "4")
+
+
+def test_a_lab_that_ends_well_leaves_notebook_page_and_record(project, result):
+    notebook = json.loads((project / "build/notebooks/01_good.ipynb").read_text())
+    printed = [o["text"] for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    assert "".join(printed[0]) == f"scale quick in 01_good by {sys.executable}\n"
+    assert "scale quick in 01_good" in (project / "build/html/01_good.html").read_text()
+    record = json.loads((project / "build/records/01_good.json").read_text())
+    entry = runs(project)["01_good"]
+    assert record["headline"] == "12 times [smaller]"
+    assert record["run"] == {"seconds": entry["seconds"], "peak_bytes": entry["peak_bytes"]}
+    assert (entry["state"], entry["scale"]) == ("done", "quick")
+
+
+def test_peak_memory_is_that_of_the_kernel(project, result):
+    assert 200e6 < runs(project)["01_good"]["peak_bytes"] < 600e6
+    assert 10e6 < runs(project)["02_raises"]["peak_bytes"] < 200e6
+
+
+def test_without_a_terminal_there_is_a_line_at_each_start_and_end(result):
+    lines = [line.split() for line in result.printed.splitlines()]
+    assert [line[1] for line in lines if line[:1] == ["01_good"]] == ["running", "done"]
+    assert "12 times [smaller]" in result.printed
+    assert [line[1] for line in lines if line[:1] == ["02_raises"]][:2] == ["running", "failed"]
+
+
+def test_a_lab_that_raises_shows_its_cell_and_error(project, result):
+    report = result.printed[result.printed.index("02_raises failed") :].split("03_slow")[0]
+    assert report.startswith("02_raises failed, cell 3 of 3: ZeroDivisionError: division by zero")
+    assert "    print('so far so good')\n    invert(0)\n" in report
+    assert "return 1 / x" in report
+    assert "\x1b" not in result.printed
+    assert runs(project)["02_raises"]["error"] == "ZeroDivisionError: division by zero"
+    assert "so far so good" in (project / "build/notebooks/02_raises.ipynb").read_text()
+    assert "so far so good" in (project / "build/html/02_raises.html").read_text()
+
+
+def test_one_lab_that_fails_stops_no_other_and_the_exit_code_tells(project, result):
+    states = {lab: entry["state"] for lab, entry in runs(project).items()}
+    assert result.code == 1
+    assert states == {
+        "01_good": "done", "02_raises": "failed", "03_slow": "failed", "04_dies": "failed", "05_not_run": "done",
+    }  # fmt: skip
+
+
+def test_a_cell_that_runs_out_of_time_is_told_with_the_limit(project, result):
+    assert "03_slow failed, cell 2 of 2: the cell did not end within 1 s" in result.printed
+    assert "    time.sleep(300)" in result.printed
+    assert runs(project)["03_slow"]["seconds"] < 20
+
+
+def test_a_limit_on_the_command_line_overrides_that_of_the_lab(tmp_path):
+    write_lab(tmp_path, "01_slow", "time.sleep(300)", header=LIMIT.format(60))
+    result = call(tmp_path, "run", "--scale", "quick", "--timeout", "1")
+    assert result.code == 1
+    assert "the cell did not end within 1 s" in result.printed
+
+
+def test_a_kernel_that_dies_is_a_failure_and_its_children_end(project, result):
+    assert "04_dies failed, cell 3 of 3: the kernel died (exit code 3)" in result.printed
+    assert not is_running(int((project / "labs/04_dies/child").read_text()))
+
+
+def test_a_stale_record_is_not_taken_for_this_run(project, result):
+    assert not (project / "build/records/02_raises.json").exists()
+
+
+def test_labs_run_together_only_while_their_memory_fits(tmp_path):
+    meet = (
+        "root, mine = Path('../..'), Path('../..', f'{Path.cwd().name}.here')\nmine.touch()\n"
+        "while len(list(root.glob('*.here'))) < 2 and not (root / 'met').exists():\n    time.sleep(0.05)\n"
+        "(root / 'met').touch()\nassert int(os.environ['OMP_NUM_THREADS']) >= 1"
+    )
+    leave = "mine.unlink()"
+    alone = "assert Path('../../met').exists()\nassert not list(Path('../..').glob('*.here'))"
+    header = LIMIT.format(30)
+    write_lab(tmp_path, "01_one", meet, leave, header=header)
+    write_lab(tmp_path, "02_huge", alone, peak=1e15)
+    write_lab(tmp_path, "03_two", meet, leave, header=header)
+    result = call(tmp_path, "run", "--scale", "quick", "--jobs", "3")
+    assert result.code == 0, result.printed
+
+
+def test_expected_peak_is_that_of_the_recorded_runs_at_the_scale(tmp_path):
+    lab = write_lab(tmp_path, "01_one", peak=3e9)
+    assert run.expected_peak(lab, "quick") == 3e9
+    assert run.expected_peak(lab, "full") == 6e9
+
+
+def test_ctrl_c_ends_the_kernels_and_keeps_what_is_finished(tmp_path):
+    write_lab(tmp_path, "01_quick")
+    write_lab(tmp_path, "02_long", CHILD + "text = f'{os.getpid()} {child.pid}'\n_ = Path('new').write_text(text)\n"
+              "os.rename('new', 'pids')\ntime.sleep(300)")  # fmt: skip
+    write_lab(tmp_path, "03_never")
+    command = [sys.executable, "-m", "labkit", "run", "--scale", "quick", "--jobs", "1"]
+    environment = os.environ | {"PYTHONPATH": str(Path(labkit.__file__).parents[1])}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as runner:
+        marker, deadline = tmp_path / "labs/02_long/pids", time.monotonic() + 60
+        while not marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        runner.send_signal(signal.SIGINT)
+        printed, _ = runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    assert not any(map(is_running, map(int, marker.read_text().split())))
+    assert {lab: entry["state"] for lab, entry in runs(tmp_path).items()} == {
+        "01_quick": "done", "02_long": "interrupted",
+    }  # fmt: skip
+    assert (tmp_path / "build/notebooks/01_quick.ipynb").exists()
+    assert "Traceback" not in printed
+
+
+def test_a_lab_that_cannot_be_read_fails_with_the_reason(tmp_path):
+    (write_lab(tmp_path, "01_odd") / "odd.py").write_bytes(b"# %%\n'\xff'\n")
+    result = call(tmp_path, "run", "--scale", "quick")
+    assert result.code == 1
+    assert "01_odd failed, before the first cell: UnicodeDecodeError" in result.printed
+
+
+def test_the_live_table_shows_every_lab_and_leaves_brackets_alone(project):
+    first, second = (run.LabRun(lab, "quick", project / "build", None, {}) for lab in run.find_labs(project)[:2])
+    first.state, first.cells, first.cell, first.peak_bytes = "running", [None] * 5, 2, 1.25e9
+    second.state, second.headline = "done", "12 times [smaller]"
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, force_interactive=True)
+    with run._display(console, [first, second]) as show:
+        show()
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert "01_good cell 3 of 5 0:00 1.2 GB" in lines
+    assert "02_raises done 0:00 0.0 GB 12 times [smaller]" in lines
+
+
+@pytest.mark.parametrize("wanted", ["2", "02", "raises", "02_raises"])
+def test_a_lab_is_chosen_by_number_or_name(project, wanted):
+    assert [lab.name for lab in run.select(run.find_labs(project), [wanted])] == ["02_raises"]
+
+
+def test_without_a_choice_every_lab_is_chosen(project):
+    assert len(run.select(run.find_labs(project), [])) == 5
+
+
+def test_an_unknown_lab_is_refused_with_a_list_of_labs(project):
+    result = call(project, "run", "9", "--scale", "quick")
+    assert result.code == 2
+    assert "no lab '9'" in result.printed and "01_good, 02_raises, 03_slow, 04_dies" in result.printed
+
+
+def test_a_folder_without_its_source_is_no_lab(tmp_path):
+    (write_lab(tmp_path, "01_empty") / "empty.py").unlink()
+    result = call(tmp_path, "run", "--scale", "quick")
+    assert result.code == 2
+    assert "no labs in" in result.printed

@@ -1,0 +1,118 @@
+"""A local web server that cuts, corrupts, stalls and refuses on demand, and a cache of its own for every test."""
+
+import hashlib
+import socket
+import threading
+from collections import defaultdict, deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; `faults[path]` says what goes wrong at the next requests for that path, one each.
+
+    Faults: "cut" (half of what was asked for, then the end), "stall" (half, then nothing), "corrupt" (one wrong byte),
+    or a status such as 503.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, deque] = defaultdict(deque)
+        self.honours_range = True
+        self.requests: list[tuple[str, str | None]] = []  # (path, Range header)
+        self.bytes_sent = 0
+        self.stalling = threading.Event()  # set while a stalled answer waits
+        self.released = threading.Event()  # lets it go on
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, asked = self.server, self.headers.get("Range")
+        server.requests.append((self.path, asked))
+        fault = server.faults[self.path].popleft() if server.faults[self.path] else None
+        if isinstance(fault, int) or self.path not in server.files:
+            self.send_error(fault or 404)
+            return
+        body, start = server.files[self.path], 0
+        if asked and server.honours_range:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(body):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        body = body[start:]
+        self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if fault == "corrupt":
+            body = bytes([body[0] ^ 1]) + body[1:]
+        first = body[: len(body) // 2] if fault in ("cut", "stall") else body
+        self._send(first)
+        if fault == "stall":
+            server.stalling.set()
+            server.released.wait(30)
+            self._send(body[len(first) :])
+        self.close_connection = True
+
+    def _send(self, data: bytes):
+        self.server.bytes_sent += len(data)  # before the client can have them, so that a test finds the count complete
+        try:
+            self.wfile.write(data)
+            self.wfile.flush()
+        except ConnectionError:  # the client gave up: some tests want that
+            pass
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """An address where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache, and a process to which no source has failed yet."""
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("labkit.zoo.origin._failed", {})
+    return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a cache, by name; the empty lock file is no content."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(name="contents")
+def contents_fixture():
+    return contents
