@@ -2,7 +2,7 @@
 PYTHON ?= python3
 python := .venv/bin/python
 everything := .[labs,book,assignments,dev]
-compiled := $(python) -c 'from labkit.zoo.fetch import cache_folder; print(cache_folder() / "inductor")'
+compiled := $(python) -c 'from labkit.cache import cache_folder; print(cache_folder() / "inductor")'
 
 ifdef SCALE
 export LABKIT_SCALE = $(SCALE)
@@ -42,8 +42,8 @@ notebooks: .venv/.ready  ## Derive each lab's notebook from its .py
 check: .venv/.ready  ## Run the unit tests only
 	$(python) -m pytest tests
 
-bench: .venv/.ready  ## Time the measuring tools themselves
-	$(python) -m labkit.measure.bench
+bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
+	$(python) tests/bench.py
 
 book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
 	$(python) book/build.py

@@ -77,7 +77,7 @@ def build_site(notebooks: Path, site: Path, executed_only: bool = False) -> None
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (source / "labs").mkdir()
     for lab in labs:
-        shutil.copy(lab, source / "labs")
+        (source / "labs" / lab.name).write_text(json.dumps(with_descriptions(json.loads(lab.read_text()))))
 
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "-q", str(source)]
@@ -88,6 +88,15 @@ def build_site(notebooks: Path, site: Path, executed_only: bool = False) -> None
     html = source / "_build" / "html"
     copy_mathjax(html / "_static" / "mathjax")
     replace_folder(site, html)
+
+
+def with_descriptions(notebook: dict) -> dict:
+    """The notebook with the description of each picture where the page builder looks for it: in the cell's metadata."""
+    for cell in notebook["cells"]:
+        pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+        if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
+            cell["metadata"]["mystnb"] = {"image": {"alt": described}}
+    return notebook
 
 
 def copy_mathjax(folder: Path) -> None:

@@ -101,7 +101,8 @@ class Ledger:
     def _repr_html_(self) -> str:
         head = ["claim", "promised", "measured", "under the condition", "verdict"]
         keys = ("claim", "promise", "measured", "under_condition", "verdict")
-        return Table(head, [[row[key] for key in keys] for row in self.rows()])._repr_html_()
+        rows = [[row[key].replace(">=", "≥").replace("<=", "≤") for key in keys] for row in self.rows()]
+        return Table(head, rows)._repr_html_()
 
     def __str__(self) -> str:
         return "\n".join(
@@ -164,5 +165,5 @@ def main(build: Path) -> int:
         record = json.loads(path.read_text())
         print(f"{record['lab']} ({record['scale']})")
         for row in record["verdicts"]:
-            print(f"  {row['verdict']:<28} {row['claim']}")
+            print(f"  {row['claim']}\n    {row['verdict']}")
     return 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from labkit.cache import cache_folder
+
 # Imports of other packages stand in the checks that need them: to miss one is a finding, not a crash.
 
 DISTRIBUTION = "efficiency-stack"
@@ -95,8 +97,6 @@ def memory() -> Iterator[Check]:
 
 def disk() -> Iterator[Check]:
     """The cache can be written and has room."""
-    from labkit.zoo import cache_folder
-
     folder = cache_folder()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
@@ -123,8 +123,8 @@ def models() -> Iterator[Check]:
         yield Check(True, f"shipped and intact: {', '.join(origin.name for origin in origins)}")
     except zoo.ZooError as error:
         yield Check(False, "models that ship", str(error))
-    cached = any((zoo.cache_folder() / "imagenet").glob("*.pth"))
-    hub, index = scale._hub(), index_reachable()
+    cached = any((cache_folder() / "imagenet").glob("*.pth"))
+    hub, index = scale.hub_reachable(), index_reachable()
     without_hub = ": models come from the package index" if index else ""
     yield Check(True, "model hub reachable" if hub else f"model hub not reachable{without_hub}")
     yield Check(True, "package index reachable" if index else "package index not reachable")

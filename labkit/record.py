@@ -151,10 +151,11 @@ class Record:
             _measurements(data["findings"]), data["verdicts"],
         )  # fmt: skip
 
-    def table(self) -> Table:
-        """Rows down, metrics across."""
-        metrics = list(dict.fromkeys(m for row in self.rows.values() for m in row.measurements))
-        cells = [[row.name, *(str(row.measurements.get(m, "")) for m in metrics)] for row in self.rows.values()]
+    def table(self, *metrics: str) -> Table:
+        """Rows down, metrics across: all of them, or those that are named, for the rows that have them."""
+        rows = [r for r in self.rows.values() if set(metrics) <= r.measurements.keys()]
+        metrics = metrics or tuple(dict.fromkeys(m for row in rows for m in row.measurements))
+        cells = [[row.name, *(str(row.measurements.get(m, "")) for m in metrics)] for row in rows]
         return Table(["", *(m.replace("_", " ") for m in metrics)], cells)
 
     def __str__(self) -> str:
@@ -186,7 +187,7 @@ class Table:
             if text.endswith("]") and " [" in text:
                 value, interval = text.rsplit(" [", 1)
                 text = f"{value}<br><small>{interval[:-1].replace(', ', ' – ')}</small>"
-            return f"<{tag} style='text-align: left'>{text}</{tag}>"
+            return f"<{tag} style='text-align: left; padding-right: 1.2em'>{text}</{tag}>"
 
         body = "".join("<tr>" + "".join(cell("td", c) for c in row) + "</tr>" for row in self.rows)
         head = "".join(cell("th", h) for h in self.head)

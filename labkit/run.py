@@ -15,7 +15,6 @@ from typing import IO
 
 import jupytext
 import nbformat
-import platformdirs
 import psutil
 from ipykernel.kernelspec import make_ipkernel_cmd
 from nbclient import NotebookClient
@@ -26,6 +25,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from labkit.cache import cache_folder
 
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
 TICK = 0.5  # seconds between two samples of memory, and two pictures of the live table
@@ -148,9 +149,8 @@ class LabRun(threading.Thread):
         self.notebook = build / "notebooks" / f"{lab.name}.ipynb"
         self.page = build / "html" / f"{lab.name}.html"
         self.record = build / "records" / f"{lab.name}.json"
-        cache = Path(os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit"))
         self.environment = {
-            "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),  # kernels compiled in one run serve the next
+            "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / "inductor"),  # kernels compiled in one run serve the next
             **environment, **os.environ, "LABKIT_SCALE": scale, "LABKIT_RECORDS": str(self.record.parent),
         }  # fmt: skip
         self.state = "waiting"  # running, done, failed, interrupted

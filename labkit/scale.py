@@ -13,7 +13,7 @@ def current() -> str:
     """
     name = os.environ.get("LABKIT_SCALE", "")
     if not name:
-        return "full" if _gpu() and _hub() else "standard"
+        return "full" if _gpu() and hub_reachable() else "standard"
     if name not in SCALES:
         raise ValueError(f"LABKIT_SCALE is {name!r}; it must be one of {', '.join(SCALES)}")
     return name
@@ -25,7 +25,8 @@ def _gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _hub() -> bool:
+def hub_reachable() -> bool:
+    """Whether the model hub answers within three seconds."""
     import requests
     from huggingface_hub.constants import ENDPOINT
 

@@ -99,7 +99,7 @@ def test_the_file_has_the_agreed_form(record, tmp_path):
 
 
 def test_the_environment_says_what_numbers_depend_on_and_no_folder(record, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/opt/python/launcher.py", "-f", "/home/reader/kernel.json"])
+    monkeypatch.setattr(sys, "argv", ["/opt/python/launcher.py", "-f", "/srv/reader/kernel.json"])
     environment = json.loads(record.save(tmp_path / "record.json").read_text())["environment"]
     assert {"python", "packages", "processor", "cores", "threads", "device", "gpu", "commit"} <= environment.keys()
     assert environment["packages"].keys() >= {"torch", "numpy"}

@@ -26,7 +26,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(monkeypatch):
 def test_unset_it_is_full_only_with_a_gpu_and_a_hub(monkeypatch, gpu, hub, expected):
     monkeypatch.delenv("LABKIT_SCALE", raising=False)
     monkeypatch.setattr(scale, "_gpu", lambda: bool(gpu))
-    monkeypatch.setattr(scale, "_hub", lambda: bool(hub))
+    monkeypatch.setattr(scale, "hub_reachable", lambda: bool(hub))
     assert scale.current() == expected
 
 

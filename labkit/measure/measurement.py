@@ -40,24 +40,23 @@ class Measurement:
         return asdict(self)
 
     def __str__(self) -> str:
-        value, low, high, unit = self.value, self.low, self.high, self.unit
-        if unit == "bytes":
-            factor, unit = next((f, u) for f, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")) if
-                                abs(value) >= f or f == 1)  # fmt: skip
-            value, low, high = value / factor, low / factor, high / factor
-        elif unit == "" and abs(value) >= 1e6:
-            value, low, high, unit = value / 1e6, low / 1e6, high / 1e6, "M"
-        gap = "" if unit in ("×", "%") else " "
-        text = f"{_digits(value)}{gap}{unit}".rstrip()
-        return text if low == high else f"{text} [{_digits(low)}, {_digits(high)}]"
+        factor, prefix = 1.0, ""
+        if self.unit in ("bytes", "FLOP", ""):
+            factor, prefix = next(
+                (f, p) for f, p in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0.0, "")) if abs(self.value) >= f
+            )
+        unit = prefix + (self.unit.replace("bytes", "B") if prefix else self.unit)
+        decimals = 2 if unit in ("%", "points") else 5  # a hundredth of a point is below any interval
+        value, low, high = (_digits(v / (factor or 1.0), decimals) for v in (self.value, self.low, self.high))
+        text = f"{value}{'' if unit in ('×', '%') else ' '}{unit}".rstrip()
+        return text if self.low == self.high else f"{text} [{low}, {high}]"
 
 
-def _digits(value: float) -> str:
-    """Three significant digits, without an exponent for the sizes that occur in tables."""
+def _digits(value: float, decimals: int) -> str:
+    """Three significant digits, at most so many of them behind the point, and no exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(decimals, 5)}f}"
+    return f"{value:.{max(0, min(decimals, 2 - math.floor(math.log10(abs(value)))))}f}"
 
 
 def ratio(of: Measurement, to: Measurement) -> Measurement:

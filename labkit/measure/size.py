@@ -9,9 +9,11 @@ from torch import nn
 
 from labkit.measure.measurement import Measurement
 
+ZSTD_LEVEL = 12  # 19 makes sparse files about 5 to 20 % smaller and takes ten times as long
+
 
 def file_sizes(path: str | Path) -> dict[str, Measurement]:
-    """Bytes of a file raw, and of what gzip (level 6) and zstd (level 19) make of it.
+    """Bytes of a file raw, and of what gzip (level 6) and zstd (level 12) make of it.
 
     Raises FileNotFoundError: only a file that exists has a size.
     """
@@ -19,7 +21,7 @@ def file_sizes(path: str | Path) -> dict[str, Measurement]:
     return {
         "raw": Measurement.exact(len(data), "bytes"),
         "gzip": Measurement.exact(len(gzip.compress(data, 6, mtime=0)), "bytes"),
-        "zstd": Measurement.exact(len(zstandard.compress(data, 19)), "bytes"),
+        "zstd": Measurement.exact(len(zstandard.compress(data, ZSTD_LEVEL)), "bytes"),
     }
 
 

@@ -2,3 +2,9 @@
 
 A lab shows them with `labkit.show`, so what is read is what is tested and run.
 """
+
+import logging
+
+# torchao 0.18 registers enumerations in a way that torch 2.15 calls deprecated, at
+# every import.
+logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)

@@ -1,8 +1,9 @@
 """Magnitude pruning, and the ways back to accuracy after it.
 
-Sources: global and layer-wise magnitude pruning as compared by Blalock et al. 2020 (arXiv:2003.03033); fine-tuning
-under a fixed mask, Han et al. 2015 (arXiv:1506.02626); structured pruning by dependency graph, Fang et al. 2023
-(arXiv:2301.12900), through the Torch-Pruning library.
+Sources: global and layer-wise magnitude pruning as compared by Blalock et al. 2020
+(arXiv:2003.03033); fine-tuning under a fixed mask, Han et al. 2015 (arXiv:1506.02626);
+structured pruning by dependency graph, Fang et al. 2023 (arXiv:2301.12900), through the
+Torch-Pruning library.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-Masks = dict[str, torch.Tensor]  # parameter name → bool tensor of the weight's shape, True where the weight is kept
+Masks = dict[
+    str, torch.Tensor
+]  # parameter name → bool tensor of the weight's shape, True where the weight is kept
 
 
 def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that pruning considers: those of every Conv2d and Linear, by parameter name.
+    """The weights that pruning considers: those of every Conv2d and Linear, by
+    parameter name.
 
-    Biases and BatchNorm parameters are left out: they are few, and each serves a whole channel.
+    Biases and BatchNorm parameters are left out: they are few, and each serves a whole
+    channel.
     """
     return {
         f"{name}.weight": module.weight.detach()
@@ -30,7 +35,8 @@ def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def global_masks(model: nn.Module, sparsity: float) -> Masks:
-    """Masks that drop the smallest |w| of the whole network: one threshold, unequal layers.
+    """Masks that drop the smallest |w| of the whole network: one threshold, unequal
+    layers.
 
     `sparsity` is the fraction of prunable weights to drop, in [0, 1). Same choice as
     `torch.nn.utils.prune.global_unstructured` with `L1Unstructured`.
@@ -42,8 +48,13 @@ def global_masks(model: nn.Module, sparsity: float) -> Masks:
 
 
 def layer_masks(model: nn.Module, sparsity: float) -> Masks:
-    """Masks that drop the same fraction of every layer: one sparsity, unequal thresholds."""
-    return {name: _largest(w.abs().flatten(), sparsity).view_as(w) for name, w in prunable(model).items()}
+    """Masks that drop the same fraction of every layer: one sparsity, unequal
+    thresholds.
+    """
+    return {
+        name: _largest(w.abs().flatten(), sparsity).view_as(w)
+        for name, w in prunable(model).items()
+    }
 
 
 def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -56,7 +67,7 @@ def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 @torch.no_grad()
 def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
-    """Set the dropped weights to zero, in place; the model keeps no trace of the masks."""
+    """Set the dropped weights to zero, in place; the masks leave no other trace."""
     for name, mask in masks.items():
         model.get_parameter(name).mul_(mask)
     return model
@@ -68,23 +79,34 @@ def pruned(model: nn.Module, masks: Masks) -> nn.Module:
 
 
 @torch.no_grad()
-def reestimate_batchnorm(model: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
-    """Measure BatchNorm's means and variances again, in place, without training a weight.
+def reestimate_batchnorm(
+    model: nn.Module, batches: Iterable[torch.Tensor]
+) -> nn.Module:
+    """Measure BatchNorm's means and variances again, in place, without training a
+    weight.
 
-    Pruning shifts what every layer puts out, while BatchNorm still subtracts the old mean. `batches`
-    are inputs (N, C, H, W); no labels are needed. Everything but BatchNorm stays in eval mode.
+    Pruning shifts what every layer puts out, while BatchNorm still subtracts the old
+    mean. `batches` are inputs (N, C, H, W); no labels are needed. Everything but
+    BatchNorm stays in eval mode. Raises ValueError if there are none: then the old
+    statistics are gone and no new ones came.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # None: the plain average over all batches, not a decaying one
+        norm.momentum = (
+            None  # None: the plain average over all batches, not a decaying one
+        )
         norm.train()
     for x in batches:
         model(x)
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
+    if any(norm.num_batches_tracked == 0 for norm in norms):
+        raise ValueError(
+            "BatchNorm got no batches to measure: was the iterator used up before?"
+        )
     return model.eval()
 
 
@@ -96,37 +118,50 @@ def finetune(
     lr: float = 0.01,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> nn.Module:
-    """Train on, in place, for `steps` batches of (inputs, labels), with the dropped weights held at zero.
+    """Train on, in place, for `steps` batches of (inputs, labels), with the dropped
+    weights held at zero.
 
-    SGD with momentum under a cosine schedule down to zero. `progress(step, loss)` is called after every
-    step. Raises ValueError if `batches` ends too soon or the loss is no longer finite.
+    SGD with momentum under a cosine schedule down to zero. `progress(step, loss)` is
+    called after every step. Raises ValueError if `batches` ends too soon or the loss is
+    no longer finite.
     """
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     model.train()
     step = 0
     for step, (x, y) in zip(range(1, steps + 1), batches):
         loss = F.cross_entropy(model(x), y)
         if not loss.isfinite():
-            raise ValueError(f"the loss is {loss.item()} at step {step}: use a smaller learning rate than {lr}")
+            raise ValueError(
+                f"the loss is {loss.item()} at step {step}: try a smaller lr than {lr}"
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        # Momentum and weight decay would bring dropped weights back: set them to zero after every step.
+        # Momentum and weight decay would bring dropped weights back: set them to zero
+        # after every step.
         apply_masks(model, masks or {})
         progress(step, loss.item())
     if step < steps:
-        raise ValueError(f"{steps} steps were asked for, and the batches ended after {step}")
+        raise ValueError(
+            f"{steps} steps were asked for, and the batches ended after {step}"
+        )
     return model.eval()
 
 
-def prune_channels(model: nn.Module, example: torch.Tensor, sparsity: float, keep: Iterable[nn.Module]) -> nn.Module:
-    """A smaller dense copy: whole channels are removed, the fraction `sparsity` of every group.
+def prune_channels(
+    model: nn.Module, example: torch.Tensor, sparsity: float, keep: Iterable[nn.Module]
+) -> nn.Module:
+    """A smaller dense copy: whole channels are removed, the fraction `sparsity` of
+    every group.
 
-    Channels that are added or concatenated must go together; Torch-Pruning finds these groups
-    (Fang et al. 2023) and ranks them by their L1 norm. `keep` lists modules whose outputs stay,
-    such as the classifier. `example` is one input batch (N, C, H, W).
+    Channels that are added or concatenated must go together; Torch-Pruning finds these
+    groups (Fang et al. 2023) and ranks them by their L1 norm. `keep` lists modules
+    whose outputs stay, such as the classifier. `example` is one input batch (N, C, H,
+    W).
     """
     import torch_pruning
 
@@ -137,6 +172,7 @@ def prune_channels(model: nn.Module, example: torch.Tensor, sparsity: float, kee
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=1),
         pruning_ratio=sparsity,
         ignored_layers=kept,
-        round_to=8,  # kernels work on 8 or 16 channels at once: 37 channels cost as much as 40
+        # Kernels work on 8 or 16 channels at once: 37 channels cost as much as 40.
+        round_to=8,
     ).step()
     return model.eval()

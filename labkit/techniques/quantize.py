@@ -1,7 +1,8 @@
 """INT8 quantization: the arithmetic, and the two ways PyTorch applies it to a network.
 
-Sources: affine quantization, Jacob et al. 2018 (arXiv:1712.05877); per-channel weights, Krishnamoorthi 2018
-(arXiv:1806.08342); torchao's `quantize_` and PT2E flow with the x86 Inductor quantizer.
+Sources: affine quantization, Jacob et al. 2018 (arXiv:1712.05877); per-channel weights,
+Krishnamoorthi 2018 (arXiv:1806.08342); torchao's `quantize_` and PT2E flow with the x86
+Inductor quantizer.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from torch import nn
 STEPS = 127  # INT8 reaches from -128 to 127; the symmetric grid leaves -128 out
 
 
-def quantize_tensor(x: torch.Tensor, axis: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def quantize_tensor(
+    x: torch.Tensor, axis: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Round to 255 equal steps: integers q in [-127, 127] and a scale s with x ≈ s q.
 
-    One scale for the tensor, or one for each index along `axis` (for a weight (out, in, …), axis 0 gives every
-    output channel its own). Returns q (int8, shape of x) and s (float32, broadcastable to x).
-    The error is at most s / 2. Zero stays exactly zero, so pruned weights stay pruned.
+    One scale for the tensor, or one for each index along `axis` (for a weight (out, in,
+    …), axis 0 gives every output channel its own). Returns q (int8, shape of x) and s
+    (float32, broadcastable to x). The error is at most s / 2. Zero stays exactly zero,
+    so pruned weights stay pruned.
     """
-    dims = [d for d in range(x.dim()) if d != axis]
-    scale = x.abs().amax(dims, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / STEPS
+    dims = [d for d in range(x.dim()) if axis is None or d != axis % x.dim()]
+    largest = x.abs().amax(dims, keepdim=True).float()
+    scale = largest.clamp(min=torch.finfo(torch.float32).tiny) / STEPS
     return (x / scale).round().to(torch.int8), scale
 
 
@@ -34,7 +39,7 @@ def dequantize(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 
 
 def dynamic_int8(model: nn.Module) -> nn.Module:
-    """A copy whose Linear layers hold INT8 weights and quantize their input anew at every call.
+    """A copy whose Linear layers hold INT8 weights and quantize every input anew.
 
     Convolutions stay float32: dynamic quantization does not know them.
     """
@@ -45,22 +50,35 @@ def dynamic_int8(model: nn.Module) -> nn.Module:
     return model
 
 
-def static_int8(model: nn.Module, calibration: Iterable[torch.Tensor]) -> torch.fx.GraphModule:
+def static_int8(
+    model: nn.Module, calibration: Iterable[torch.Tensor]
+) -> torch.fx.GraphModule:
     """A copy with INT8 weights and activations in convolutions and Linear layers.
 
-    The model is exported to a graph (for any batch size), BatchNorm is folded into the convolutions, observers
-    record the range of every activation while `calibration` batches (N, C, H, W) pass through, and the
-    graph is rewritten with quantize and dequantize nodes. Run as it is, that graph imitates INT8 in
-    float32, slowly; compiled by `compile_int8`, the nodes fuse into integer kernels.
+    The model is exported to a graph (for any batch size), BatchNorm is folded into the
+    convolutions, observers record the range of every activation while `calibration`
+    batches (N, C, H, W) pass through, and the graph is rewritten with quantize and
+    dequantize nodes. Run as it is, that graph imitates INT8 in float32, slowly;
+    compiled by `compile_frozen`, the nodes fuse into integer kernels. Raises ValueError
+    without a batch, or for a first batch of one input: a size of 1 would be fixed at
+    export.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     calibration = iter(calibration)
-    first = next(calibration)
+    first = next(calibration, ())
+    if len(first) < 2:
+        raise ValueError(
+            f"calibration needs batches of two inputs or more, the first has {len(first)}"
+        )
     batch = torch.export.Dim("batch", min=1, max=65536)
-    graph = torch.export.export(model, (first,), dynamic_shapes=({0: batch},)).module()
-    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    graph = torch.export.export(
+        copy.deepcopy(model), (first,), dynamic_shapes=({0: batch},)
+    ).module()
+    quantizer = x86.X86InductorQuantizer().set_global(
+        x86.get_default_x86_inductor_quantization_config()
+    )
     graph = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
         graph(first)
@@ -71,9 +89,14 @@ def static_int8(model: nn.Module, calibration: Iterable[torch.Tensor]) -> torch.
 
 
 def _without_unused_weights(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    # The conversion leaves the float32 weights beside their INT8 copies: the file would grow, not shrink.
+    # The conversion leaves the float32 weights beside their INT8 copies: the file would
+    # grow, not shrink.
     used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    tensors = [name for name, _ in [*graph.named_parameters(), *graph.named_buffers()] if name not in used]
+    tensors = [
+        name
+        for name, _ in [*graph.named_parameters(), *graph.named_buffers()]
+        if name not in used
+    ]
     for name in tensors:
         owner, _, leaf = name.rpartition(".")
         delattr(operator.attrgetter(owner)(graph) if owner else graph, leaf)
@@ -82,47 +105,71 @@ def _without_unused_weights(graph: torch.fx.GraphModule) -> torch.fx.GraphModule
 
 def _activation_nodes(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
     names = ("quantize_per_tensor.default", "dequantize_per_tensor.default")
-    return [n for n in graph.graph.nodes if n.op == "call_function" and str(n.target).endswith(names)]
+    return [
+        n
+        for n in graph.graph.nodes
+        if n.op == "call_function" and str(n.target).endswith(names)
+    ]
 
 
 def int8_state(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
-    """Everything that a graph of `static_int8` knows, as tensors: weights, scales, biases, activation ranges."""
+    """Everything that a graph of `static_int8` knows, as tensors: weights, scales,
+    biases, activation ranges.
+    """
     nodes = _activation_nodes(graph)
     return {
         **graph.state_dict(),
-        "activation.scale": torch.tensor([n.args[1] for n in nodes], dtype=torch.float64),
-        "activation.zero_point": torch.tensor([n.args[2] for n in nodes], dtype=torch.int64),
+        "activation.scale": torch.tensor(
+            [n.args[1] for n in nodes], dtype=torch.float64
+        ),
+        "activation.zero_point": torch.tensor(
+            [n.args[2] for n in nodes], dtype=torch.int64
+        ),
     }
 
 
-def load_int8(state: dict[str, torch.Tensor], model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
-    """The graph that `int8_state` described. `model` gives the architecture, its weights are not used.
+def load_int8(
+    state: dict[str, torch.Tensor], model: nn.Module, example: torch.Tensor
+) -> torch.fx.GraphModule:
+    """The graph that `int8_state` described. `model` gives the architecture, its
+    weights are not used.
 
     Raises ValueError when the state is of another architecture.
     """
     graph = static_int8(model, [example])
     weights = dict(state)
-    scales, zero_points = weights.pop("activation.scale", ()), weights.pop("activation.zero_point", ())
+    scales, zero_points = (
+        weights.pop("activation.scale", ()),
+        weights.pop("activation.zero_point", ()),
+    )
     nodes = _activation_nodes(graph)
     if len(nodes) != len(scales) or len(nodes) != len(zero_points):
-        raise ValueError(f"the state has {len(scales)} activation ranges, this architecture needs {len(nodes)}")
+        raise ValueError(
+            f"the state has {len(scales)} activation ranges, this architecture needs {len(nodes)}"
+        )
     try:
         graph.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"the state does not fit this architecture: {error}") from error
+        raise ValueError(
+            f"the state does not fit this architecture: {error}"
+        ) from error
     for node, scale, zero_point in zip(nodes, scales.tolist(), zero_points.tolist()):
         node.args = (node.args[0], scale, zero_point, *node.args[3:])
     graph.recompile()
     return graph
 
 
-def compile_frozen(model: nn.Module, example: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Compile for inference on inputs of one shape, with the weights frozen into the program: slow once, then fast.
+def compile_frozen(
+    model: nn.Module, example: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Compile for inference on inputs of one shape, with the weights frozen into the
+    program: slow once, then fast.
 
-    Freezing lets the compiler fold constants and pack weights: for a graph of `static_int8` it is what turns
-    quantize, float convolution, dequantize into one integer convolution. The same treatment for FP32 and INT8
-    keeps their comparison fair. The weights are read now: later changes to the model have no effect.
-    The result raises ValueError for an input of another shape.
+    Freezing lets the compiler fold constants and pack weights: for a graph of
+    `static_int8` it is what turns quantize, float convolution, dequantize into one
+    integer convolution. The same treatment for FP32 and INT8 keeps their comparison
+    fair. The weights are read now: later changes to the model have no effect. The
+    result raises ValueError for an input of another shape or memory layout.
     """
     import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor
@@ -131,12 +178,15 @@ def compile_frozen(model: nn.Module, example: torch.Tensor) -> Callable[[torch.T
 
     @torch.no_grad()
     def run(x: torch.Tensor) -> torch.Tensor:
-        # Another shape would be compiled again, without freezing, and nobody would notice but the clock.
-        if x.shape != example.shape:
-            raise ValueError(f"compiled for inputs {tuple(example.shape)}, called with {tuple(x.shape)}")
+        # Another one would be compiled again, without freezing, or not at all, and
+        # nobody would notice but the clock.
+        if (x.shape, x.stride()) != (example.shape, example.stride()):
+            raise ValueError(f"compiled for inputs {tuple(example.shape)} with strides {example.stride()}, "
+                             f"called with {tuple(x.shape)} and strides {x.stride()}")  # fmt: skip
         return compiled(x)
 
-    # Models of one class share one `forward`; past eight of them the compiler would silently give up.
+    # Models of one class share one `forward`; past eight of them the compiler would
+    # silently give up.
     with inductor.patch(freezing=True), dynamo.patch(recompile_limit=64):
         run(example)
     return run

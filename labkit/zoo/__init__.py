@@ -1,14 +1,14 @@
 """Real models and data, with the source that is reachable from where you are."""
 
 from labkit.zoo.fashion_mnist import ImageSet, fashion_mnist, to_input
-from labkit.zoo.fetch import ZooError, cache_folder
+from labkit.zoo.fetch import ZooError
 from labkit.zoo.imagenet import ImageNetModel, imagenet_model
 from labkit.zoo.mobilenet import FashionModel, mobilenet_v2_fashion_mnist
 from labkit.zoo.origin import Origin, Pretrained
 from labkit.zoo.pictures import Picture, crops, natural_pictures
 
 __all__ = [
-    "FashionModel", "ImageNetModel", "ImageSet", "Origin", "Picture", "Pretrained", "ZooError", "cache_folder", "crops",
+    "FashionModel", "ImageNetModel", "ImageSet", "Origin", "Picture", "Pretrained", "ZooError", "crops",
     "fashion_mnist", "fetch_all", "imagenet_model", "mobilenet_v2_fashion_mnist", "natural_pictures", "to_input",
 ]  # fmt: skip
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torchvision.datasets import FashionMNIST
 
-from labkit.zoo.fetch import ZooError, cache_folder, fetch, install, is_intact, locked, run_program, sha256_of
+from labkit.cache import cache_folder
+from labkit.zoo.fetch import ZooError, fetch, install, is_intact, locked, run_program, sha256_of
 from labkit.zoo.origin import Origin, embedded, from_first
 
 PREFIX = {"train": "train", "test": "t10k"}

@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-import platformdirs
 import requests
 import urllib3
 from filelock import FileLock
@@ -23,11 +22,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 class ZooError(RuntimeError):
     """A model or data set could not be had; the message says what was tried and what to do."""
-
-
-def cache_folder() -> Path:
-    """The folder of downloads: `LABKIT_CACHE`, else the user's cache folder on this platform."""
-    return Path(os.environ.get("LABKIT_CACHE") or platformdirs.user_cache_path("labkit")).expanduser()
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from labkit.zoo.fetch import ZooError, cache_folder, fetch
+from labkit.cache import cache_folder
+from labkit.zoo.fetch import ZooError, fetch
 
 BODY = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
