@@ -11,7 +11,7 @@ Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % inte
 
 
 @torch.no_grad()
-def predict(model: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, batch: int = 500) -> torch.Tensor:
+def predict(model: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, batch: int = 100) -> torch.Tensor:
     """Class of every input, (N,) int64, from logits (N, classes). The model is called as it is: put it in eval mode."""
     return torch.cat([model(x).argmax(1) for x in inputs.split(batch)])
 
