@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -109,6 +108,7 @@ class Record:
     def as_dict(self) -> dict:
         return {
             "lab": self.lab, "scale": self.scale, "seed": self.seed, "headline": self.headline,
+            "command": f"labkit run {self.lab} --scale {self.scale}",
             "environment": environment(self.device),
             "rows": [
                 {"name": r.name, "techniques": list(r.techniques),
@@ -242,7 +242,7 @@ def environment(device: str = "cpu") -> dict:
         "packages": versions, "processor": _processor(), "cores": os.cpu_count(),
         "threads": torch.get_num_threads(), "device": device,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "commit": _commit(), "command": " ".join(Path(word).name for word in sys.argv),  # no folder of the machine's
+        "commit": _commit(),
     }  # fmt: skip
 
 

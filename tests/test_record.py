@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 
 import pytest
 
@@ -88,7 +87,9 @@ def test_a_saved_record_loads_as_it_was(record, tmp_path):
 
 def test_the_file_has_the_agreed_form(record, tmp_path):
     data = json.loads(record.save(tmp_path / "record.json").read_text())
-    assert list(data) == ["lab", "scale", "seed", "headline", "environment", "rows", "findings", "verdicts"]
+    assert list(data) == [
+        "lab", "scale", "seed", "headline", "command", "environment", "rows", "findings", "verdicts",
+    ]  # fmt: skip
     assert (data["lab"], data["scale"], data["seed"]) == ("01_prune_quantize", "quick", 3)
     assert data["rows"][1] == {
         "name": "pruned",
@@ -98,13 +99,13 @@ def test_the_file_has_the_agreed_form(record, tmp_path):
     assert data["findings"]["smaller"] == {"value": 5, "low": 4, "high": 6, "unit": "×", "n": 1}
 
 
-def test_the_environment_says_what_numbers_depend_on_and_no_folder(record, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/opt/python/launcher.py", "-f", "/srv/reader/kernel.json"])
-    environment = json.loads(record.save(tmp_path / "record.json").read_text())["environment"]
+def test_a_record_says_what_its_numbers_depend_on_and_how_to_repeat_them(record, tmp_path):
+    data = json.loads(record.save(tmp_path / "record.json").read_text())
+    environment = data["environment"]
     assert {"python", "packages", "processor", "cores", "threads", "device", "gpu", "commit"} <= environment.keys()
     assert environment["packages"].keys() >= {"torch", "numpy"}
     assert environment["device"] == "cpu"
-    assert environment["command"] == "launcher.py -f kernel.json"
+    assert data["command"] == f"labkit run {record.lab} --scale {record.scale}"
 
 
 def test_without_a_path_a_record_goes_where_the_runner_says(record, tmp_path, monkeypatch):

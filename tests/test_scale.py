@@ -54,13 +54,13 @@ def hub(monkeypatch):
 @pytest.mark.parametrize("status, reachable", [(200, True), (503, False)])
 def test_a_hub_that_answers_is_reachable(hub, status, reachable):
     hub.status = status
-    assert scale._hub() is reachable
+    assert scale.hub_reachable() is reachable
 
 
 def test_a_hub_where_nobody_listens_is_not(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
-    assert scale._hub() is False
+    assert scale.hub_reachable() is False
 
 
 def test_every_setting_has_a_value_for_each_scale(monkeypatch):

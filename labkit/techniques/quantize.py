@@ -85,7 +85,14 @@ def static_int8(
         for x in calibration:
             graph(x)
     graph = convert_pt2e(graph)
-    return _without_unused_weights(graph)
+    graph = _without_unused_weights(graph)
+    # Versions of torch and torchao that do not belong together leave the weights float32.
+    if not any(t.dtype == torch.int8 for t in graph.state_dict().values()):
+        raise RuntimeError(
+            "torchao quantized no weight of this model: it needs a Conv2d or Linear layer, "
+            "and the versions of torch and torchao in constraints.txt"
+        )
+    return graph
 
 
 def _without_unused_weights(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:

@@ -40,7 +40,7 @@ def test_two_symbols_compress_to_near_their_entropy(tmp_path, p):
     symbols = np.random.default_rng(0).random(n) < p
     measured = sizes(tmp_path / "symbols", symbols.astype(np.uint8).tobytes())
     bound = n * entropy / 8
-    assert 0.98 * bound < measured["zstd"] < 1.4 * bound
+    assert 0.98 * bound < measured["zstd"] < 1.6 * bound  # level 12 finds less than level 19
     assert 0.98 * bound < measured["gzip"] < 1.7 * bound
 
 
