@@ -2,7 +2,7 @@
 PYTHON ?= python3
 python := .venv/bin/python
 everything := .[labs,book,assignments,dev]
-compiled := $(python) -c 'from labkit.cache import cache_folder; print(cache_folder() / "inductor")'
+compiled := $(python) -c 'from labkit.files import cache_folder; print(cache_folder() / "inductor")'
 
 ifdef SCALE
 export LABKIT_SCALE = $(SCALE)

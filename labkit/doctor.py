@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from labkit.cache import cache_folder
+from labkit.files import cache_folder
 
 # Imports of other packages stand in the checks that need them: to miss one is a finding, not a crash.
 

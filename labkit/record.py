@@ -8,11 +8,11 @@ import math
 import os
 import platform
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from labkit import files
 from labkit.measure.measurement import Measurement, ratio
 
 PACKAGES = ("torch", "torchvision", "torchao", "torch-pruning", "transformers", "peft", "bitsandbytes", "diffusers",
@@ -125,17 +125,7 @@ class Record:
         Without a path: `$LABKIT_RECORDS/<lab>.json`, or `records/<lab>.json` in the working directory.
         """
         path = Path(path or Path(os.environ.get("LABKIT_RECORDS") or "records") / f"{self.lab}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(self.as_dict(), file, indent=1, allow_nan=False)
-                file.write("\n")
-            os.chmod(part, 0o644)  # mkstemp makes files that only their owner may read
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+        files.write(path, (json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n").encode())
         return path
 
     @classmethod
@@ -187,7 +177,8 @@ class Table:
             if text.endswith("]") and " [" in text:
                 value, interval = text.rsplit(" [", 1)
                 text = f"{value}<br><small>{interval[:-1].replace(', ', ' – ')}</small>"
-            return f"<{tag} style='text-align: left; padding-right: 1.2em'>{text}</{tag}>"
+            wrap = "normal" if len(text) > 60 else "nowrap"  # a value and its unit stay together
+            return f"<{tag} style='text-align: left; padding-right: 1.2em; white-space: {wrap}'>{text}</{tag}>"
 
         body = "".join("<tr>" + "".join(cell("td", c) for c in row) + "</tr>" for row in self.rows)
         head = "".join(cell("th", h) for h in self.head)

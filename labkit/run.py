@@ -26,7 +26,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from labkit.cache import cache_folder
+from labkit import files
 
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
 TICK = 0.5  # seconds between two samples of memory, and two pictures of the live table
@@ -150,7 +150,7 @@ class LabRun(threading.Thread):
         self.page = build / "html" / f"{lab.name}.html"
         self.record = build / "records" / f"{lab.name}.json"
         self.environment = {
-            "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / "inductor"),  # kernels compiled in one run serve the next
+            "TORCHINDUCTOR_CACHE_DIR": str(files.cache_folder() / "inductor"),  # kernels compiled in one run serve the next
             **environment, **os.environ, "LABKIT_SCALE": scale, "LABKIT_RECORDS": str(self.record.parent),
         }  # fmt: skip
         self.state = "waiting"  # running, done, failed, interrupted
@@ -202,13 +202,13 @@ class LabRun(threading.Thread):
             self.ended = time.monotonic()
             self._end_processes()
             if not self.stopped:
-                _write(self.notebook, nbformat.writes(notebook))
-                _write(self.page, HTMLExporter(embed_images=True).from_notebook_node(notebook)[0])
+                files.write(self.notebook, nbformat.writes(notebook).encode())
+                files.write(self.page, HTMLExporter(embed_images=True).from_notebook_node(notebook)[0].encode())
         if self.record.exists():
             record = json.loads(self.record.read_text(encoding="utf-8"))
             self.headline = record.get("headline", "")
             record["run"] = {"seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes}
-            _write(self.record, json.dumps(record, indent=1) + "\n")
+            files.write(self.record, (json.dumps(record, indent=1) + "\n").encode())
 
     def _count(self, **_) -> None:
         self.cell += 1
@@ -282,7 +282,7 @@ class LabRun(threading.Thread):
         entries[self.lab] = {
             "state": self.state, "seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes, "scale": self.scale,
         } | ({"error": self.error} if self.error else {})  # fmt: skip
-        _write(path, json.dumps(entries, indent=1, sort_keys=True) + "\n")
+        files.write(path, (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())
 
     def columns(self) -> tuple[str, str, str, str, str]:
         """Name, state, elapsed time, peak memory, and headline or error."""
@@ -303,11 +303,3 @@ def _exit_reason(code: int) -> str:
     if code == -signal.SIGKILL:
         return "killed, most often because memory ran out: try a smaller --scale, or --jobs 1"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -4,6 +4,7 @@ import os
 from types import SimpleNamespace
 
 SCALES = ("quick", "standard", "full")
+PADDED = "'text-align: left; padding-right: 1.2em'"
 
 
 def current() -> str:
@@ -45,14 +46,14 @@ class Settings(SimpleNamespace):
 
     def _repr_html_(self) -> str:
         mark = lambda text, scale: f"<b>{text}</b>" if scale == self._chosen else f"{text}"  # noqa: E731
-        head = "".join(f"<th>{mark(s + (' (this run)' if s == self._chosen else ''), s)}</th>" for s in SCALES)
+        head = "".join(f"<th style={PADDED}>{mark(s + (' (this run)' if s == self._chosen else ''), s)}</th>" for s in SCALES)
         rows = "".join(
-            f"<tr><td>{name.replace('_', ' ')}</td>"
-            + "".join(f"<td>{mark(value, s)}</td>" for s, value in zip(SCALES, values))
+            f"<tr><td style={PADDED}>{name.replace('_', ' ')}</td>"
+            + "".join(f"<td style={PADDED}>{mark(value, s)}</td>" for s, value in zip(SCALES, values))
             + "</tr>"
             for name, values in self._table.items()
         )
-        return f"<table><thead><tr><th>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<table><thead><tr><th style={PADDED}>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def __repr__(self) -> str:
         width = max(map(len, ["scale", *self._table]))

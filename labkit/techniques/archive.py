@@ -5,7 +5,6 @@ outputs.
 """
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torchao.prototype.safetensors.safetensors_support import (
     unflatten_tensor_state_dict,
 )
 
+from labkit import files
 from labkit.measure.size import ZSTD_LEVEL
 
 # What reading a damaged file raises; the last four come from torchao, which trusts its
@@ -52,16 +52,7 @@ def save_weights(state: dict[str, torch.Tensor], path: str | Path) -> Path:
     data = save(tensors, {"torchao": json.dumps(metadata)})
     if path.suffix == ".zst":
         data = zstandard.ZstdCompressor(ZSTD_LEVEL, write_checksum=True).compress(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(part, 0o644)  # mkstemp makes files that only their owner may read
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+    files.write(path, data)
     return path
 
 

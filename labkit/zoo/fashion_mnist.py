@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.datasets import FashionMNIST
 
-from labkit.cache import cache_folder
+from labkit.files import cache_folder
 from labkit.zoo.fetch import ZooError, fetch, install, is_intact, locked, run_program, sha256_of
 from labkit.zoo.origin import Origin, embedded, from_first
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.transforms import InterpolationMode
 
-from labkit.cache import cache_folder
+from labkit.files import cache_folder
 from labkit.zoo.fetch import ZooError, fetch, fetch_from_index, sha256_of
 from labkit.zoo.origin import Origin, Pretrained, from_first
 

@@ -458,6 +458,8 @@ print(f"{measure.operations(thin, test_inputs[:1])} with channels removed,", end
 print(f"{measure.operations(sparse, test_inputs[:1])} with 90 % zeros")
 
 # %% [markdown]
+# Fewer operations, not merely more zeros. The price is accuracy: of a pruned weight's channel the others are left to make up for it, of a removed channel nothing is. A short fine-tuning does not bring all of it back.
+#
 # ## 5 · Static INT8: the convolutions, too
 #
 # Static quantization fixes the range of every activation beforehand, from calibration batches, so that whole convolutions run on integers {cite}`jacob2018quantization`.
@@ -573,11 +575,8 @@ bits, positions = entropy(values), entropy(values == 0)
 print(f"an INT8 weight of the stack carries {bits:.2f} bits,", end=" ")
 print(f"of which {positions:.2f} say where the zeros are")
 print(f"{len(values) * bits / 8 / 1e3:.0f} kB at this bound,", end=" ")
-print(
-    f"{path.stat().st_size / 1e3:.0f} kB in the file: the rest is scales, biases, names,",
-    end=" ",
-)
-print("and what zstd misses")
+print(f"{path.stat().st_size / 1e3:.0f} kB in the file:")
+print("the rest is scales, biases, names, and what zstd misses")
 
 # %%
 recovered = [
@@ -716,7 +715,19 @@ beside(
 # - Dynamic INT8 is for Linear layers; convolutions need static INT8 and a compiler.
 # - Effects multiply only as far as they remove different things, and the position of zeros is shared.
 #
-# **Where it leads.** Lab 02 replaces zstd by the pipeline of Deep Compression: shared weights, a sparse index and Huffman codes, down to the last bit.
+# **Where it leads.** Deep Compression goes on where this lab stops: shared weights, a sparse index and Huffman codes instead of zstd, down to the last bit.
 #
-# **Sources.** Deep Compression {cite}`han2016deep`; MobileNetV2 {cite}`sandler2018mobilenetv2`; EfficientNet {cite}`tan2019efficientnet`; integer inference {cite}`jacob2018quantization,krishnamoorthi2018quantizing`;
-# what is known about pruning {cite}`blalock2020state`; BatchNorm {cite}`ioffe2015batch`; structured pruning {cite}`li2017pruning,fang2023depgraph`; Fashion-MNIST {cite}`xiao2017fashion`; intervals {cite}`wilson1927probable`.
+# **Sources**, under the keys by which the text cites them:
+#
+# - `blalock2020state`: Blalock and others, [What is the state of neural network pruning?](https://arxiv.org/abs/2003.03033), 2020
+# - `collet2021zstandard`: Collet and Kucherawy, [Zstandard compression, RFC 8878](https://www.rfc-editor.org/rfc/rfc8878), 2021
+# - `fang2023depgraph`: Fang and others, [DepGraph: towards any structural pruning](https://arxiv.org/abs/2301.12900), 2023
+# - `han2016deep`: Han, Mao and Dally, [Deep Compression](https://arxiv.org/abs/1510.00149), 2016
+# - `harma2024interplay`: Harma and others, [Effective interplay between sparsity and quantization](https://arxiv.org/abs/2405.20935), 2024
+# - `ioffe2015batch`: Ioffe and Szegedy, [Batch normalization](https://arxiv.org/abs/1502.03167), 2015
+# - `jacob2018quantization`: Jacob and others, [Quantization for integer-arithmetic-only inference](https://arxiv.org/abs/1712.05877), 2018
+# - `krishnamoorthi2018quantizing`: Krishnamoorthi, [Quantizing deep convolutional networks](https://arxiv.org/abs/1806.08342), 2018
+# - `li2017pruning`: Li and others, [Pruning filters for efficient ConvNets](https://arxiv.org/abs/1608.08710), 2017
+# - `sandler2018mobilenetv2`: Sandler and others, [MobileNetV2](https://arxiv.org/abs/1801.04381), 2018
+# - `xiao2017fashion`: Xiao, Rasul and Vollgraf, [Fashion-MNIST](https://arxiv.org/abs/1708.07747), 2017
+# - `zhu2017prune`: Zhu and Gupta, [To prune, or not to prune](https://arxiv.org/abs/1710.01878), 2017

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from labkit.cache import cache_folder
+from labkit.files import cache_folder
 from labkit.zoo.fetch import ZooError, fetch
 
 BODY = random.Random(0).randbytes(300_000)
