@@ -64,7 +64,7 @@ clean:  ## Remove results and the site; the environment and the downloads stay
 	rm -rf build
 
 .venv/.ready: pyproject.toml constraints.txt
-	@echo "Making the environment in .venv: once, in about four minutes and 7 GB."
+	@echo "Making the environment in .venv: once, in about three minutes and 7 GB."
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"$(PYTHON) is Python {sys.version.split()[0]}; \
 	3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv

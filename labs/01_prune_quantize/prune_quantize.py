@@ -29,19 +29,14 @@
 
 # %%
 import importlib.util
-import os
 import subprocess
 import sys
 
-# In Colab the repository is missing: fetch it and install its package. Elsewhere this cell does nothing.
+# Where the helper package is missing, as in Colab, install it from the clone around this
+# notebook. Elsewhere this cell does nothing.
 if importlib.util.find_spec("labkit") is None:
-    repository = "https://github.com/efficiency-stack/efficiency-stack"
-    subprocess.run(["git", "clone", "--quiet", "--depth=1", repository], check=True)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "./efficiency-stack[labs]"],
-        check=True,
-    )
-    os.chdir("efficiency-stack/labs/01_prune_quantize")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "../..[labs]"], check=True)
 
 # %%
 import functools
