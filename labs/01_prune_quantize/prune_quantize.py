@@ -453,7 +453,7 @@ print(f"{measure.operations(thin, test_inputs[:1])} with channels removed,", end
 print(f"{measure.operations(sparse, test_inputs[:1])} with 90 % zeros")
 
 # %% [markdown]
-# Fewer operations, not merely more zeros. The price is accuracy: of a pruned weight's channel the others are left to make up for it, of a removed channel nothing is. A short fine-tuning does not bring all of it back.
+# Fewer operations, not merely more zeros. The price is accuracy: where single weights are pruned, the rest of their channel can learn to make up for them; of a removed channel nothing is left to learn, and a short fine-tuning does not bring everything back.
 #
 # ## 5 · Static INT8: the convolutions, too
 #
@@ -615,8 +615,8 @@ print("vector instructions of this processor:", torch.backends.cpu.get_cpu_capab
 # %% [markdown]
 # Read each picture from the top.
 #
-# - **Zeros buy next to nothing.** The pruned network does the same multiplications, nine in ten of them by zero.
-# - **Removed channels do**, because the arithmetic is gone.
+# - **Zeros buy next to no time.** The pruned network does the same multiplications, nine in ten of them by zero.
+# - **Removed channels do buy time**, because the arithmetic is gone.
 # - **Compiling is a gain of its own.** It fuses BatchNorm and activations into the convolutions and changes no arithmetic. A speed-up of INT8 that is quoted over eager FP32 contains it.
 # - **What INT8 adds is the ratio to *compiled* FP32.** Four times as many numbers fit in a vector register and in the cache. With one image there is little arithmetic to save, and the gain shrinks to what the overhead leaves.
 
@@ -700,7 +700,8 @@ beside(
 # 2. Quantize first and prune afterwards. Does the order matter {cite}`harma2024interplay`?
 # 3. Quantize the thin network too, and set it beside the stack: which is smaller, which is faster, which is better?
 # 4. Remove the calibration batches but one. How much accuracy does INT8 lose?
-# 5. Write the INT8 weights with an entropy coder instead of zstd. How close do you come to the bound of section 6?
+# 5. Measure the BatchNorm statistics of the pruned ImageNet network again, from other crops of the photographs. Then do the same to the *unpruned* one. What does that say about the batches that it takes?
+# 6. Write the INT8 weights with an entropy coder instead of zstd. How close do you come to the bound of section 6?
 #
 # Five lines to remember:
 #
