@@ -99,8 +99,8 @@ class Ledger:
         ]  # fmt: skip
 
     def _repr_html_(self) -> str:
-        head = ["claim", "promised", "measured", "under the condition", "verdict"]
-        keys = ("claim", "promise", "measured", "under_condition", "verdict")
+        head = ["claim", "verdict", "promised", "measured", "under the condition"]
+        keys = ("claim", "verdict", "promise", "measured", "under_condition")
         rows = [[row[key].replace(">=", "≥").replace("<=", "≤") for key in keys] for row in self.rows()]
         return Table(head, rows)._repr_html_()
 

@@ -177,7 +177,7 @@ class Table:
             if text.endswith("]") and " [" in text:
                 value, interval = text.rsplit(" [", 1)
                 text = f"{value}<br><small>{interval[:-1].replace(', ', ' – ')}</small>"
-            wrap = "normal" if len(text) > 60 else "nowrap"  # a value and its unit stay together
+            wrap = "nowrap" if tag == "td" and text[:1] in "-0123456789" else "normal"  # a value keeps its unit
             return f"<{tag} style='text-align: left; padding-right: 1.2em; white-space: {wrap}'>{text}</{tag}>"
 
         body = "".join("<tr>" + "".join(cell("td", c) for c in row) + "</tr>" for row in self.rows)
@@ -186,8 +186,9 @@ class Table:
 
 
 def recorded_runs(folder: str | Path) -> dict[str, dict]:
-    """The recorded runs of a lab, as their JSON says, by file name without its ending."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))}
+    """The recorded runs of a lab, as their JSON says, by file name without its ending; the shortest run first."""
+    runs = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*.json")}
+    return dict(sorted(runs.items(), key=lambda item: item[1]["run"]["seconds"]))
 
 
 def needs(folder: str | Path) -> Table:

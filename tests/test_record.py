@@ -6,7 +6,7 @@ import math
 import pytest
 
 from labkit.measure import Measurement
-from labkit.record import Record, Stack
+from labkit.record import Record, Stack, beside, needs
 
 
 def megabytes(value: float) -> Measurement:
@@ -146,3 +146,38 @@ def test_a_notebook_shows_an_escaped_table_with_small_intervals(record):
     assert "a&lt;b" in page and "&lt;i&gt;" in page
     assert "94.0%<br><small>93.0 – 95.0</small>" in page
     assert page.count("<tr>") == 1 + len(record.rows)
+
+
+def test_a_table_shows_the_metrics_that_are_named_and_the_rows_that_have_them(record):
+    table = record.table("accuracy", "file")
+    assert table.head == ["", "accuracy", "file"]
+    assert table.rows == [["FP32", "94.0% [93.0, 95.0]", "8.00 MB"]]
+
+
+@pytest.fixture
+def reference(record, tmp_path):
+    """Two recorded runs, as the runner leaves them."""
+    for scale, minutes in (("standard", 4), ("quick", 1.5)):
+        record.scale = scale
+        path = record.save(tmp_path / "reference" / f"{scale}.json")
+        run = {"seconds": 60 * minutes, "peak_bytes": 2_500_000_000}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "run": run}))
+    return path.parent
+
+
+def test_the_needs_of_a_lab_are_those_of_its_recorded_runs_the_shortest_first(reference):
+    table = needs(reference)
+    assert [row[:3] for row in table.rows] == [["quick", "1.5 min", "2.50 GB"], ["standard", "4.0 min", "2.50 GB"]]
+    assert all("cores, " in row[3] for row in table.rows)
+
+
+def test_before_any_run_is_recorded_the_needs_are_an_empty_table(tmp_path):
+    assert needs(tmp_path).rows == []
+
+
+def test_findings_stand_beside_those_of_the_recorded_runs(record, reference):
+    record.find("new_one", Measurement(1, 1, 1, "×"))
+    table = beside(record, reference, ["smaller", "new_one"])
+    assert table.head == ["finding", "this run (quick)", "quick", "standard"]
+    assert table.rows[0] == ["smaller", *3 * ["5.00× [4.00, 6.00]"]]
+    assert table.rows[1] == ["new one", "1.00×", "", ""]

@@ -80,7 +80,7 @@ def settings(monkeypatch):
 def test_a_notebook_shows_all_columns_and_marks_the_one_in_force(settings):
     page = settings._repr_html_()
     for value in (11, 33, 44, 66):
-        assert f"<td>{value}</td>" in page
+        assert f">{value}</td>" in page
     assert "<b>22</b>" in page and "<b>55</b>" in page
     assert "<b>standard (this run)</b>" in page
     assert "training steps" in page

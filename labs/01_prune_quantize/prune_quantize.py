@@ -113,10 +113,8 @@ def with_positions(sparsity: float, bits: float) -> float:
 for s in (0.6, 0.9):
     alone = with_positions(s, 32), naive(0, 8)
     print(f"sparsity {s:.0%}: the naive product is {naive(s, 8):.1f}; with positions")
-    print(
-        f"  {alone[0]:.2f} × {alone[1]:.0f} = {alone[0] * alone[1]:.2f} for both alone,",
-        end=" ",
-    )
+    product = alone[0] * alone[1]
+    print(f"  {alone[0]:.2f} × {alone[1]:.0f} = {product:.2f} for both alone,", end=" ")
     print(f"{with_positions(s, 8):.2f} for both together")
 
 # %% [markdown]
@@ -129,9 +127,7 @@ for s in (0.6, 0.9):
 
 # %%
 imagenet = zoo.imagenet_model()
-imagenet.model.to(
-    memory_format=torch.channels_last
-)  # the layout that convolutions prefer
+imagenet.model.to(memory_format=torch.channels_last)  # as convolutions prefer it
 pictures = zoo.natural_pictures()
 crops = zoo.crops(pictures, settings.imagenet_views, seed=SEED)
 views = torch.stack([imagenet.preprocess(crop) for crop in crops])  # (N, 3, 224, 224)

@@ -50,3 +50,11 @@ def test_the_new_site_takes_the_place_of_the_old_one_whole(book, tmp_path):
         (tmp_path / folder / page).touch()
     book.replace_folder(tmp_path / "old", tmp_path / "new")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")] == ["old/b.html"]
+
+
+def test_the_description_of_a_picture_goes_where_the_page_builder_looks_for_it(book):
+    described = nb.new_output("display_data", metadata={"image/png": {"alt": "Four bars."}})
+    notebook = nb.new_notebook(cells=[nb.new_code_cell("draw()", outputs=[described]), nb.new_code_cell("1")])
+    drawn, plain = book.with_descriptions(notebook)["cells"]
+    assert drawn["metadata"]["mystnb"]["image"]["alt"] == "Four bars."
+    assert "mystnb" not in plain["metadata"]

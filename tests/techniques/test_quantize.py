@@ -222,6 +222,11 @@ def test_static_int8_needs_a_batch_of_two(net, sizes):
         static_int8(net, [torch.zeros(n, 3, 6, 6) for n in sizes])
 
 
+def test_a_model_of_which_nothing_was_quantized_is_an_error():
+    with pytest.raises(RuntimeError, match="quantized no weight.*Conv2d or Linear"):
+        static_int8(nn.Sequential(nn.ReLU()).eval(), [torch.zeros(2, 3)])
+
+
 def test_the_file_gives_the_same_outputs_again(graph, state, batches, tmp_path):
     again = load_int8(load_weights(save_weights(state, tmp_path / "weights.zst")), Net().eval(), torch.zeros(2, 3, 6, 6))
     assert torch.equal(outputs(again, batches[2]), outputs(graph, batches[2]))
