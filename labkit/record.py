@@ -173,11 +173,11 @@ class Table:
         """Text is escaped; the interval of a measurement is set small."""
 
         def cell(tag: str, text: str) -> str:
+            wrap = "nowrap" if len(text) <= 40 and text[:1].isdigit() else "normal"  # a value keeps its unit
             text = html.escape(text)
             if text.endswith("]") and " [" in text:
                 value, interval = text.rsplit(" [", 1)
                 text = f"{value}<br><small>{interval[:-1].replace(', ', ' – ')}</small>"
-            wrap = "nowrap" if tag == "td" and text[:1] in "-0123456789" else "normal"  # a value keeps its unit
             return f"<{tag} style='text-align: left; padding-right: 1.2em; white-space: {wrap}'>{text}</{tag}>"
 
         body = "".join("<tr>" + "".join(cell("td", c) for c in row) + "</tr>" for row in self.rows)

@@ -63,7 +63,7 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 record = Record("01_prune_quantize", scale.current(), SEED, device)
 
 settings = scale.settings(
-    # Each setting at scale quick, standard and full. A source of None is the first that answers.
+    # At scale quick, standard and full. A source of None is the first that answers.
     source=("embedded", None, None),
     imagenet_views=(40, 200, 1000),
     test_images=(1000, 10_000, 10_000),
