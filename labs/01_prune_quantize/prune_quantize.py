@@ -701,7 +701,7 @@ beside(
 #
 # Five lines to remember:
 #
-# - A size without an accuracy, and a speed-up without its baseline, are half a result.
+# - A size without an accuracy, and a speed-up without its baseline, are half a result {cite}`blalock2020state`.
 # - After pruning, correct BatchNorm before you judge.
 # - Zeros save space only when encoded, and time only when removed.
 # - Dynamic INT8 is for Linear layers; convolutions need static INT8 and a compiler.
@@ -722,4 +722,3 @@ beside(
 # - `li2017pruning`: Li and others, [Pruning filters for efficient ConvNets](https://arxiv.org/abs/1608.08710), 2017
 # - `sandler2018mobilenetv2`: Sandler and others, [MobileNetV2](https://arxiv.org/abs/1801.04381), 2018
 # - `xiao2017fashion`: Xiao, Rasul and Vollgraf, [Fashion-MNIST](https://arxiv.org/abs/1708.07747), 2017
-# - `zhu2017prune`: Zhu and Gupta, [To prune, or not to prune](https://arxiv.org/abs/1710.01878), 2017
