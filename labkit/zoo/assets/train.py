@@ -1,17 +1,19 @@
-"""Train the MobileNetV2 that ships with labkit, from scratch, on Fashion-MNIST.
+"""Train a network that ships with labkit, from scratch, on Fashion-MNIST.
 
-    python train.py --out DIR                       # the shipped run: one GPU
-    python train.py --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
+    python train.py --network NAME --out DIR                       # as shipped: one GPU
+    python train.py --network NAME --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
 
-The architecture is torchvision's, unchanged but for ten classes. The 28x28 grey
-images are enlarged to 48x48 and repeated over three channels, because the network
+Each scores.json holds the command of the run that ships. The networks are those of
+`labkit.zoo.network`; VGG-9 and the LeNets take the 28x28 grey images as they are. For
+MobileNetV2 they are enlarged to 48x48 and repeated over three channels, because the network
 divides its input by 32: at 28x28 its last feature map would be a single pixel. 48 is the
 smallest size that leaves two, with two rows and columns; larger images score higher and cost more.
 
 The run writes `log.csv` (one line an epoch), `checkpoint.pt` (training goes on from
 there when it is started again), and at the end `weights.safetensors` (fp16) and
 `scores.json`. The weights are those of the last epoch, averaged over the run's last
-steps: no epoch is chosen by its test score.
+steps: no epoch is chosen by its test score. Settings are chosen with `--hold-out`,
+which keeps the test pictures out of it.
 """
 
 import argparse
@@ -25,13 +27,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torchvision.models import mobilenet_v2
 
-from labkit.zoo.fashion_mnist import fashion_mnist, to_input
+from labkit.zoo import NETWORKS, fashion_mnist, network, to_input
 
 
-def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Random shift by up to 2 pixels, mirror, and one erased square of 8x8; uint8 (N, 28, 28)."""
+def augment(images: torch.Tensor, generator: torch.Generator, erasing: bool) -> torch.Tensor:
+    """Random shift by up to 2 pixels, mirror, and with `erasing` one erased square of 8x8; uint8 (N, 28, 28)."""
     n, device = len(images), images.device
     draw = lambda high, *shape: torch.randint(high, shape, device=device, generator=generator)  # noqa: E731
     padded = F.pad(images, (2, 2, 2, 2))  # (N, 32, 32)
@@ -39,6 +40,8 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     columns = torch.arange(28, device=device) + draw(5, n, 1)
     columns = torch.where(draw(2, n, 1).bool(), columns, columns.flip(1))
     images = padded[torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    if not erasing:
+        return images
     # Random erasing (Zhong et al. 2020), on half of the images.
     top, left = draw(28, n, 1), draw(28, n, 1)
     inside = lambda start: ((torch.arange(28, device=device) - start).abs() < 4)  # noqa: E731
@@ -47,23 +50,27 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 @torch.no_grad()
-def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, size: int) -> float:
+def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, shape: tuple[int, int]) -> float:
+    """Share of right answers; `shape` is the input's size and channels."""
     model.eval()
     hits = 0
     for x, y in zip(images.split(1000), labels.split(1000)):
-        hits += (model(to_input(x, size)).argmax(1) == y).sum().item()
+        hits += (model(to_input(x, *shape)).argmax(1) == y).sum().item()
     return hits / len(labels)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="mobilenet_v2")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--lr", type=float, default=0.2)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
-    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--size", type=int, help="resolution of the input; default: the network's")
+    parser.add_argument("--erasing", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hold-out", type=int, help="score on so many of the training images, left out of training")
     parser.add_argument("--limit", type=int, help="use only so many images, for a rehearsal")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
@@ -72,11 +79,16 @@ def main() -> None:
     device = torch.device(args.device)
     generator = torch.Generator(device).manual_seed(args.seed)
 
-    train, test = fashion_mnist("train"), fashion_mnist("test")
-    images, labels = train.images[: args.limit].to(device), train.labels[: args.limit].to(device)
-    test_images, test_labels = test.images[: args.limit].to(device), test.labels[: args.limit].to(device)
+    train, test, scored = fashion_mnist("train"), fashion_mnist("test"), "test"
+    images, labels, test_images, test_labels = train.images, train.labels, test.images, test.labels
+    if args.hold_out:
+        (images, test_images), (labels, test_labels) = (x.tensor_split([-args.hold_out]) for x in (images, labels))
+        scored = "held_out"
+    images, labels = images[: args.limit].to(device), labels[: args.limit].to(device)
+    test_images, test_labels = test_images[: args.limit].to(device), test_labels[: args.limit].to(device)
 
-    model = mobilenet_v2(num_classes=10).to(device, memory_format=torch.channels_last)
+    shape = args.size or NETWORKS[args.network].size, NETWORKS[args.network].channels
+    model = network(args.network).to(device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )
@@ -109,7 +121,7 @@ def main() -> None:
         start, losses = time.perf_counter(), []
         model.train()
         for index in torch.randperm(len(images), device=device, generator=generator).split(args.batch):
-            x, y = to_input(augment(images[index], generator), args.size), labels[index]
+            x, y = to_input(augment(images[index], generator, args.erasing), *shape), labels[index]
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 loss = F.cross_entropy(model(x), y, label_smoothing=0.05)
             optimizer.zero_grad()
@@ -121,7 +133,7 @@ def main() -> None:
         loss = torch.stack(losses).mean().item()
         seconds += time.perf_counter() - start
         row = {"epoch": epoch + 1, "loss": f"{loss:.4f}", "lr": f"{schedule.get_last_lr()[0]:.5f}",
-               "test_accuracy": f"{accuracy(average.module, test_images, test_labels, args.size):.4f}",
+               f"{scored}_accuracy": f"{accuracy(average.module, test_images, test_labels, shape):.4f}",
                "seconds": f"{seconds:.1f}"}
         rows.append(row)
         print(*row.values(), flush=True)
@@ -138,15 +150,15 @@ def main() -> None:
     state = {k: v.half() if v.is_floating_point() else v for k, v in average.module.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, args.out / "weights.safetensors")
     # Score what ships: the rounded weights, read back, in float32.
-    shipped = mobilenet_v2(num_classes=10).to(device)
+    shipped = network(args.network).to(device)
     shipped.load_state_dict({k: v.float() if v.is_floating_point() else v
                              for k, v in load_file(args.out / "weights.safetensors").items()})
     scores = {
-        "test_accuracy": accuracy(shipped, test_images, test_labels, args.size),
-        "train_accuracy": accuracy(shipped, images, labels, args.size),
-        "test_images": len(test_labels), "train_images": len(labels),
+        f"{scored}_accuracy": accuracy(shipped, test_images, test_labels, shape),
+        "train_accuracy": accuracy(shipped, images, labels, shape),
+        f"{scored}_images": len(test_labels), "train_images": len(labels),
         "epochs": args.epochs, "batch": args.batch, "lr": args.lr, "weight_decay": args.weight_decay,
-        "size": args.size, "seed": args.seed, "seconds": round(seconds, 1),
+        "size": shape[0], "erasing": args.erasing, "seed": args.seed, "seconds": round(seconds, 1),
         "command": " ".join(["python", "train.py", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,

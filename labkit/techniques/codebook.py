@@ -1,0 +1,173 @@
+"""Weight sharing: the weights of a layer take their values from a small codebook.
+
+Source: Deep Compression, Han, Mao and Dally 2016 (arXiv:1510.00149), section 3. The
+codebook is found by k-means in one dimension (Lloyd 1982), and its centroids are
+trained on with the gradients of the weights that share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from labkit.techniques.prune import Loss
+
+Initialisation = Literal["linear", "density", "random"]
+
+
+@dataclass(eq=False)
+class Codebook:
+    """Few values, and which of them each kept weight takes; the other weights are
+    zero.
+    """
+
+    centroids: torch.Tensor  # float32 (levels,), ascending when k-means has made them
+    codes: torch.Tensor  # int64 (kept,), indices into `centroids`
+    kept: torch.Tensor  # int64 (kept,), positions in the flattened weight
+    shape: torch.Size
+
+    def weight(self) -> torch.Tensor:
+        """The weight that the codebook stands for, float32 of `shape`."""
+        flat = self.centroids.new_zeros(self.shape.numel())
+        flat[self.kept] = self.centroids[self.codes]
+        return flat.view(self.shape)
+
+    def gradient(self, weight_gradient: torch.Tensor) -> torch.Tensor:
+        """Gradient of every centroid, (levels,): the sum over the weights that share
+        it.
+        """
+        shared = weight_gradient.flatten()[self.kept]
+        return torch.zeros_like(self.centroids).index_add_(0, self.codes, shared)
+
+
+def initial_centroids(
+    weights: torch.Tensor, levels: int, how: Initialisation = "linear", seed: int = 0
+) -> torch.Tensor:
+    """Where k-means starts: (levels,), ascending, from `weights` (n,).
+
+    "linear" spaces the centroids evenly between the smallest and the largest weight, so
+    that the few large weights get centroids; "density" evenly over the sorted weights,
+    so that each centroid starts with as many; "random" draws weights. Raises ValueError
+    for any other name.
+    """
+    if how == "linear":
+        return torch.linspace(weights.min(), weights.max(), levels)
+    if how == "density":
+        ranks = (torch.arange(levels) + 0.5) / levels * len(weights)
+        return weights.msort()[ranks.long()]
+    if how == "random":
+        draw = torch.Generator().manual_seed(seed)
+        return weights[torch.randperm(len(weights), generator=draw)[:levels]].msort()
+    raise ValueError(f"initialisation {how!r} is none of linear, density, random")
+
+
+def kmeans(
+    weights: torch.Tensor, centroids: torch.Tensor, rounds: int = 300
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lloyd's algorithm in one dimension: centroids (k,) ascending, codes (n,).
+
+    In one dimension a cluster is an interval of the sorted weights: it ends at the
+    midpoints between centroids, and its mean is a difference of two running sums. So a
+    round costs O(k log n), not O(k n). Empty clusters are dropped.
+    """
+    ordered = weights.double().msort()
+    running = F.pad(ordered.cumsum(0), (1, 0))  # running[i]: sum of the first i weights
+    centroids = centroids.double().msort()
+    for _ in range(rounds):
+        inner = torch.searchsorted(ordered, _midpoints(centroids))
+        ends = F.pad(inner, (1, 1))  # cluster c is ordered[ends[c] : ends[c + 1]]
+        ends[-1] = len(ordered)
+        filled = ends.diff() > 0
+        means = (running[ends].diff() / ends.diff())[filled]
+        if torch.equal(means, centroids):
+            break
+        centroids = means
+    codes = torch.bucketize(weights.double(), _midpoints(centroids), right=True)
+    return centroids.float(), codes
+
+
+def _midpoints(centroids: torch.Tensor) -> torch.Tensor:
+    return (centroids[1:] + centroids[:-1]) / 2
+
+
+def share(
+    model: nn.Module,
+    bits: Mapping[str, int],
+    how: Initialisation = "linear",
+    seed: int = 0,
+) -> dict[str, Codebook]:
+    """Give each named parameter a codebook of 2**bits values, in place.
+
+    `bits` maps names of parameters to bits: every layer has its own. One of the values
+    is zero, which pruned weights keep; 2**bits - 1 centroids share the others. Raises
+    ValueError for a parameter in which nothing is left.
+    """
+    codebooks = {}
+    for name, width in bits.items():
+        weight = model.get_parameter(name).detach()
+        kept = weight.flatten().nonzero().squeeze(1)
+        values = weight.flatten()[kept].cpu()
+        if len(values) == 0:
+            raise ValueError(f"{name} has no weights left to share: prune it less")
+        start = values.unique()
+        if len(start) > 2**width - 1:
+            start = initial_centroids(values, 2**width - 1, how, seed)
+        centroids, codes = (t.to(weight.device) for t in kmeans(values, start))
+        codebooks[name] = Codebook(centroids, codes, kept, weight.shape)
+    write_back(model, codebooks)
+    return codebooks
+
+
+@torch.no_grad()
+def write_back(model: nn.Module, codebooks: Mapping[str, Codebook]) -> None:
+    """Set the parameters to what their codebooks say, in place."""
+    for name, codebook in codebooks.items():
+        model.get_parameter(name).copy_(codebook.weight())
+
+
+def finetune_centroids(
+    model: nn.Module,
+    codebooks: Mapping[str, Codebook],
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    lr: float = 3e-4,
+    loss: Loss = F.cross_entropy,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> nn.Module:
+    """Train the centroids on, in place, for `steps` batches of (inputs, labels).
+
+    Which weight has which code does not change, nor does any parameter without a
+    codebook. Adam (Kingma and Ba 2015), because a centroid's gradient grows with the
+    number of weights that share it, and Adam's step does not. `loss` takes the logits
+    and the targets that `batches` gives. Raises ValueError if `batches` ends too soon
+    or the loss is no longer finite.
+    """
+    optimizer = torch.optim.Adam([book.centroids for book in codebooks.values()], lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    model.train()
+    step = 0
+    for step, (x, y) in zip(range(1, steps + 1), batches):
+        value = loss(model(x), y)
+        if not value.isfinite():
+            raise ValueError(
+                f"the loss is {value.item()} at step {step}: try a smaller lr than {lr}"
+            )
+        model.zero_grad()
+        value.backward()
+        for name, book in codebooks.items():
+            book.centroids.grad = book.gradient(model.get_parameter(name).grad)
+        optimizer.step()
+        schedule.step()
+        write_back(model, codebooks)
+        progress(step, value.item())
+    if step < steps:
+        raise ValueError(
+            f"{steps} steps were asked for, and the batches ended after {step}"
+        )
+    model.zero_grad()
+    return model.eval()

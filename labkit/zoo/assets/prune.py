@@ -1,0 +1,108 @@
+"""Prune a network that ships with labkit, while it trains on from its shipped weights.
+
+    python prune.py --network NAME --sparsity S --out DIR          # one GPU
+    python prune.py --network NAME --sparsity S --out DIR --steps 40 --limit 512 --device cpu   # a rehearsal
+
+Each `pruned_SEED.json` holds the command of the run that ships. Weights are dropped gradually by LAMP score
+(`labkit.techniques.prune.prune_gradually`). By default the dense network is the teacher (Hinton, Vinyals and Dean 2015,
+arXiv:1503.02531): nine tenths of the loss are the divergence from its softened answers, one tenth is the cross-entropy
+with the labels. LeNet-5 learned so; VGG-9 and LeNet-300-100 learned from the labels alone (`--no-teacher`).
+Dropout is weaker than in training, 0.2 for VGG-9, because pruning has already taken capacity
+from the network (Han et al. 2015, arXiv:1506.02626, section 3.2).
+
+Writes `pruned_SEED.dc` (fp16, by `labkit.techniques.container`) and `pruned_SEED.json` (scores and command).
+"""
+
+import argparse
+import copy
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from train import accuracy, augment
+
+from labkit.techniques import container, prune
+from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
+
+TEMPERATURE, TEACHERS_SHARE = 3.0, 0.9
+
+
+def distillation(logits: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Loss of logits (N, C) against the teacher's logits (N, C), if there is one, and the labels (N,)."""
+    teacher, labels = targets
+    if teacher is None:
+        return F.cross_entropy(logits, labels, label_smoothing=0.05)  # as in train.py
+    soft = F.kl_div(
+        F.log_softmax(logits / TEMPERATURE, 1), F.log_softmax(teacher / TEMPERATURE, 1),
+        reduction="batchmean", log_target=True,
+    )  # fmt: skip
+    return TEACHERS_SHARE * TEMPERATURE**2 * soft + (1 - TEACHERS_SHARE) * F.cross_entropy(logits, labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, required=True)
+    parser.add_argument("--sparsity", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--augment", action="store_true", help="shift, mirror and erase, as VGG-9 was trained")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--teacher", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="use only so many images, for a rehearsal")
+    parser.add_argument("--device", default="cuda")
+    args = parser.parse_args()
+    device, shape = torch.device(args.device), (NETWORKS[args.network].size, NETWORKS[args.network].channels)
+    torch.manual_seed(args.seed)  # dropout
+    generator = torch.Generator(device).manual_seed(args.seed)  # batches
+
+    train, test = fashion_mnist("train"), fashion_mnist("test")
+    images, labels = train.images[: args.limit].to(device), train.labels[: args.limit].to(device)
+    test_images, test_labels = test.images[: args.limit].to(device), test.labels[: args.limit].to(device)
+    teacher = fashion_mnist_model(args.network).model.to(device)
+    model = copy.deepcopy(teacher)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = args.dropout
+
+    def batches():
+        while True:
+            index = torch.randint(len(labels), (args.batch,), device=device, generator=generator)
+            pictures = augment(images[index], generator, erasing=True) if args.augment else images[index]
+            x = to_input(pictures, *shape)
+            with torch.no_grad():
+                answers = teacher(x) if args.teacher else None
+            yield x, (answers, labels[index])
+
+    start = time.perf_counter()
+
+    def progress(step: int, loss: float) -> None:
+        if step % 1000 == 0:
+            print(args.network, args.seed, step, f"{loss:.4f}", f"{time.perf_counter() - start:.0f} s", flush=True)
+
+    prune.prune_gradually(model, batches(), args.steps, args.sparsity, args.lr, loss=distillation, progress=progress)
+    seconds = time.perf_counter() - start
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = container.save(model.half().cpu(), args.out / f"pruned_{args.seed}.dc")
+    # Score what ships: the rounded weights, read back, in float32.
+    shipped = container.load(file, network(args.network).half()).float().to(device).eval()
+    scores = {
+        "test_accuracy": accuracy(shipped, test_images, test_labels, shape),
+        "teacher_test_accuracy": accuracy(teacher, test_images, test_labels, shape),
+        "test_images": len(test_labels), "train_images": len(labels), "sparsity": args.sparsity,
+        "steps": args.steps, "batch": args.batch, "lr": args.lr, "augment": args.augment,
+        "dropout": args.dropout, "teacher": args.teacher, "seed": args.seed,
+        "seconds": round(seconds, 1), "command": " ".join(["python", "prune.py", *sys.argv[1:]]),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "torch": torch.__version__,
+    }  # fmt: skip
+    (args.out / f"pruned_{args.seed}.json").write_text(json.dumps(scores, indent=2) + "\n")
+    print(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()
