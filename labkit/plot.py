@@ -244,7 +244,10 @@ def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax
     for (name, points), (color, marker, line) in zip(series.items(), cycle(LOOKS)):
         values, errors = [m.value for m in points.values()], _errors(*points.values())
         ax.errorbar(list(points), values, errors, label=name, color=color, marker=marker, ms=5, linestyle=line)
+    measured = sorted({position for points in series.values() for position in points})
     ax.set(xlabel=x, ylabel=f"{y.replace('_', ' ')} ({unit})")
+    if len(measured) <= 10:
+        ax.set_xticks(measured, [f"{position:g}" for position in measured])
     ax.legend()
     ends = "; ".join(f"{name}, last {[*points.values()][-1]}" for name, points in series.items())
     return _described(ax, f"{y} against {x}: {ends}.")

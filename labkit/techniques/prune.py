@@ -19,7 +19,7 @@ from torch import nn
 Masks = dict[
     str, torch.Tensor
 ]  # parameter name → bool tensor of the weight's shape, True where the weight is kept
-Loss = Callable[..., torch.Tensor]  # of the logits and of what batches gives as targets
+Loss = Callable[..., torch.Tensor]  # of logits and targets
 
 
 def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -173,8 +173,9 @@ def prune_gradually(
 
     The masks are chosen again every 20 steps, under the cubic schedule of Zhu and Gupta
     2017 (arXiv:1710.01878): fast at first, when many weights can go, and slowly at the
-    end. Until then a dropped weight may come back, if the last step made it large. `loss` takes the logits and the targets that `batches` gives. Raises ValueError
-    as `finetune` does.
+    end. Until then a dropped weight may come back, if the last step made it large.
+    `loss` takes the logits and the targets that `batches` gives. Raises ValueError as
+    `finetune` does.
     """
     _check(sparsity)
     masks: Masks = {}
