@@ -562,7 +562,7 @@ print("share of the index in the finished file:", shares)
 figure
 
 # %% [markdown]
-# Sharing shrinks the values and leaves the index as it was, so that it becomes about half of the file. The index hardly yields to Huffman's code either: distances are nearly geometric, and an index width near the best is a good code for that already.
+# Sharing shrinks the values and leaves the index as it was, so that it becomes about half of the file. Huffman's code takes a similar share from both: codes and distances are far from equally frequent. Codebooks, table and checksums are too small to see.
 #
 # ### 6.4 The naive product, and the measured whole
 
