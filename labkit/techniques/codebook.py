@@ -7,7 +7,7 @@ trained on with the gradients of the weights that share them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labkit.techniques.prune import Loss
+from labkit.techniques.training import Batches, Loss, Progress, descend
 
 Initialisation = Literal["linear", "density", "random"]
 
@@ -133,11 +133,11 @@ def write_back(model: nn.Module, codebooks: Mapping[str, Codebook]) -> None:
 def finetune_centroids(
     model: nn.Module,
     codebooks: Mapping[str, Codebook],
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Batches,
     steps: int,
     lr: float = 3e-4,
     loss: Loss = F.cross_entropy,
-    progress: Callable[[int, float], None] = lambda step, loss: None,
+    progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
     """Train the centroids on, in place, for `steps` batches of (inputs, labels).
 
@@ -147,27 +147,18 @@ def finetune_centroids(
     and the targets that `batches` gives. Raises ValueError if `batches` ends too soon
     or the loss is no longer finite.
     """
-    optimizer = torch.optim.Adam([book.centroids for book in codebooks.values()], lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    model.train()
-    step = 0
-    for step, (x, y) in zip(range(1, steps + 1), batches):
-        value = loss(model(x), y)
-        if not value.isfinite():
-            raise ValueError(
-                f"the loss is {value.item()} at step {step}: try a smaller lr than {lr}"
-            )
-        model.zero_grad()
-        value.backward()
+
+    def sum_by_cluster() -> None:
         for name, book in codebooks.items():
             book.centroids.grad = book.gradient(model.get_parameter(name).grad)
-        optimizer.step()
-        schedule.step()
-        write_back(model, codebooks)
-        progress(step, value.item())
-    if step < steps:
-        raise ValueError(
-            f"{steps} steps were asked for, and the batches ended after {step}"
-        )
-    model.zero_grad()
-    return model.eval()
+
+    return descend(
+        model,
+        batches,
+        steps,
+        torch.optim.Adam([book.centroids for book in codebooks.values()], lr),
+        loss,
+        before_update=sum_by_cluster,
+        after_update=lambda step: write_back(model, codebooks),
+        progress=progress,
+    )

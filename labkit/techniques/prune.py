@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from labkit.techniques.training import Batches, Loss, Progress, descend
+
 Masks = dict[
     str, torch.Tensor
 ]  # parameter name → bool tensor of the weight's shape, True where the weight is kept
-Loss = Callable[..., torch.Tensor]  # of logits and targets
 
 
 def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -138,35 +139,40 @@ def reestimate_batchnorm(
 
 def finetune(
     model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Batches,
     steps: int,
     masks: Masks | None = None,
     lr: float = 0.01,
     weight_decay: float = 1e-4,
-    progress: Callable[[int, float], None] = lambda step, loss: None,
+    progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
     """Train on, in place, for `steps` batches of (inputs, labels), with the dropped
     weights held at zero.
 
-    SGD with momentum under a cosine schedule down to zero. `progress(step, loss)` is
-    called after every step. Raises ValueError if `batches` ends too soon or the loss is
-    no longer finite.
+    `progress(step, loss)` is called after every step. Raises ValueError if `batches`
+    ends too soon or the loss is no longer finite.
     """
-    return _train(
-        model, batches, steps, lambda step: masks or {}, lr, weight_decay, progress
+
+    def drop(step: int) -> None:
+        # Momentum and weight decay would bring dropped weights back.
+        apply_masks(model, masks or {})
+
+    optimizer = _sgd(model, lr, weight_decay)
+    return descend(
+        model, batches, steps, optimizer, after_update=drop, progress=progress
     )
 
 
 def prune_gradually(
     model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Batches,
     steps: int,
     sparsity: float,
     lr: float = 0.1,
     weight_decay: float = 5e-4,
     choose: Callable[[nn.Module, float], Masks] = lamp_masks,
     loss: Loss = F.cross_entropy,
-    progress: Callable[[int, float], None] = lambda step, loss: None,
+    progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
     """Train on, in place, while ever more weights are dropped: all of `sparsity` by
     half of the `steps`.
@@ -178,53 +184,23 @@ def prune_gradually(
     `finetune` does.
     """
     _check(sparsity)
-    masks: Masks = {}
+    ramp, masks = max(1, steps // 2), {}
 
-    def masks_at(step: int) -> Masks:
-        nonlocal masks
-        ramp = max(1, steps // 2)
+    def drop(step: int) -> None:
         if step <= ramp and (step % 20 == 0 or step == ramp):
-            masks = choose(model, sparsity * (1 - (1 - step / ramp) ** 3))
-        return masks
+            masks.update(choose(model, sparsity * (1 - (1 - step / ramp) ** 3)))
+        apply_masks(model, masks)
 
-    return _train(model, batches, steps, masks_at, lr, weight_decay, progress, loss)
+    optimizer = _sgd(model, lr, weight_decay)
+    return descend(
+        model, batches, steps, optimizer, loss, after_update=drop, progress=progress
+    )
 
 
-def _train(
-    model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    steps: int,
-    masks_at: Callable[[int], Masks],
-    lr: float,
-    weight_decay: float,
-    progress: Callable[[int, float], None],
-    loss_of: Loss = F.cross_entropy,
-) -> nn.Module:
-    optimizer = torch.optim.SGD(
+def _sgd(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
+    return torch.optim.SGD(
         model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    model.train()
-    step = 0
-    for step, (x, y) in zip(range(1, steps + 1), batches):
-        loss = loss_of(model(x), y)
-        if not loss.isfinite():
-            raise ValueError(
-                f"the loss is {loss.item()} at step {step}: try a smaller lr than {lr}"
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        # Momentum and weight decay would bring dropped weights back: set them to zero
-        # after every step.
-        apply_masks(model, masks_at(step))
-        progress(step, loss.item())
-    if step < steps:
-        raise ValueError(
-            f"{steps} steps were asked for, and the batches ended after {step}"
-        )
-    return model.eval()
 
 
 def prune_channels(

@@ -50,7 +50,7 @@ from torchvision.models import mobilenet_v2
 
 from labkit import claims, measure, plot, scale, show, zoo
 from labkit.record import Record, beside, needs
-from labkit.techniques import archive, prune, quantize
+from labkit.techniques import archive, prune, quantize, training
 
 # Notes from inside the compiler are of no use to a reader.
 warnings.filterwarnings("ignore", module="torch")
@@ -384,7 +384,7 @@ for depthwise, (some, all_) in kept.items():
 # Fine-tuning trains on with the mask held: dropped weights return to zero after every step, or momentum would revive them.
 
 # %%
-show(prune.finetune)
+show(prune.finetune, training.descend)
 
 
 # %%
