@@ -27,6 +27,5 @@ def fetch_all() -> list[Origin]:
         digits("test").origin,
         *(fashion_mnist_model(name).origin for name in NETWORKS),
         imagenet_model().origin,
-        language_model("package").origin,
         *(picture.origin for picture in natural_pictures()),
     ]
