@@ -726,13 +726,9 @@ record.add(
 )
 entries = container.contents(path)
 plain = sum(e.bytes for e in entries if e.levels == 0)
-print(
-    f"{plain / path.stat().st_size:.0%} of the file are BatchNorm and biases, which are",
-    end=" ",
-)
-print(
-    f"{sum(e.dense_bytes for e in entries if e.levels == 0) / whole:.1%} of the parameters"
-)
+share = sum(e.dense_bytes for e in entries if e.levels == 0) / whole
+print(f"BatchNorm and biases: {share:.1%} of the bytes before,", end=" ")
+print(f"{plain / path.stat().st_size:.0%} of the file")
 record.table("file", "rate", "lost")
 
 # %% [markdown]
