@@ -75,13 +75,13 @@ def language_model(source: Literal["package", "hub"] | None = None) -> LanguageM
 def _load(folder: Path, origin: Origin) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _bars_on_terminals_only():
+    with bars_on_terminals_only():
         model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
         return LanguageModel(model.float().eval(), origin, AutoTokenizer.from_pretrained(folder))
 
 
 @contextmanager
-def _bars_on_terminals_only() -> Iterator[None]:
+def bars_on_terminals_only() -> Iterator[None]:
     """Keep the progress bars of transformers and of the hub's client out of notebooks and logs."""
     from transformers.utils import logging
 
@@ -120,7 +120,7 @@ def _tinyllama() -> LanguageModel:
 
     repository, revision, sha256 = TINYLLAMA["repository"], TINYLLAMA["revision"], TINYLLAMA["sha256"]
     try:
-        with _bars_on_terminals_only():
+        with bars_on_terminals_only():
             for name in HUB_FILES:
                 file = Path(hf_hub_download(repository, name, revision=revision))
     except Exception as error:  # what it is depends on the client's version and its ways of transfer
@@ -194,7 +194,7 @@ def _save_converted(gguf: Path, folder: Path) -> None:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _bars_on_terminals_only():
+    with bars_on_terminals_only():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
         # The weights are plain float32 by now. Marked as quantized, the model would refuse to be saved.
         model.hf_quantizer = None
