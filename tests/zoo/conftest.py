@@ -153,3 +153,24 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.fixture(name="contents")
 def contents_fixture():
     return contents
+
+
+@pytest.fixture
+def tiny(request, tiny_archives, cache, monkeypatch) -> dict[str, bytes]:
+    """Small archives in place of the official ones of a test module, with their hashes."""
+    for name, data in tiny_archives.items():
+        monkeypatch.setitem(request.module.SHA256, name, hashlib.sha256(data).hexdigest())
+    return tiny_archives
+
+
+@pytest.fixture
+def hub(request, tiny, server, monkeypatch):
+    """The local server as the mirror of the module's data set, with the tiny archives."""
+    monkeypatch.setattr(request.module.DATASET, "mirrors", [f"{server.url}/"])
+    server.files |= {f"/{name}": data for name, data in tiny.items()}
+    return server
+
+
+@pytest.fixture
+def no_hub(request, dead_url, monkeypatch):
+    monkeypatch.setattr(request.module.DATASET, "mirrors", [f"{dead_url}/"])

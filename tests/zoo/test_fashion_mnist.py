@@ -1,5 +1,4 @@
 import gzip
-import hashlib
 import runpy
 import shutil
 import subprocess
@@ -14,27 +13,7 @@ from labkit.zoo.idx import MEAN, STD, read_idx
 from labkit.zoo.origin import ASSETS
 
 MAKE = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))
-
-
-@pytest.fixture
-def tiny(tiny_archives, cache, monkeypatch) -> dict[str, bytes]:
-    """Small archives in place of the official ones, with their hashes."""
-    for name, data in tiny_archives.items():
-        monkeypatch.setitem(SHA256, name, hashlib.sha256(data).hexdigest())
-    return tiny_archives
-
-
-@pytest.fixture
-def hub(tiny, server, monkeypatch):
-    """The local server as torchvision's mirror, with the tiny archives."""
-    monkeypatch.setattr(FashionMNIST, "mirrors", [f"{server.url}/"])
-    server.files |= {f"/{name}": data for name, data in tiny.items()}
-    return server
-
-
-@pytest.fixture
-def no_hub(dead_url, monkeypatch):
-    monkeypatch.setattr(FashionMNIST, "mirrors", [f"{dead_url}/"])
+DATASET = FashionMNIST  # for the fixtures hub and no_hub
 
 
 @pytest.fixture
