@@ -135,24 +135,31 @@ def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int
 
 @rc_context(STYLE)
 def cost_quality(
-    record: Record, cost: str = "file", quality: str = "accuracy", rows: Sequence[str] = (), ax: Axes | None = None
+    record: Record,
+    cost: str = "file",
+    quality: str = "accuracy",
+    rows: Sequence[str] = (),
+    lower_is_better: bool = False,
+    ax: Axes | None = None,
 ) -> Figure:
     """Quality against cost, with intervals, of the rows named, or of all that have both.
 
     Filled points are on the Pareto front; below and right of its staircase, something else is cheaper and no worse.
+    Where lower is better, as with perplexity, the axis of quality runs downwards, so that better is up, still.
     Raises KeyError for a row that lacks one of the two, ValueError when none has both.
     """
     rows = rows or [name for name, row in record.rows.items() if {cost, quality} <= row.measurements.keys()]
     costs, qualities = [record.get(r, cost) for r in rows], [record.get(r, quality) for r in rows]
     cost_unit, quality_unit = _one_unit(costs), _one_unit(qualities)
     x, y = np.array([m.value for m in costs]), np.array([m.value for m in qualities])
-    ax, front = ax or subplots()[1], pareto_front(x, y)
+    ax, front = ax or subplots()[1], pareto_front(x, -y if lower_is_better else y)
     ax.errorbar(x, y, _errors(*qualities), _errors(*costs), fmt="none", ecolor=GREY, elinewidth=1)
     ax.plot(x, y, "o", color=BLUE, markerfacecolor="white", label="dominated")
     ax.plot(x[front], y[front], "o", color=BLUE, label="on the Pareto front")
     ax.margins(0.12, 0.15)
     _log_axis(ax.xaxis, cost, cost_unit)
     ax.set(ylabel=f"{quality.replace('_', ' ')} ({quality_unit})", xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    ax.yaxis.set_inverted(lower_is_better)
     stairs = [*x[front], ax.get_xlim()[1]]
     ax.step(stairs, [*y[front], y[front[-1]]], where="post", color=BLUE, linewidth=1, zorder=1)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)

@@ -239,6 +239,16 @@ def test_points_stand_at_cost_and_quality_filled_on_the_front(record):
     assert staircase.get_xydata().tolist() == [*front.get_xydata().tolist(), [ax.get_xlim()[1], 94]]
 
 
+def test_where_lower_is_better_the_front_is_of_the_lowest_and_better_is_up():
+    record = Record("lab", "quick", 0)
+    for name, size, perplexity in (("small", 1, 20), ("large", 4, 10), ("worse", 4.5, 15)):
+        record.add(name, file=Measurement.exact(size, "bytes"), perplexity=Measurement.exact(perplexity, ""))
+    figure = plot.cost_quality(record, "file", "perplexity", lower_is_better=True)
+    assert "Pareto front: small, large." in figure.alt
+    assert figure.axes[0].yaxis_inverted()
+    assert not plot.cost_quality(record, "file", "perplexity").axes[0].yaxis_inverted()
+
+
 def test_intervals_of_both_are_drawn(record):
     record.add("FP32", file=Measurement(8e6, 7e6, 9e6, "bytes"))
     ax = plot.cost_quality(record, rows=["FP32"]).axes[0]

@@ -1,11 +1,13 @@
-"""What a classifier is worth: accuracy, what it lost, and whether two models say the same."""
+"""What a model is worth: accuracy and agreement of a classifier, perplexity of a language model, and what was lost of them."""
 
 import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from labkit.measure.measurement import Measurement
+from labkit.measure.measurement import Measurement, mean_with_interval
 
 Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % interval
 
@@ -46,6 +48,42 @@ def accuracy_loss(predictions: torch.Tensor, reference: torch.Tensor, labels: to
     half = Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     value = (lost - won) / n
     return Measurement(100 * value, 100 * min(centre - half, value), 100 * max(centre + half, value), "points", n)
+
+
+@torch.no_grad()
+def block_losses(model: nn.Module, blocks: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood, in nats, of a token given those before it in its block: float64 (n,).
+
+    `blocks` are token numbers, int64 (n, length), on the model's device; `model(block).logits` are (1, length,
+    vocabulary). The model is called as it is: put it in eval mode. Raises ValueError if there is nothing to foretell.
+    """
+    if blocks.dim() != 2 or len(blocks) < 1 or blocks.shape[1] < 2:
+        raise ValueError(
+            f"blocks are (n, length) with one block or more of two tokens or more, got {tuple(blocks.shape)}"
+        )
+    losses = [F.cross_entropy(model(block[None]).logits[0, :-1].float(), block[1:]) for block in blocks]
+    return torch.stack(losses).double().cpu()
+
+
+def perplexity(losses: torch.Tensor) -> Measurement:
+    """exp of the mean of `block_losses`, with the 95 % bootstrap interval over blocks."""
+    return _exp(losses, "")
+
+
+def perplexity_ratio(losses: torch.Tensor, reference: torch.Tensor) -> Measurement:
+    """How many times the perplexity of one model is that of another on the same blocks, with a 95 % interval.
+
+    The bootstrap draws the differences block by block: that one text is harder than another does not blur it, so that
+    it is far tighter than two intervals side by side. Raises ValueError for losses of different numbers of blocks.
+    """
+    if losses.shape != reference.shape:
+        raise ValueError(f"need losses of the same blocks, got {len(losses)} and {len(reference)}")
+    return _exp(losses - reference, "×")
+
+
+def _exp(losses: torch.Tensor, unit: str) -> Measurement:
+    mean = mean_with_interval(losses.tolist(), "")
+    return Measurement(math.exp(mean.value), math.exp(mean.low), math.exp(mean.high), unit, mean.n)
 
 
 def _equal(predictions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

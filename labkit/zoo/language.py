@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import nn
 
 from labkit.files import cache_folder
 from labkit.zoo.fetch import ZooError, fetch_from_index, is_intact, locked, sha256_of
@@ -268,3 +269,26 @@ def blocks(text: str, tokenizer: "PreTrainedTokenizerBase", length: int) -> torc
             f"The text has {len(ids):,} tokens; one block takes {length:,}. Give more text, or shorter blocks."
         )
     return ids[: len(ids) // length * length].view(-1, length)
+
+
+@torch.no_grad()
+def complete(model: nn.Module, tokenizer: "PreTrainedTokenizerBase", prompt: str, tokens: int) -> str:
+    """What a causal language model goes on to write: at each step the likeliest token, at most `tokens` of them.
+
+    The model is called as it is: put it in eval mode.
+
+    Raises:
+        ValueError: the prompt is empty, or longer than the model's context together with what is to be written.
+    """
+    prompted = tokenizer(prompt, add_special_tokens=False, return_tensors="pt", verbose=False).to(model.device)
+    length = prompted.input_ids.shape[1]
+    if length == 0:
+        raise ValueError("The prompt is empty, and the model has nothing to go on from. Give it at least a word.")
+    if length + tokens > model.config.max_position_embeddings:
+        raise ValueError(
+            f"The prompt has {length:,} tokens; with {tokens:,} more they exceed the {model.config.max_position_embeddings:,} "
+            "of the model's context. Shorten the prompt, or ask for fewer."
+        )
+    # Whatever the model's own settings for generation are: what is compared must not depend on chance.
+    written = model.generate(**prompted, max_new_tokens=tokens, do_sample=False, temperature=None, top_p=None, top_k=None)
+    return tokenizer.decode(written[0, length:], skip_special_tokens=True)

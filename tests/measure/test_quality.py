@@ -1,14 +1,25 @@
-"""Quality: accuracy, what was lost of it, and agreement."""
+"""Quality: accuracy, agreement, perplexity, and what was lost of them."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from labkit.measure import Measurement, accuracy, accuracy_loss, agreement, predict
+from labkit.measure import (
+    Measurement,
+    accuracy,
+    accuracy_loss,
+    agreement,
+    block_losses,
+    perplexity,
+    perplexity_ratio,
+    predict,
+)
 
 
 def hits(*right: bool) -> torch.Tensor:
@@ -107,3 +118,64 @@ def test_paired_interval_is_tighter_than_two_side_by_side():
     loss: Measurement = accuracy_loss(ours, reference, labels)
     apart = accuracy(reference, labels).high - accuracy(ours, labels).low
     assert loss.high < apart
+
+
+# Perplexity
+
+
+def foretells(logits: torch.Tensor):
+    """A model that foretells the same, logits (vocabulary,), whatever comes in."""
+    return lambda tokens: SimpleNamespace(logits=logits.expand(*tokens.shape, -1))
+
+
+def test_to_know_nothing_is_a_perplexity_of_the_vocabulary():
+    blocks = torch.arange(32).view(4, 8)
+    measured = perplexity(block_losses(foretells(torch.zeros(50)), blocks))
+    assert (measured.unit, measured.n) == ("", 4)
+    assert (measured.low, measured.high) == (pytest.approx(50, rel=1e-5), pytest.approx(50, rel=1e-5))
+
+
+def test_the_loss_of_a_block_is_that_of_its_tokens_but_the_first():
+    logits = torch.randn(8, 50, generator=torch.Generator().manual_seed(0))
+    block = torch.arange(10, 18)
+    losses = block_losses(lambda tokens: SimpleNamespace(logits=logits[None]), block[None])
+    assert losses.item() == pytest.approx(F.cross_entropy(logits[:7], block[1:]).item(), rel=1e-6)
+
+
+def test_measuring_perplexity_keeps_no_gradient():
+    seen = []
+    model = foretells(torch.zeros(50))
+    block_losses(lambda tokens: (seen.append(torch.is_grad_enabled()), model(tokens))[1], torch.zeros(1, 4).long())
+    assert seen == [False]
+
+
+def test_the_interval_of_a_perplexity_is_over_blocks():
+    blocks = torch.tensor([[0, 0, 0], [1, 1, 1]])
+    measured = perplexity(block_losses(foretells(torch.tensor([0.0, math.log(4)])), blocks))
+    assert measured.value == pytest.approx(5 / 2)  # probabilities 1/5 and 4/5: the root of 5 · 5/4
+    assert (measured.low, measured.high) == (pytest.approx(5 / 4), pytest.approx(5))
+
+
+def test_a_ratio_of_perplexities_is_not_blurred_by_how_hard_the_texts_are():
+    hard_and_easy = torch.tensor([9.0, 1.0, 5.0], dtype=torch.float64)
+    measured = perplexity_ratio(hard_and_easy + math.log(1.1), hard_and_easy)
+    assert (measured.unit, measured.n) == ("×", 3)
+    assert (measured.low, measured.high) == (pytest.approx(1.1), pytest.approx(1.1))
+
+
+def test_a_ratio_is_that_of_the_perplexities():
+    ours, theirs = torch.rand(2, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    measured = perplexity_ratio(ours, theirs)
+    assert measured.value == pytest.approx(perplexity(ours).value / perplexity(theirs).value)
+    assert measured.low < measured.value < measured.high
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (3, 1), (8,)])
+def test_nothing_to_foretell_is_an_error(shape):
+    with pytest.raises(ValueError, match="two tokens or more"):
+        block_losses(foretells(torch.zeros(50)), torch.zeros(shape, dtype=torch.long))
+
+
+def test_losses_of_different_blocks_have_no_ratio():
+    with pytest.raises(ValueError, match="4 and 3"):
+        perplexity_ratio(torch.zeros(4), torch.zeros(3))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import training_memory
@@ -10,10 +9,11 @@ from labkit.techniques.footprint import (
     PRESETS,
     adapter_parameters,
     kv_cache_bytes,
+    require_memory,
     training_footprint,
     weight_bytes,
 )
-from labkit.techniques.lora import attach, quantized
+from labkit.techniques.lora import attach, bytes_held, quantized
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -64,36 +64,21 @@ def calculated(config, format, targets, length=LENGTH, **options) -> dict[str, f
 # Weights
 
 
-def weights_held(model) -> int:
-    """Of a model without adapters, with what bitsandbytes hides beside the parameters."""
-    held = sum(p.nbytes for p in model.parameters())  # a tied weight is there once
-    for layer in model.modules():
-        if isinstance(layer, Linear4bit):
-            state = layer.weight.quant_state
-            constants = [state.absmax, state.code]
-            if state.nested:
-                constants += [state.state2.absmax, state.state2.code, state.offset]
-            held += sum(t.nbytes for t in constants)
-        elif isinstance(layer, Linear8bitLt):
-            held += layer.weight.SCB.nbytes
-    return held
-
-
 @dtypes
 @pytest.mark.parametrize("format", ["same", "int8", "nf4", "nf4 double"])
 def test_weights_are_what_the_model_holds(format, dtype):
     format = dtype if format == "same" else format
-    assert weight_bytes(tiny(), format, dtype) == weights_held(built(tiny(), format, dtype))
+    assert weight_bytes(tiny(), format, dtype) == bytes_held(built(tiny(), format, dtype))
 
 
 @pytest.mark.parametrize("changed", [{"tie_word_embeddings": True}, {"num_key_value_heads": 4}, {"head_dim": 32}])
 def test_weights_follow_the_config(changed):
-    assert weight_bytes(tiny(**changed), "nf4", "bf16") == weights_held(built(tiny(**changed), "nf4", "bf16"))
+    assert weight_bytes(tiny(**changed), "nf4", "bf16") == bytes_held(built(tiny(**changed), "nf4", "bf16"))
 
 
 def test_a_dictionary_will_do_for_a_config():
     sizes = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, vocab_size=50)
-    assert weight_bytes(sizes, "fp32") == weights_held(LlamaForCausalLM(LlamaConfig(**sizes)))
+    assert weight_bytes(sizes, "fp32") == bytes_held(LlamaForCausalLM(LlamaConfig(**sizes)))
 
 
 @pytest.mark.parametrize(
@@ -237,6 +222,14 @@ def test_the_state_of_8_bit_adamw_is_a_quarter_and_the_scales():
 def test_8_bit_adamw_leaves_small_tensors_in_32_bits():
     parts = calculated(tiny(), "nf4", ["q_proj"], optimizer="adamw 8-bit")
     assert parts["optimizer"] == 2 * parts["adapters"]
+
+
+def test_a_device_too_small_is_refused_with_what_takes_most():
+    parts = training_footprint(tiny(vocab_size=8000), "bf16", RANK, ["q_proj"], BATCH, LENGTH)
+    total = int(sum(m.value for m in parts.values()))
+    require_memory(parts, total)
+    with pytest.raises(ValueError, match=r"takes 7.25 MB .*largest parts: workspace 3.07 MB, weights .*Checkpointing"):
+        require_memory(parts, total - 1)
 
 
 # Generation

@@ -12,7 +12,8 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from labkit.techniques.lora import LoRALinear, attach, perplexity, quantized, train
+from labkit.measure import block_losses
+from labkit.techniques.lora import LoRALinear, attach, quantized, train
 
 KINDS = [("nf4", False), ("nf4", True), ("fp4", False), ("int8", False)]
 kinds = pytest.mark.parametrize(("kind", "double"), KINDS)
@@ -206,9 +207,9 @@ def test_training_works_with_checkpointing():
 def test_training_goes_on_after_perplexity_was_measured():
     """Which on some CPUs is what stops the gradients of 4-bit layers that were loaded in another way."""
     model = adapted(quantized(language_model()))
-    perplexity(model.eval(), tokens())
+    block_losses(model.eval(), tokens())
     train(model, [tokens()], 1, 0.01)
-    perplexity(model, tokens())
+    block_losses(model, tokens())
     train(model, [tokens()], 1, 0.01)
 
 
@@ -246,7 +247,7 @@ def test_the_trap_of_bitsandbytes_is_caught_where_a_cpu_has_it_and_training_goes
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = trapped  # as bitsandbytes has it
-    perplexity(model.eval(), tokens())
+    block_losses(model.eval(), tokens())
     refused = pytest.raises(ValueError, match="support_avx512bf16_for_cpu = False")
     with refused if trapped else contextlib.nullcontext():
         train(model, [tokens()], 1, 0.01)
@@ -267,45 +268,3 @@ def test_a_loss_that_is_not_finite_is_an_error():
     model.get_submodule("base_model.model.lm_head").weight.fill_(math.inf)
     with pytest.raises(ValueError, match="at step 1: try a smaller lr than 0.01"):
         train(model, [tokens()], 1, 0.01)
-
-
-# Perplexity
-
-
-class Fixed(nn.Module):
-    """Foretells what it is given: logits (vocabulary,), whatever comes in."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, x: torch.Tensor):
-        output = type("Output", (), {})()
-        output.logits = self.logits.expand(*x.shape, -1)
-        return output
-
-
-def test_to_know_nothing_is_a_perplexity_of_the_vocabulary():
-    measured = perplexity(Fixed(torch.zeros(50)), tokens())
-    assert (measured.unit, measured.n) == ("", 4)
-    assert measured.low == pytest.approx(50, rel=1e-5)
-    assert measured.high == pytest.approx(50, rel=1e-5)
-
-
-def test_perplexity_is_the_exponential_of_the_mean_loss():
-    model, x = language_model(), tokens()
-    expected = math.exp(model(input_ids=x, labels=x).loss.item())
-    assert perplexity(model, x).value == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_interval_is_over_blocks():
-    blocks = torch.tensor([[0, 0, 0], [1, 1, 1]])
-    measured = perplexity(Fixed(torch.tensor([0.0, math.log(4)])), blocks)
-    assert measured.value == pytest.approx(5 / 2)  # probabilities 1/5 and 4/5: the root of 5 · 5/4
-    assert (measured.low, measured.high) == (pytest.approx(5 / 4), pytest.approx(5))
-
-
-@pytest.mark.parametrize("shape", [(0, 8), (3, 1), (8,)])
-def test_nothing_to_foretell_is_an_error(shape):
-    with pytest.raises(ValueError, match="two tokens or more"):
-        perplexity(Fixed(torch.zeros(50)), torch.zeros(shape, dtype=torch.long))

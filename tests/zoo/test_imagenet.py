@@ -3,10 +3,12 @@ import io
 
 import pytest
 import torch
+from torch import nn
 from torchvision.datasets import MNIST, FashionMNIST
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
-from labkit.zoo import ZooError, fetch_all, imagenet_model, natural_pictures
+from labkit import zoo
+from labkit.zoo import Origin, Pretrained, ZooError, fetch_all, imagenet_model, natural_pictures
 from labkit.zoo.digits import SHA256 as DIGITS
 from labkit.zoo.imagenet import timm_name
 
@@ -108,6 +110,8 @@ def test_fetch_all_says_where_everything_came_from(hub, tiny_archives, dead_url,
     for name, data in tiny_archives.items():
         hub.files[f"/{name}"] = data
         monkeypatch.setitem(DIGITS, name, hashlib.sha256(data).hexdigest())
+    smollm2 = Pretrained(nn.Identity(), Origin("SmolLM2", "package", "Apache-2.0", "0" * 64))
+    monkeypatch.setattr(zoo, "language_model", lambda source: smollm2)
     origins = [str(origin) for origin in fetch_all()]
     assert [line.split(" (source: ")[0] for line in origins[:9]] == [
         "Fashion-MNIST train, 12,000 pictures",
@@ -120,4 +124,5 @@ def test_fetch_all_says_where_everything_came_from(hub, tiny_archives, dead_url,
         "LeNet-300-100 on Fashion-MNIST",
         "MobileNetV2 on ImageNet",
     ]
-    assert len(origins) == 9 + len(PICTURES)
+    assert origins[-1].startswith("SmolLM2 (source: package")
+    assert len(origins) == 9 + len(PICTURES) + 1

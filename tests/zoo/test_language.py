@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 from wheels import make_wheel
 
-from labkit.zoo import ZooError, blocks, documentation_corpus, language, language_model
+from labkit.zoo import ZooError, blocks, complete, documentation_corpus, language, language_model
 from labkit.zoo.language import HUB_FILES, MANIFEST, SMOLLM2, TINYLLAMA
 
 HIDDEN, INNER = 32, 64
@@ -402,6 +402,36 @@ def test_a_text_shorter_than_one_block(converted, text, tokens):
         blocks(text, language_model("package").tokenizer, length=1024)
     with pytest.raises(ValueError, match="length is 0"):
         blocks(text, language_model("package").tokenizer, length=0)
+
+
+# Generation
+
+
+@torch.no_grad()
+def test_a_completion_is_the_likeliest_token_again_and_again(converted):
+    loaded = language_model()
+    loaded.model.generation_config.eos_token_id = None
+    written = ids = torch.tensor([loaded.tokenizer("ab", add_special_tokens=False).input_ids])
+    for _ in range(5):
+        written = torch.cat([written, loaded.model(written).logits[:, -1:].argmax(2)], 1)
+    expected = loaded.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+    assert complete(loaded.model, loaded.tokenizer, "ab", 5) == expected
+
+
+def test_a_completion_does_not_sample_though_the_model_would(converted):
+    loaded = language_model()
+    loaded.model.generation_config.update(do_sample=True, temperature=5.0, top_k=3)
+    assert len({complete(loaded.model, loaded.tokenizer, "ab", 8) for _ in range(5)}) == 1
+
+
+def test_an_empty_prompt_is_an_error(converted):
+    with pytest.raises(ValueError, match="prompt is empty.*at least a word"):
+        complete(language_model().model, language_model().tokenizer, "", 4)
+
+
+def test_a_prompt_beyond_the_context_is_an_error(converted):
+    with pytest.raises(ValueError, match="60 tokens; with 5 more they exceed the 64"):
+        complete(language_model().model, language_model().tokenizer, "x" * 60, 5)
 
 
 @torch.no_grad()
