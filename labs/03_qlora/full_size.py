@@ -1,5 +1,5 @@
 """Train LoRA beside models of full size with random weights on a GPU, and set the peak of
-memory against the calculator: what a step holds and takes does not depend on the weights.
+memory beside the calculator: what a step holds and takes does not depend on the weights.
 
     python labs/03_qlora/full_size.py [--out FILE] [--models 1B 7B 13B 65B]
 
@@ -19,7 +19,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from labkit.measure import Measurement, ratio, time_in_turn
+from labkit.measure import Measurement, time_in_turn
 from labkit.record import Record
 from labkit.techniques import footprint, lora
 
@@ -45,19 +45,12 @@ def configurations() -> dict[str, dict]:
         for checkpointing in (False, True):
             for format in ("bf16", "int8", "nf4", "nf4 double"):
                 title = f"1B, {format}, {name}" + ", checkpointing" * checkpointing
-                changes[title] = dict(
-                    format=format, target_modules=targets, checkpointing=checkpointing
-                )
+                changes[title] = dict(format=format, target_modules=targets, checkpointing=checkpointing)
     for format in ("bf16", "nf4 double"):
         changes[f"1B, {format}, all layers, batch 8"] = dict(format=format, batch=8)
-        changes[f"1B, {format}, all layers, 1 x 2048"] = dict(
-            format=format, batch=1, length=2048
-        )
+        changes[f"1B, {format}, all layers, 1 x 2048"] = dict(format=format, batch=1, length=2048)
         for checkpointing in (False, True):
-            title = (
-                f"1B, {format}, all layers, rank 64, AdamW 8-bit"
-                + ", checkpointing" * checkpointing
-            )
+            title = f"1B, {format}, all layers, rank 64, AdamW 8-bit" + ", checkpointing" * checkpointing
             changes[title] = dict(
                 format=format,
                 rank=64,
@@ -68,14 +61,12 @@ def configurations() -> dict[str, dict]:
     paper = dict(rank=64, batch=1, optimizer="adamw 8-bit", checkpointing=True)
     for model in ("7B", "13B", "65B"):
         for format in ("bf16", "nf4 double"):
-            changes[
-                f"{model}, {format}, all layers, rank 64, AdamW 8-bit, 1 x 512, checkpointing"
-            ] = dict(model=model, format=format, **paper)
+            changes[f"{model}, {format}, all layers, rank 64, AdamW 8-bit, 1 x 512, checkpointing"] = dict(
+                model=model, format=format, **paper
+            )
     # Pages are memory of the driver's, which may go to the host: PyTorch does not count them.
     for model in ("1B", "65B"):
-        changes[
-            f"{model}, nf4 double, all layers, rank 64, paged AdamW 8-bit, 1 x 512, checkpointing"
-        ] = dict(
+        changes[f"{model}, nf4 double, all layers, rank 64, paged AdamW 8-bit, 1 x 512, checkpointing"] = dict(
             model=model,
             format="nf4 double",
             **paper | dict(optimizer="paged adamw 8-bit"),
@@ -91,17 +82,13 @@ def predicted(model: str, **options) -> dict[str, Measurement]:
 def random_model(preset: str, format: str, checkpointing: bool) -> LlamaForCausalLM:
     """Random weights in bf16, or quantized layer by layer: 65B would not fit in any other way."""
     sizes = {k: v for k, v in footprint.PRESETS[preset].items() if k != "source"}
-    config = LlamaConfig(
-        **sizes, attn_implementation="sdpa", dtype="bfloat16", tie_word_embeddings=False
-    )
+    config = LlamaConfig(**sizes, attn_implementation="sdpa", dtype="bfloat16", tie_word_embeddings=False)
     with torch.device("meta"):
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model.model.rotary_emb = LlamaRotaryEmbedding(config).cuda()
     for name, module in list(model.named_modules()):
         for key, parameter in list(module.named_parameters(recurse=False)):
-            value = (
-                torch.randn(parameter.shape, device="cuda", dtype=torch.bfloat16) * 0.02
-            )
+            value = torch.randn(parameter.shape, device="cuda", dtype=torch.bfloat16) * 0.02
             if isinstance(module, nn.Linear) and name != "lm_head" and format != "bf16":
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, quantized(value, format))
@@ -109,32 +96,22 @@ def random_model(preset: str, format: str, checkpointing: bool) -> LlamaForCausa
                 setattr(
                     module,
                     key,
-                    nn.Parameter(
-                        value.abs() if value.dim() == 1 else value, requires_grad=False
-                    ),
+                    nn.Parameter(value.abs() if value.dim() == 1 else value, requires_grad=False),
                 )
     # What transformers sets when it loads a quantized model, and peft looks for.
     model.is_loaded_in_4bit, model.is_loaded_in_8bit = "nf4" in format, format == "int8"
     if checkpointing:
-        model.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
 def quantized(weight: torch.Tensor, format: str) -> nn.Linear:
     outputs, inputs = weight.shape
     if format == "int8":
-        layer = Linear8bitLt(
-            inputs, outputs, bias=False, has_fp16_weights=False, device="meta"
-        )
-        layer.weight = Int8Params(
-            weight.cpu(), requires_grad=False, has_fp16_weights=False
-        )
+        layer = Linear8bitLt(inputs, outputs, bias=False, has_fp16_weights=False, device="meta")
+        layer.weight = Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
     else:
-        layer = Linear4bit(
-            inputs, outputs, bias=False, compute_dtype=torch.bfloat16, device="meta"
-        )
+        layer = Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.bfloat16, device="meta")
         layer.weight = Params4bit(
             weight,
             requires_grad=False,
@@ -144,14 +121,10 @@ def quantized(weight: torch.Tensor, format: str) -> nn.Linear:
     return layer.cuda()
 
 
-def prepared(
-    model, format, rank, target_modules, batch, length, checkpointing, optimizer
-):
+def prepared(model, format, rank, target_modules, batch, length, checkpointing, optimizer):
     """A model with adapters, its batch without end, and the optimizer's class."""
     torch.manual_seed(SEED)
-    model = lora.attach(
-        random_model(model, format, checkpointing), rank, target_modules, alpha=rank
-    )
+    model = lora.attach(random_model(model, format, checkpointing), rank, target_modules, alpha=rank)
     tokens = torch.randint(model.config.vocab_size, (batch, length), device="cuda")
     optimizers = {
         "adamw": torch.optim.AdamW,
@@ -192,17 +165,13 @@ def step_times(named: dict[str, dict]):
     contestants = {}
     for name, options in named.items():
         model, tokens, optimizer = prepared(**options)
-        optimizer = optimizer(
-            [p for p in model.train().parameters() if p.requires_grad], lr=1e-4
-        )
+        optimizer = optimizer([p for p in model.train().parameters() if p.requires_grad], lr=1e-4)
         contestants[name] = partial(step, model, tokens, optimizer)
     return time_in_turn(contestants, ROUNDS)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--out",
         type=Path,
@@ -217,15 +186,11 @@ def main() -> None:
     given = parser.parse_args()
     torch.manual_seed(SEED)
     warm = torch.ones(256, 256, device="cuda", requires_grad=True)
-    (
-        warm @ warm
-    ).sum().backward()  # what CUDA's libraries take for themselves, they take now
+    (warm @ warm).sum().backward()  # what CUDA's libraries take for themselves, they take now
     del warm
     card = torch.cuda.get_device_properties(0).total_memory
     record = Record("03_qlora", "full size", SEED, "cuda")
-    named = {
-        name: c for name, c in configurations().items() if c["model"] in given.models
-    }
+    named = {name: c for name, c in configurations().items() if c["model"] in given.models}
     for name, options in named.items():
         parts = predicted(**options)
         total = Measurement.exact(sum(m.value for m in parts.values()), "bytes")
@@ -234,39 +199,19 @@ def main() -> None:
             continue
         print(name, flush=True)
         row = measured(**options)
-        row["calculated held"] = Measurement.exact(
-            parts["weights"].value + parts["adapters"].value, "bytes"
-        )
-        row["calculated"], row["measured / calculated"] = (
-            total,
-            ratio(row["peak"], total),
-        )
-        record.add(name, **{key.replace(" ", "_"): value for key, value in row.items()})
-        print(
-            " ", *(f"{key} {value}" for key, value in row.items()), sep="  ", flush=True
-        )
+        record.add(name, **row)
+        print(f"  peak {row['peak']}, calculated {total}", flush=True)
     gc.collect()
     torch.cuda.empty_cache()
     for targets in ("all layers", "q and v"):
         baseline = f"1B, bf16, {targets}"
         ends = (f", {targets}", f", {targets}, checkpointing")
-        timings = step_times(
-            {name: options for name, options in named.items() if name.endswith(ends)}
-        )
+        timings = step_times({name: options for name, options in named.items() if name.endswith(ends)})
         for name in timings:
-            record.add(
-                name, step=timings.latency(name), slowdown=timings.ratio(name, baseline)
-            )
-            print(
-                name, timings.latency(name), timings.ratio(name, baseline), flush=True
-            )
+            record.add(name, step=timings.latency(name), slowdown=timings.ratio(name, baseline))
+            print(name, timings.latency(name), timings.ratio(name, baseline), flush=True)
         gc.collect()
-    default = (
-        HERE
-        / "reference"
-        / "full_size"
-        / (torch.cuda.get_device_name().lower().replace(" ", "_") + ".json")
-    )
+    default = HERE / "reference" / "full_size" / (torch.cuda.get_device_name().lower().replace(" ", "_") + ".json")
     print(record.save(given.out or default))
 
 
