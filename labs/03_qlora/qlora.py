@@ -419,7 +419,7 @@ print(f"QLoRA's perplexity is {worse} LoRA's after training; ", end="")
 print(f"before it was {record.get('NF4 double', 'times_reference')} the original's")
 
 # %% [markdown]
-# Both learn the same text from the same batches. Training makes up for most of what four bits took, but not for all of it: the curves stay apart.
+# Both learn the same text from the same batches. Training makes up for a good part of what four bits took, and not for all of it: the curves stay apart.
 #
 # ## 6 · Where the memory goes
 #
@@ -470,12 +470,12 @@ timings = measure.time_in_turn(steppers, settings.timing_rounds, warmup=1)
 for title in steppers:
     record.add(
         f"step, {title}",
-        seconds=timings.latency(title),
+        time=timings.latency(title),
         times_lora=timings.ratio(title, "LoRA"),
     )
 del steppers, model, optimizer, trained, loss
 gc.collect()
-record.table("seconds", "times_lora")
+record.table("time", "times_lora")
 
 # %% [markdown]
 # ### A calculator
@@ -532,7 +532,7 @@ def by_part(bars: dict[str, dict[str, float]], limits=()):
 
 display(by_part(picture))
 print("the calculator against the count:")
-Table(["", *pairs], calculated)
+Table(["", *(name.replace("_", " ") for name in pairs)], calculated)
 
 # %% [markdown]
 # Four bits make the first part small. If the others are larger, as here, little is won: the *footprint* of a model is not what its training needs. Checkpointing removes the largest of them, and pays with a second forward pass.
@@ -812,7 +812,7 @@ paper = "{}, nf4 double, all layers, rank 64, AdamW 8-bit, 1 x 512, checkpointin
 rows = {"1b": LAYERS_16.format("nf4 double"), "65b": paper.format("65B")}
 for size, row in rows.items():
     peak, held = recorded.get(row, "peak"), recorded.get(row, "held")
-    record.find(f"peak_{size}", peak)
+    record.find(f"peak_{size}", Measurement.exact(peak.value / 1e9, "GB"))
     share = Measurement.exact(100 * held.value / peak.value, "%")
     record.find(f"weights_share_{size}", share)
 stacked = recorded.ratio(
