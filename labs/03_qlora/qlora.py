@@ -144,8 +144,8 @@ show(nf4.nf4_values, nf4.quantize_blocks)
 # %%
 eight = torch.tensor([[0.1, -0.4, 0.2, 0.0], [8.0, -2.0, 1.0, 3.0]])
 codes, absmax = nf4.quantize_blocks(eight, nf4.nf4_values(), block=4)
-print("codes", codes.tolist(), "largest of each block", absmax.tolist())
-print("back", nf4.dequantize_blocks(codes, absmax, nf4.nf4_values(), 4).tolist())
+print("codes", codes.tolist())
+print("back", nf4.dequantize_blocks(codes, absmax, nf4.nf4_values(), 4))
 packed = nf4.pack(codes)
 print(f"{packed.numel()} bytes hold {codes.numel()} codes")
 
@@ -640,7 +640,7 @@ print(f"{bytes_of:,} bytes of adapter load beside the same weights as the same m
 base_file = record.get("NF4 double", "file").value
 compared("beside NF4", again, Measurement.exact(base_file + bytes_of, "bytes"))
 del again
-gc.collect()
+_ = gc.collect()
 
 # %%
 merged = merged_into(copy.deepcopy(full), qlora)
@@ -688,6 +688,8 @@ gc.collect()
 record.table("file", "perplexity", "times_trained")
 
 # %% [markdown]
+# Merged and quantized again, the model has forgotten what it learned: most changes are smaller than the steps between the sixteen numbers. Keep the adapter beside the four bits, where it costs little, and less still in four bits of its own.
+#
 # ## 10 · When it goes wrong
 #
 # On some processors a 4-bit layer of bitsandbytes stops gradients without a word: the loss stays where it was, and nobody knows why. The training step of this lab looks at the first gradients and refuses. It is one of several things that should be said before they cost an hour.
