@@ -48,7 +48,6 @@ from functools import partial
 from pathlib import Path
 
 import bitsandbytes
-import full_size
 import numpy as np
 import psutil
 import torch
@@ -60,7 +59,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from labkit import claims, measure, plot, scale, show, zoo
+from labkit import claims, full_size_qlora, measure, plot, scale, show, zoo
 from labkit.measure import Measurement, mean_with_interval
 from labkit.record import Record, Table, beside, needs
 from labkit.techniques import footprint, lora, nf4
@@ -715,12 +714,12 @@ for what, attempt in {
 # %% [markdown]
 # ## 11 · At full size
 #
-# What a training step takes does not depend on the values of the weights. So `full_size.py` beside this notebook trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
+# What a training step takes does not depend on the values of the weights. So `labkit.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
 
 # %%
 recorded = Record.load(next(Path("reference/full_size").glob("*.json")))
 for name, row in recorded.rows.items():
-    parts = full_size.predicted(**full_size.configurations()[name])
+    parts = full_size_qlora.predicted(**full_size_qlora.configurations()[name])
     total = Measurement.exact(sum(part.value for part in parts.values()), "bytes")
     ratio = measure.ratio(row.measurements["peak"], total)
     recorded.add(name, calculated=total, times_calculated=ratio)

@@ -1,7 +1,7 @@
 """Train LoRA beside models of full size with random weights on a GPU, and set the peak of
 memory beside the calculator: what a step holds and takes does not depend on the weights.
 
-    python labs/03_qlora/full_size.py [--out FILE] [--models 1B 7B 13B 65B]
+    python -m labkit.full_size_qlora --out labs/03_qlora/reference/full_size/GPU.json [--models 1B 7B 13B 65B]
 
 A configuration that the card cannot hold is left out, since the calculator says so first.
 """
@@ -23,7 +23,6 @@ from labkit.measure import Measurement, time_in_turn
 from labkit.record import Record
 from labkit.techniques import footprint, lora
 
-HERE = Path(__file__).parent
 SEED, STEPS, ROUNDS = 0, 3, 20
 SOME = ("q_proj", "v_proj")
 ALL = (*SOME, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -172,11 +171,7 @@ def step_times(named: dict[str, dict]):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="default: reference/full_size beside this script, named by the GPU",
-    )
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -211,8 +206,7 @@ def main() -> None:
             record.add(name, step=timings.latency(name), slowdown=timings.ratio(name, baseline))
             print(name, timings.latency(name), timings.ratio(name, baseline), flush=True)
         gc.collect()
-    default = HERE / "reference" / "full_size" / (torch.cuda.get_device_name().lower().replace(" ", "_") + ".json")
-    print(record.save(given.out or default))
+    print(record.save(given.out))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""What the judge says of pictures: whether they show what their prompts ask for, and how far they are from real ones."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from labkit.zoo.coloured import (
+    PROMPTS,
+    ColouredSet,
+    Judge,
+    Moments,
+    coloured_fashion_mnist,
+    frechet_distance,
+    moments,
+    prompt_index,
+    to_float,
+)
+
+BATCH = 250  # pictures drawn at once
+
+
+def save_judge(folder: Path, judge: Judge) -> None:
+    """Weights in fp16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
+    save_file({k: v.contiguous().cpu() for k, v in state.items()}, folder / "weights.safetensors")
+
+
+def load_judge(folder: Path, device: torch.device) -> Judge:
+    state = load_file(folder / "weights.safetensors")
+    judge = Judge()
+    judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return judge.eval().to(device)
+
+
+def save_reference(folder: Path, pictures: ColouredSet, device: torch.device) -> None:
+    """Moments of what the judge that ships sees in real pictures: every Fréchet distance is measured to them."""
+    _, features = load_judge(folder, device).read(to_float(pictures.images.to(device)))
+    save_file(moments(features.cpu())._asdict(), folder / "reference.safetensors")
+
+
+def load_reference(folder: Path) -> Moments:
+    saved = load_file(folder / "reference.safetensors")
+    return Moments(saved["mean"], saved["covariance"])
+
+
+class Scorer:
+    """Scores pictures by the judge in a folder, against the moments beside it."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.judge, self.reference = load_judge(folder, device), load_reference(folder)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """Accuracies and Fréchet distance of pictures, float (N, 3, 64, 64) in [0, 1], with the labels (N, 3) wanted."""
+        read, features = self.judge.read(images.float())
+        right = read.cpu() == labels.cpu()
+        scores = dict(zip(("item", "colour", "background"), right.double().mean(0).tolist()))
+        scores["prompt"] = right.all(1).double().mean().item()  # all three
+        return scores | {"distance": frechet_distance(moments(features.cpu()), self.reference)}
+
+
+def real_rows(pipeline: StableDiffusionPipeline, scorer: Scorer, n: int, seed: int) -> Iterator[dict]:
+    """The judge's own limits: real pictures, the same through the autoencoder, and pictures that all were trained on."""
+    test, train = (coloured_fashion_mnist(split, n, seed) for split in ("test", "train"))
+    for name, pictures in (("test pictures", test), ("training pictures", train)):
+        yield {"name": name, "seed": seed, "images": n} | scorer(_on(pipeline, pictures), pictures.labels)
+    with torch.no_grad():
+        passed = [
+            pipeline.vae(2 * part - 1).sample.clamp(-1, 1) / 2 + 0.5
+            for part in _on(pipeline, test).to(pipeline.dtype).split(BATCH)
+        ]
+    yield {"name": "autoencoder", "seed": seed, "images": n} | scorer(torch.cat(passed), test.labels)
+
+
+def _on(pipeline: StableDiffusionPipeline, pictures: ColouredSet) -> torch.Tensor:
+    return to_float(pictures.images.to(pipeline.device))
+
+
+def generated(
+    pipeline: StableDiffusionPipeline, labels: torch.Tensor, steps: int, guidance: float, seed: int
+) -> torch.Tensor:
+    """Pictures (N, 3, 64, 64) in [0, 1] for labels (N, 3); the same starting noise for every sampler and device."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(labels), 4, *[pipeline.unet.config.sample_size] * 2, generator=generator)
+    prompts = [PROMPTS[i] for i in prompt_index(labels)]
+    parts = [
+        pipeline(
+            prompts[i : i + BATCH],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            latents=noise[i : i + BATCH].to(pipeline.device, pipeline.dtype),
+            generator=generator,
+            output_type="pt",
+        ).images.float()
+        for i in range(0, len(prompts), BATCH)
+    ]
+    return torch.cat(parts)
+
+
+def sampled_row(
+    pipeline: StableDiffusionPipeline, scorer: Scorer, name: str, steps: int, guidance: float, n: int, seed: int
+) -> dict:
+    """Scores of `n` generated pictures. Prompts follow the test split's items and random colours."""
+    labels = coloured_fashion_mnist("test", n, seed).labels
+    start = time.perf_counter()
+    images = generated(pipeline, labels, steps, guidance, seed)
+    scores = scorer(images, labels)
+    # Guidance asks the network twice a step.
+    cost = {"steps": steps, "guidance": guidance, "evaluations": steps * (2 if guidance > 1 else 1)}
+    row = {"name": name, "seed": seed, "images": n} | cost | scores
+    return row | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def load_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline:
+    """The pipeline that ships, in fp16 on a GPU and in float32 on a CPU."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device, torch.float16 if device.type == "cuda" else torch.float32)
