@@ -30,6 +30,7 @@
 
 # %%
 import importlib.util
+import logging
 import subprocess
 import sys
 
@@ -38,6 +39,10 @@ import sys
 if importlib.util.find_spec("labkit") is None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "../..[labs]"], check=True)
+
+# What these write while they are imported helps nobody here.
+for library in ("bitsandbytes", "torch.utils._pytree"):
+    logging.getLogger(library).setLevel(logging.ERROR)
 
 # %%
 import copy
