@@ -740,7 +740,7 @@ for format in ("bf16", "nf4", "nf4 double", "int8"):
     print(f"{format}: the calculator is off by {off} at most")
 
 # %% [markdown]
-# Layers of INT8 hold on to their inputs beyond the backward pass, for as long as the loss is not forgotten, which the calculator does not know. Nobody would guess it from eight bits.
+# For INT8 the calculator is far off. The likely cause, not proved here: layers of INT8 keep their inputs until the loss of a step is forgotten, and in the recorded run it lived on into the next step.
 
 # %%
 recorded.table("peak", "step", "slowdown")
