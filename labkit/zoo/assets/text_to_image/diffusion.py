@@ -117,18 +117,21 @@ def consistency_loss(
     time: torch.Tensor,
     context: torch.Tensor,
     stride: int,
+    substeps: int = 1,
 ) -> torch.Tensor:
     """Latent consistency distillation (Luo et al. 2023, arXiv:2310.04378): two points of one path end in one picture.
 
-    The teacher, guided, leads from `time` to `stride` earlier, or to time 0 where that is nearer. What the target, a
-    slow copy of the student, says there is what the student should say here. The distance is pseudo-Huber.
+    The teacher, guided, leads from `time` to `stride` earlier, in `substeps` equal steps, or to time 0 where that is
+    nearer. What the target, a slow copy of the student, says there is what the student should say here. The distance is
+    pseudo-Huber.
     """
-    earlier = (time - stride).clamp(min=0)
     x = diffusion.add_noise(z, noise, time)
     with torch.no_grad():
-        goal = diffusion.consistency(
-            target, diffusion.ddim(x, teacher(x, time, context), time, earlier), earlier, context
-        )
+        point, now = x, time
+        for i in range(1, substeps + 1):
+            earlier = (time - stride * i // substeps).clamp(min=0)
+            point, now = diffusion.ddim(point, teacher(point, now, context), now, earlier), earlier
+        goal = diffusion.consistency(target, point, now, context)
     error = diffusion.consistency(student, x, time, context) - goal
     return ((error.square() + 0.001**2).sqrt() - 0.001).mean()
 

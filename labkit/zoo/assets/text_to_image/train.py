@@ -74,7 +74,7 @@ ADAPTER = "pytorch_lora_weights.safetensors"
 FOLDERS = {
     "judge": "judge", "autoencoder": "vae", "unet": "unet", "lcm": "lcm_lora", "small": "small", "score": "score",
 }  # fmt: skip
-SECONDS = {"judge": 15, "autoencoder": 45, "unet": 270, "lcm": 150, "small": 60}
+SECONDS = {"judge": 15, "autoencoder": 45, "unet": 270, "lcm": 120, "small": 120}
 
 
 def arguments() -> argparse.Namespace:
@@ -85,10 +85,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--latents", type=int, default=300_000, help="pictures encoded before the U-Net is trained")
     parser.add_argument("--channels", type=int, nargs="+", default=[64, 128, 128], help="of the U-Net's levels")
     parser.add_argument("--batch", type=int, default=256, help="lcm takes half of it")
-    parser.add_argument("--guidance", type=float, default=1.75, help="lcm: of the teacher; score: of the guided rows")
+    parser.add_argument("--guidance", type=float, default=1.5, help="lcm: of the teacher; score: of the guided rows")
     parser.add_argument("--rank", type=int, default=16, help="lcm: of the LoRA")
     parser.add_argument("--lcm-lr", type=float, default=2e-4)
-    parser.add_argument("--stride", type=int, default=40, help="lcm: times, of 1,000, that a step of the teacher skips")
+    parser.add_argument("--stride", type=int, default=80, help="lcm: times, of 1,000, that the teacher leads back")
+    parser.add_argument("--substeps", type=int, default=2, help="lcm: steps in which it does so")
     parser.add_argument("--decay", type=float, default=0.95, help="lcm: of the target's moving average")
     parser.add_argument("--images", type=int, default=2000, help="score: of each row")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="score: one row for each")
@@ -294,7 +295,9 @@ def train_lcm(args: argparse.Namespace, folder: Path) -> dict:
     slow = velocity_of(target)
 
     def loss(z: torch.Tensor, noise: torch.Tensor, time: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
-        return consistency_loss(diffusion, student, slow, teacher, z, noise, time, contexts[prompts], args.stride)
+        return consistency_loss(
+            diffusion, student, slow, teacher, z, noise, time, contexts[prompts], args.stride, args.substeps
+        )
 
     # Times of the 50 that LCMScheduler chooses its steps from: 19, 39, ..., 999.
     grid = torch.arange(19, 1000, 20, device=args.device)
@@ -316,7 +319,7 @@ def train_lcm(args: argparse.Namespace, folder: Path) -> dict:
     )  # fmt: skip
     adapter = save_adapter(args, folder, target)
     count = sum(weight.numel() for weight in adapter.values())
-    used = {name: getattr(args, name) for name in ("guidance", "rank", "lcm_lr", "stride", "decay")}
+    used = {name: getattr(args, name) for name in ("guidance", "rank", "lcm_lr", "stride", "substeps", "decay")}
     return done | {"parameters": count, "boundary_loss": boundary} | used | {k: float(v) for k, v in evaluate().items()}
 
 
@@ -342,7 +345,7 @@ def four_steps(
     args: argparse.Namespace, diffusion: Diffusion, model: Velocity, contexts: torch.Tensor
 ) -> Callable[[], dict[str, str]]:
     """A function that scores pictures from four consistency steps, for the log: it shows a distillation that goes wrong."""
-    n = 8 if args.toy else 500
+    n = 8 if args.toy else 2000
     scorer = Scorer(args.out / FOLDERS["judge"], args.device)
     vae = AutoencoderKL.from_pretrained(args.out / FOLDERS["autoencoder"], torch_dtype=torch.float32).to(args.device)
     labels = coloured_fashion_mnist("test", n, args.seed + 1).labels
@@ -402,20 +405,22 @@ def score(args: argparse.Namespace, folder: Path) -> dict:
     unet, dpm = pipeline.unet, pipeline.scheduler
     lcm = LCMScheduler.from_config(dpm.config)
     many, few, g = (3 if args.toy else 25), (8, 4, 2, 1), args.guidance
-    # Each model with its sampler, and pairs of steps and guidance.
-    plan = [("DPM-Solver++", unet, dpm, [(many, w) for w in sorted({1.0, 1.5, g, 2.0})])]
-    plan += [("DPM-Solver++", unet, dpm, [(n, w) for n in few for w in (1.0, g)])]
-    plan += [("LCM without adapter", unet, lcm, [(4, 1.0), (4, g)])]
+    # Each model with its sampler, and (steps, guidance, share of tokens merged).
+    plan = [("DPM-Solver++", unet, dpm, [*((many, w, 0.0) for w in sorted({1.0, g, 2.0})), (many, g, 0.5)])]
+    plan += [("DPM-Solver++", unet, dpm, [(n, w, 0.0) for n in few for w in (1.0, g)])]
+    plan += [("LCM without adapter", unet, lcm, [(4, 1.0, 0.0), (4, g, 0.0)])]
     if (args.out / FOLDERS["small"] / "scores.json").exists():
         small = UNet2DConditionModel.from_pretrained(args.out / FOLDERS["small"], torch_dtype=pipeline.dtype)
-        plan += [("small, DPM-Solver++", small.to(args.device), dpm, [(many, g), (4, g), (4, 1.0)])]
+        plan += [("small, DPM-Solver++", small.to(args.device), dpm, [(many, g, 0.0), (4, g, 0.0), (4, 1.0, 0.0)])]
     if (args.out / FOLDERS["lcm"] / "scores.json").exists():
         adapted = copy.deepcopy(unet)
-        plan += [("LCM-LoRA", adapted, lcm, [(n, 1.0) for n in few])]
+        triples = [*((n, 1.0, 0.0) for n in few), *((4, w, 0.0) for w in (1.25, 1.5, 2.0))]
+        plan += [("LCM-LoRA", adapted, lcm, [*triples, *((4, 1.0, share) for share in (0.25, 0.5, 0.75))])]
 
     part = folder / "rows.json"
     rows = json.loads(part.read_text()) if part.exists() else []
-    have = {(row["name"], row.get("steps"), row.get("guidance"), row["seed"]) for row in rows}
+    keys = ("name", "steps", "guidance", "merged", "seed")
+    have = {tuple(row.get(key) for key in keys) for row in rows}
 
     def add(row: dict) -> None:
         rows.append(row)
@@ -423,17 +428,17 @@ def score(args: argparse.Namespace, folder: Path) -> dict:
         print(*row.values(), flush=True)
 
     for seed in args.seeds:
-        if ("test pictures", None, None, seed) not in have:
+        if ("test pictures", None, None, None, seed) not in have:
             for row in [*real_rows(pipeline, scorer, args.images, seed)]:
                 add(row)
-        for name, model, scheduler, pairs in plan:
+        for name, model, scheduler, triples in plan:
             pipeline.unet, pipeline.scheduler = model, scheduler
             if name == "LCM-LoRA" and not getattr(model, "peft_config", None):
                 pipeline.load_lora_weights(args.out / FOLDERS["lcm"], weight_name=ADAPTER)
                 pipeline.fuse_lora()
-            for n, w in pairs:
-                if (name, n, w, seed) not in have:
-                    add(sampled_row(pipeline, scorer, name, n, w, args.images, seed))
+            for triple in triples:
+                if (name, *triple, seed) not in have:
+                    add(sampled_row(pipeline, scorer, name, *triple, args.images, seed))
     columns = dict.fromkeys(key for row in rows for key in row)
     write_rows(folder / "log.csv", [{key: row.get(key, "") for key in columns} for row in rows])
     part.unlink()

@@ -1,0 +1,566 @@
+"""Time Stable Diffusion 1.5 and BK-SDM-Small at full size with random weights on a GPU: what a
+generation takes depends on the architecture, not on the weights.
+
+    python -m labkit.full_size_lcm --out labs/04_lcm_token_merging/reference/full_size/GPU.json [--seconds 250]
+
+Every block is saved when it is done; a run that finds its file goes on with it, so that blocks can
+be measured one by one on the same card. After `--seconds` nothing more is prepared.
+`--toy --device cpu` rehearses everything in small.
+"""
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import tomesd
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DPMSolverMultistepScheduler,
+    LCMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from diffusers.utils.logging import set_verbosity_error
+from torch import nn
+from torch._dynamo.utils import counters
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from labkit.measure import Measurement, Timings, operations, parameters, time_in_turn
+from labkit.record import Record, Stack
+
+SEED, GUIDANCE, RATIO, INTERVAL = 0, 7.5, 0.5, 3
+NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+SAMPLERS = {25: DPMSolverMultistepScheduler, 4: LCMScheduler}
+# BK-SDM (Kim and others 2023): one layer a block instead of two, and no block in the middle.
+UNETS = {"SD 1.5": {}, "Small": dict(layers_per_block=1, mid_block_type=None)}
+PARAMETERS = {"SD 1.5": 859.5, "Small": 482.3}  # millions
+ATTENTION = {"plain": AttnProcessor, "fused": AttnProcessor2_0}
+PIXELS = (512, 768, 1024)
+
+Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    pixels: int
+    unet: dict
+    autoencoder: dict
+    tiny: dict
+    text: dict
+
+    @property
+    def factor(self) -> int:
+        """Pixels to a side of one latent."""
+        return 2 ** (len(self.autoencoder["block_out_channels"]) - 1)
+
+
+FULL = Sizes(
+    512,
+    dict(block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=768, attention_head_dim=8),
+    dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2),
+    {},
+    dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12),
+)
+TOY = Sizes(
+    128,
+    dict(block_out_channels=(32, 32, 64, 64), cross_attention_dim=32, attention_head_dim=4),
+    dict(block_out_channels=(32, 32, 32, 32), layers_per_block=1),
+    dict(encoder_block_out_channels=(16,) * 4, decoder_block_out_channels=(16,) * 4),
+    dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to generate; every field is one change from the eager baseline."""
+
+    steps: int = 25  # 25 by DPM-Solver++ (Lu and others 2022), 4 by LCM (Luo and others 2023)
+    guided: bool = True
+    unet: str = "SD 1.5"
+    merged: bool = False
+    cached: bool = False
+    decoder: str = "KL"
+    run: str = "eager"  # or a CUDA graph of each network's kernels: eager "graph", "compiled", compiled and "tuned"
+    batch: int = 1
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        done = {
+            "LCM": self.steps == 4, "no guidance": not self.guided, "BK-SDM-Small": self.unet == "Small",
+            "token merging": self.merged, "DeepCache": self.cached, "tiny decoder": self.decoder == "tiny",
+            "torch.compile": self.run == "compiled", "max-autotune": self.run == "tuned",
+            "CUDA graphs": self.run != "eager",
+        }  # fmt: skip
+        return tuple(name for name, used in done.items() if used)
+
+    def __str__(self) -> str:
+        words = [f"{self.steps} steps", "guided" if self.guided else "unguided"]
+        words += [t for t in self.techniques if t in ("BK-SDM-Small", "token merging", "DeepCache", "tiny decoder")]
+        return ", ".join([*words, self.run] + [f"batch {self.batch}"] * (self.batch > 1))
+
+    @property
+    def rows(self) -> int:
+        """Latents in one evaluation of the network: guidance needs each with and without its prompt."""
+        return self.batch * (2 if self.guided else 1)
+
+    def parts(self, base: "Variant") -> list["Variant"]:
+        """What differs from the baseline, each difference alone."""
+        names = [f.name for f in fields(self) if getattr(self, f.name) != getattr(base, f.name)]
+        return [replace(base, **{name: getattr(self, name)}) for name in names]
+
+
+V = Variant
+LCM = V(steps=4, guided=False)
+EAGER = [
+    V(), V(guided=False), V(steps=4), LCM, V(unet="Small"), V(merged=True), V(cached=True),
+    replace(LCM, unet="Small"), replace(LCM, merged=True), replace(LCM, unet="Small", merged=True),
+    V(unet="Small", cached=True),
+]  # fmt: skip
+GRAPHS = [V()] + [replace(v, run="graph") for v in EAGER]
+COMPILED = [V(), V(run="graph"), replace(LCM, unet="Small", run="graph")] + [
+    replace(v, run="compiled")
+    for v in (  # what shares a compiled network stands together, the most telling first
+        V(),
+        V(steps=4),
+        LCM,
+        V(guided=False),
+        replace(LCM, unet="Small"),
+        replace(LCM, unet="Small", decoder="tiny"),
+        V(cached=True),
+        replace(LCM, unet="Small", merged=True),
+        replace(LCM, merged=True),
+        V(unet="Small"),
+    )  # fmt: skip
+]
+EIGHT = [replace(v, batch=8) for v in EAGER[:-1]] + [replace(LCM, unet="Small", run="graph", batch=8)]
+EIGHT_COMPILED = [V(batch=8)] + [
+    replace(v, run="compiled", batch=8) for v in (V(), V(steps=4), replace(LCM, unet="Small"), LCM, V(guided=False))
+]
+TUNED = [V(), V(run="compiled"), replace(LCM, unet="Small", run="compiled")] + [
+    replace(LCM, unet="Small", decoder=decoder, run="tuned") for decoder in ("KL", "tiny")
+]
+SHARES = [v for v in EAGER if v in (V(), LCM)] + [v for v in COMPILED if not v.cached and v.run == "compiled"]
+
+
+class Captured:
+    """A function of tensors as a CUDA graph: its launches become one.
+
+    What it returns is overwritten by its next call. On a processor, where there is nothing to
+    capture, it calls the function.
+    """
+
+    def __init__(self, function: Function, inputs: tuple[torch.Tensor, ...]) -> None:
+        self.function, self.inputs = function, [tensor.clone() for tensor in inputs]
+        self.graph = torch.cuda.CUDAGraph() if inputs[0].is_cuda else None
+        if self.graph is None:
+            return
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # compiles, chooses algorithms, allocates: none of it can be captured
+                function(*self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(self.graph):
+            self.outputs = function(*self.inputs)
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        for held, given in zip(self.inputs, inputs, strict=True):
+            held.copy_(given)
+        if self.graph is None:
+            return self.function(*self.inputs)
+        self.graph.replay()
+        return self.outputs
+
+
+class Bench:
+    """Networks of one size on one device, and the functions made of them, each made once."""
+
+    def __init__(self, sizes: Sizes, device: str) -> None:
+        self.sizes, self.device = sizes, device
+        self.dtype = torch.float16 if device == "cuda" else torch.float32
+        self.network, self.evaluation, self.shallow = cache(self.network), cache(self.evaluation), cache(self.shallow)
+        self.text, self.decoder = cache(self.text), cache(self.decoder)
+        self.text_model = self.made(lambda: CLIPTextModel(CLIPTextConfig(**sizes.text)))
+        self.autoencoders = {
+            "KL": self.made(lambda: AutoencoderKL(
+                latent_channels=4, sample_size=sizes.pixels, **sizes.autoencoder,
+                down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+            )),
+            "tiny": self.made(lambda: AutoencoderTiny(**sizes.tiny)),
+        }  # fmt: skip
+
+    def made(self, build: Callable[[], nn.Module]) -> nn.Module:
+        torch.manual_seed(SEED)
+        with torch.device(self.device):
+            return build().to(self.dtype).eval()
+
+    def tokens(self, rows: int) -> torch.Tensor:
+        return torch.randint(1000, (rows, 77), device=self.device)
+
+    def latents(self, rows: int, pixels: int | None = None) -> torch.Tensor:
+        side = (pixels or self.sizes.pixels) // self.sizes.factor
+        return torch.randn(rows, 4, side, side, device=self.device, dtype=self.dtype)
+
+    def inputs(self, rows: int, pixels: int | None = None) -> tuple[torch.Tensor, ...]:
+        """Of one evaluation: latents, time step, embedded prompts."""
+        context = torch.randn(rows, 77, self.sizes.text["hidden_size"], device=self.device, dtype=self.dtype)
+        return self.latents(rows, pixels), torch.tensor(500, device=self.device), context
+
+    def network(self, unet: str, merged: bool, attention: str) -> UNet2DConditionModel:
+        """A U-Net that remembers what its last layer was given, for DeepCache."""
+        model = self.made(lambda: UNet2DConditionModel(sample_size=64, **self.sizes.unet, **UNETS[unet]))
+        count = round(parameters(model).value / 1e6, 1)
+        if self.sizes is FULL and count != PARAMETERS[unet]:
+            raise ValueError(f"{unet} has {count} M parameters, expected {PARAMETERS[unet]} M: check its configuration")
+        model.set_attn_processor(ATTENTION[attention]())
+        if merged:  # without chance, since a graph cannot capture tomesd's own generator
+            tomesd.apply_patch(model, ratio=RATIO, use_rand=False)
+            model._tome_info["hooks"].clear()  # handles to unpatch by, which the compiler cannot trace
+        model.up_blocks[-1].resnets[-1].register_forward_pre_hook(lambda _, args: setattr(model, "given_last", args[0]))
+        return model
+
+    def evaluation(self, unet: str, merged: bool, run: str, rows: int) -> Function:
+        """(latents, time step, context) → noise, and what DeepCache keeps: the input of the last layer."""
+        model = self.network(unet, merged, "fused")
+        seen_tokens(model, self.inputs(rows), merged)
+        skip = model.conv_in.out_channels  # what comes past all blocks is made anew at each step
+
+        def evaluate(sample: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            noise = model(sample, t, context, return_dict=False)[0]
+            return noise, model.given_last[:, :-skip]
+
+        return self.ready(evaluate, self.inputs(rows), run)
+
+    def shallow(self, unet: str, run: str, rows: int) -> Function:
+        """The evaluation that reuses what the last whole one kept (Ma and others 2023, branch 0)."""
+        model = self.network(unet, False, "fused")
+        last = model.up_blocks[-1]
+
+        def evaluate(sample: torch.Tensor, t: torch.Tensor, context: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+            hidden = torch.cat([kept, model.conv_in(sample)], 1)
+            hidden = last.resnets[-1](hidden, model.time_embedding(model.get_time_embed(sample, t)))
+            hidden = last.attentions[-1](hidden, encoder_hidden_states=context, return_dict=False)[0]
+            return model.conv_out(model.conv_act(model.conv_norm_out(hidden)))
+
+        channels = last.resnets[-1].in_channels - model.conv_in.out_channels
+        inputs = self.inputs(rows)
+        kept = torch.randn(rows, channels, *inputs[0].shape[2:], device=self.device, dtype=self.dtype)
+        return self.ready(evaluate, (*inputs, kept), run)
+
+    def text(self, run: str, rows: int) -> Function:
+        run = "eager" if run == "eager" else "graph"  # one short run a generation is not worth a compiler's time
+        return self.ready(lambda tokens: self.text_model(tokens)[0], (self.tokens(rows),), run)
+
+    def decoder(self, name: str, run: str, rows: int) -> Function:
+        model = self.autoencoders[name]
+
+        def decode(latents: torch.Tensor) -> torch.Tensor:
+            image = model.decode(latents / model.config.scaling_factor, return_dict=False)[0]
+            return (image / 2 + 0.5).clamp(0, 1)
+
+        return self.ready(decode, (self.latents(rows),), run)
+
+    def ready(self, function: Function, inputs: tuple[torch.Tensor, ...], run: str) -> Function:
+        """The function eager, captured, or compiled and captured; checked against itself eager."""
+        if run == "eager":
+            return function
+        start, expected = time.perf_counter(), first(function(*inputs)).clone()
+        made, graphs = function, counters["stats"]["unique_graphs"]
+        if run in ("compiled", "tuned"):
+            backend = "inductor" if self.device == "cuda" else "eager"  # the rehearsal only traces
+            mode = "max-autotune-no-cudagraphs" if run == "tuned" else None
+            made = torch.compile(function, dynamic=False, mode=mode, backend=backend)
+        made = Captured(made, inputs)
+        difference = (first(made(*inputs)) - expected).float().norm() / expected.float().norm()
+        graphs = counters["stats"]["unique_graphs"] - graphs  # more than one: the compiler broke off in between
+        print(f"    {run} in {time.perf_counter() - start:.1f} s, {graphs} traced, off by {difference:.1e}", flush=True)
+        if not difference < 0.1:
+            raise RuntimeError(f"{run}, a network gives another result than eager: off by {difference:.1e} of its norm")
+        return made
+
+    def functions(self, v: Variant) -> dict[str, Function | None]:
+        return {
+            "text": self.text(v.run, v.rows),
+            "network": self.evaluation(v.unet, v.merged, v.run, v.rows),
+            "shallow": self.shallow(v.unet, v.run, v.rows) if v.cached else None,
+            "decoder": self.decoder(v.decoder, v.run, v.batch),
+        }
+
+    def generation(self, v: Variant, **instead: Function) -> Callable[[], torch.Tensor]:
+        """A whole generation from tokens to pictures, as a function without arguments."""
+        functions = self.functions(v) | instead
+        scheduler, tokens, latents = SAMPLERS[v.steps](**NOISE), self.tokens(v.rows), self.latents(v.batch)
+        return lambda: generate(**functions, scheduler=scheduler, tokens=tokens, latents=latents, steps=v.steps)
+
+
+def first(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+def noise(model: UNet2DConditionModel, *inputs: torch.Tensor) -> torch.Tensor:
+    return model(*inputs, return_dict=False)[0]  # by position: tomesd reads the size from the first
+
+
+def generate(text, network, shallow, decoder, scheduler, tokens, latents, steps) -> torch.Tensor:
+    """The loop of StableDiffusionPipeline with the network's evaluations open to change.
+
+    Guided if there are two prompts to each of the latents.
+    """
+    context, guided, kept = text(tokens), len(tokens) > len(latents), None
+    scheduler.set_timesteps(steps, device=latents.device)
+    for i, t in enumerate(scheduler.timesteps):
+        sample = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
+        if shallow and i % INTERVAL:
+            noise = shallow(sample, t, context, kept)
+        else:
+            noise, kept = network(sample, t, context)
+        if guided:
+            without, towards = noise.chunk(2)
+            noise = without + GUIDANCE * (towards - without)
+        latents = scheduler.step(noise, t, latents, return_dict=False)[0]
+    return decoder(latents)
+
+
+def check_loop(bench: Bench) -> None:
+    """The baseline must be the real one: the pipeline gives the same picture from the same noise."""
+    scheduler, latents, tokens = DPMSolverMultistepScheduler(**NOISE), bench.latents(1), bench.tokens(2)
+    functions, unet = bench.functions(V()), bench.network("SD 1.5", False, "fused")
+    pipe = StableDiffusionPipeline(
+        bench.autoencoders["KL"], bench.text_model, None, unet, DPMSolverMultistepScheduler(**NOISE),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    without, prompt = functions["text"](tokens).chunk(2)
+    expected = pipe(
+        prompt_embeds=prompt, negative_prompt_embeds=without, latents=latents, num_inference_steps=3,
+        guidance_scale=GUIDANCE, output_type="pt",
+    ).images  # fmt: skip
+    image = generate(**functions, scheduler=scheduler, tokens=tokens, latents=latents, steps=3)
+    torch.testing.assert_close(image, expected, atol=0.02, rtol=0)  # less than it takes to see; fp16 sums differ
+
+
+def seen_tokens(model: UNet2DConditionModel, inputs: tuple[torch.Tensor, ...], merged: bool) -> int:
+    """Tokens at the largest self-attention, counted there. Raises ValueError unless as many as expected."""
+    seen: list[int] = []
+    layers = [module for name, module in model.named_modules() if name.endswith("attn1")]
+    hooks = [layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1])) for layer in layers]
+    model(*inputs)
+    for hook in hooks:
+        hook.remove()
+    tokens = inputs[0].shape[2] * inputs[0].shape[3]
+    expected = tokens - int(tokens * RATIO) if merged else tokens
+    if max(seen) != expected:
+        raise ValueError(f"the largest attention sees {max(seen)} tokens, expected {expected}: tomesd patched nothing")
+    return max(seen)
+
+
+def spread(samples: np.ndarray, unit: str) -> Measurement:
+    low, median, high = np.quantile(samples, [0.25, 0.5, 0.75])
+    return Measurement(float(median), float(low), float(high), unit, len(samples))
+
+
+def show(name: object, measurements: dict[str, Measurement]) -> None:
+    print(f"  {name}", *(f"{key} {value}" for key, value in measurements.items()), sep="   ", flush=True)
+
+
+class Run:
+    """The record and the blocks that fill it."""
+
+    def __init__(self, bench: Bench, record: Record, deadline: float) -> None:
+        self.bench, self.record, self.deadline, self.done = bench, record, deadline, set()
+
+    def time(self, functions: dict[str, Callable[[], object]], rounds: int) -> Timings:
+        return time_in_turn(functions, rounds, warmup=1) if self.bench.sizes is FULL else time_in_turn(functions, 1, 0)
+
+    def attempt(self, name: str, build: Callable[[], Function]) -> Function | None:
+        """What is built, or None if time or the compiler does not allow it: one row is lost, not the run."""
+        if time.perf_counter() > self.deadline:
+            print(f"  {name}: left out, the time is up", flush=True)
+            return None
+        try:
+            return build()
+        except RuntimeError as error:
+            print(f"  {name}: left out, {type(error).__name__}: {str(error)[:500]}", flush=True)
+            return None
+
+    def prepared(self, variants: list[Variant]) -> dict[Variant, Function]:
+        made = {v: self.attempt(str(v), partial(self.bench.generation, v)) for v in variants}
+        made = {v: generation for v, generation in made.items() if generation}
+        self.done |= made.keys()
+        return made
+
+    def generations(self, variants: list[Variant], rounds: int) -> None:
+        """Latency of whole generations, in turn with the eager baseline, which comes first."""
+        functions = self.prepared(variants)
+        base = variants[0]
+        if base not in functions:
+            return
+        timings = self.time({str(v): f for v, f in functions.items()}, rounds)
+        compiled = replace(base, run="compiled")
+        for v in functions:
+            name = str(v)
+            self.record.add(
+                name, v.techniques, latency=timings.latency(name), speedup=timings.ratio(str(base), name),
+                per_picture=spread(timings[name] * 1e3 / v.batch, "ms"),
+            )  # fmt: skip
+            if compiled in functions:
+                self.record.add(name, over_compiled=timings.ratio(str(compiled), name))
+        for v in functions:
+            self.confront(v, base, "speedup", "predicted", "measured / predicted")
+            if v.run == "compiled":
+                self.confront(
+                    v, compiled, "over_compiled", "predicted over compiled", "measured / predicted over compiled"
+                )
+            show(v, self.record.rows[str(v)].measurements)
+        self.find_fastest(base.batch)
+
+    def confront(self, v: Variant, base: Variant, metric: str, predicted: str, share: str) -> None:
+        """Set the product of the parts against the whole, where all the parts were measured."""
+        parts = {str(part): self.record.rows.get(str(part)) for part in v.parts(base)}
+        known = all(row and metric in row.measurements for row in parts.values())
+        if len(parts) < 2 or not known or metric not in self.record.rows[str(v)].measurements:
+            return
+        factors = {name: row.measurements[metric] for name, row in parts.items()}
+        stack = Stack(str(base), str(v), factors, self.record.get(str(v), metric))
+        self.record.add(str(v), **{predicted: stack.predicted, share: stack.share})
+
+    def find_fastest(self, batch: int) -> None:
+        """The fastest with Stable Diffusion's own decoder, and with any."""
+        for decoder in ("KL", "tiny"):
+            rows = [
+                self.record.rows[str(v)]
+                for v in {*EAGER, *GRAPHS, *COMPILED, *EIGHT, *EIGHT_COMPILED, *TUNED}
+                if v.batch == batch and v.decoder in ("KL", decoder) and str(v) in self.record.rows
+            ]
+            rows = [row for row in rows if "speedup" in row.measurements]
+            best = max(rows, key=lambda row: row.measurements["speedup"].value)
+            key = f"fastest_batch_{batch}" + "_any_decoder" * (decoder == "tiny")
+            for metric in ("latency", "speedup", "over_compiled", "predicted", "measured / predicted"):
+                name = f"{key}_{metric.replace(' / ', '_over_')}"
+                self.record.findings.pop(name, None)  # of what was the fastest before
+                if metric in best.measurements:
+                    self.record.find(name, best.measurements[metric])
+            if key == "fastest_batch_1":
+                self.record.headline = f"{best.name}: {best.measurements['speedup']} over eager"
+
+    def shares(self) -> None:
+        """Where a generation's time goes. The loop is the sampler's arithmetic and what the processor does for it."""
+        made = self.prepared([v for v in SHARES if v.run == "eager" or v in self.done])
+        for v in made:
+            functions, inputs = self.bench.functions(v), self.bench.inputs(v.rows)
+            tokens, latents = self.bench.tokens(v.rows), self.bench.latents(v.batch)
+            outputs = functions["network"](*inputs)
+            parts = {
+                "network": lambda: functions["network"](*inputs),
+                "text": lambda: functions["text"](tokens),
+                "decoder": lambda: functions["decoder"](latents),
+                "loop": self.bench.generation(
+                    v, text=lambda _: inputs[2], network=lambda *_: outputs, decoder=lambda image: image
+                ),
+                "whole": made[v],
+            }
+            timings = self.time(parts, rounds=7)
+            times = {part: timings[part] * (v.steps if part == "network" else 1) for part in parts}
+            whole = times.pop("whole")
+            total = sum(times.values())
+            named = {f"{part} share": spread(100 * of / total, "%") for part, of in times.items()}
+            named |= {"evaluation": timings.latency("network"), "sum of parts / whole": spread(total / whole, "×")}
+            self.record.add(str(v), v.techniques, **named)
+            show(v, named)
+
+    def attention(self) -> None:
+        """One evaluation, with tokens merged or not, under plain and under fused attention."""
+        for pixels in PIXELS if self.bench.sizes is FULL else (128, 192):
+            inputs, contestants = self.bench.inputs(1, pixels), {}
+            for attention, merged in product(ATTENTION, (False, True)):
+                model = self.bench.network("SD 1.5", merged, attention)
+                tokens = Measurement.exact(seen_tokens(model, inputs, merged), "tokens")
+                count = dict(tokens=tokens, operations=operations(model, *inputs))
+                for run in ("eager", "graph"):
+                    name = ", ".join(["one evaluation", f"{pixels} pixels", attention] + ["merged"] * merged + [run])
+                    made = self.attempt(name, partial(self.bench.ready, partial(noise, model), inputs, run))
+                    if made:
+                        contestants[name] = partial(made, *inputs)
+                        self.record.add(name, ("token merging",) * merged, **count)
+            timings = self.time(contestants, rounds=9)
+            for name in timings:
+                row = self.record.add(name, latency=timings.latency(name))
+                unmerged = name.replace(", merged", "")
+                if name != unmerged and unmerged in timings:
+                    row.measurements["gain of merging"] = timings.ratio(unmerged, name)
+                    if name.endswith("graph"):
+                        key = f"merging_{'plain' if 'plain' in name else 'fused'}_{pixels}"
+                        self.record.find(key, timings.ratio(unmerged, name))
+                show(name, row.measurements)
+            contestants.clear()
+            made = None  # the last of the graphs, which hold gigabytes
+            gc.collect()
+            if self.bench.device == "cuda":
+                torch.cuda.empty_cache()
+
+
+BLOCKS = {
+    "eager": lambda run: run.generations(EAGER, rounds=5),
+    "compiled": lambda run: run.generations(COMPILED, rounds=9),
+    "shares": Run.shares,
+    "attention": Run.attention,
+    "eight": lambda run: run.generations(EIGHT, rounds=3),
+    "graphs": lambda run: run.generations(GRAPHS, rounds=5),
+    "eight compiled": lambda run: run.generations(EIGHT_COMPILED, rounds=5),
+    "tuned": lambda run: run.generations(TUNED, rounds=5),
+}
+
+
+def opened(path: Path, toy: bool, device: str) -> Record:
+    """The record of that file to go on with, or a new one."""
+    if not path.exists():
+        return Record("04_lcm_token_merging", "toy" if toy else "full size", SEED, device)
+    record, gpu = Record.load(path), json.loads(path.read_text())["environment"]["gpu"]
+    here = torch.cuda.get_device_name() if device == "cuda" else None
+    if gpu != here or (record.scale == "toy") != toy:
+        raise SystemExit(f"{path} was measured at scale {record.scale} on {gpu}, this is {here}: give another --out")
+    return record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--toy", action="store_true", help="tiny networks, to rehearse")
+    parser.add_argument("--seconds", type=float, default=250, help="prepare nothing more after so many")
+    parser.add_argument("--blocks", nargs="+", choices=BLOCKS, default=list(BLOCKS), metavar="BLOCK")
+    given = parser.parse_args()
+    start = time.perf_counter()
+    torch.set_grad_enabled(False)
+    set_verbosity_error()  # it advises on half precision at each of the networks
+    torch._dynamo.config.recompile_limit = 64  # every shape is compiled for itself, out of the same code
+    record = opened(given.out, given.toy, given.device)
+    bench = Bench(TOY if given.toy else FULL, given.device)
+    run = Run(bench, record, start + given.seconds)
+    check_loop(bench)
+    print(f"the loop gives what the pipeline gives, after {time.perf_counter() - start:.0f} s", flush=True)
+    for block in given.blocks:
+        if time.perf_counter() > run.deadline:
+            print(f"{block}: left out, the time is up")
+            continue
+        try:
+            BLOCKS[block](run)
+        except RuntimeError as error:  # such as memory that is not there: the next block may do with less
+            print(f"{block}: broken off, {type(error).__name__}: {str(error)[:500]}", flush=True)
+        record.save(given.out)
+        print(f"{block}: saved after {time.perf_counter() - start:.0f} s", flush=True)
+    print(record.headline, given.out, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
