@@ -56,17 +56,17 @@ class Scorer:
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.judge, self.reference = load_judge(folder, device), load_reference(folder)
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor, few: tuple[int, ...] = ()) -> dict[str, float]:
         """Accuracies and Fréchet distance of pictures, float (N, 3, 64, 64) in [0, 1], with the labels (N, 3) wanted.
 
-        What a few of them would have given is told, too: the middle 95 % of the distances of disjoint groups.
+        What `few` of them would have given is told, too: the middle 95 % of the distances of disjoint groups.
         """
         read, features = self.judge.read(images.float())
         right = read.cpu() == labels.cpu()
         scores = dict(zip(("item", "colour", "background"), right.double().mean(0).tolist()))
         scores["prompt"] = right.all(1).double().mean().item()  # all three
         scores["distance"] = self.distance(features)
-        for n in FEW:
+        for n in few:
             groups = [self.distance(part) for part in features.split(n) if len(part) == n]
             if groups:
                 low, high = torch.tensor(groups).quantile(torch.tensor([0.025, 0.975])).tolist()
@@ -81,13 +81,13 @@ def real_rows(pipeline: StableDiffusionPipeline, scorer: Scorer, n: int, seed: i
     """The judge's own limits: real pictures, the same through the autoencoder, and pictures that all were trained on."""
     test, train = (coloured_fashion_mnist(split, n, seed) for split in ("test", "train"))
     for name, pictures in (("test pictures", test), ("training pictures", train)):
-        yield {"name": name, "seed": seed, "images": n} | scorer(_on(pipeline, pictures), pictures.labels)
+        yield {"name": name, "seed": seed, "images": n} | scorer(_on(pipeline, pictures), pictures.labels, FEW)
     with torch.no_grad():
         passed = [
             pipeline.vae(2 * part - 1).sample.clamp(-1, 1) / 2 + 0.5
             for part in _on(pipeline, test).to(pipeline.dtype).split(BATCH)
         ]
-    yield {"name": "autoencoder", "seed": seed, "images": n} | scorer(torch.cat(passed), test.labels)
+    yield {"name": "autoencoder", "seed": seed, "images": n} | scorer(torch.cat(passed), test.labels, FEW)
 
 
 def _on(pipeline: StableDiffusionPipeline, pictures: ColouredSet) -> torch.Tensor:
@@ -138,7 +138,7 @@ def sampled_row(
     tomesd.remove_patch(pipeline)
     # Guidance asks the network twice a step.
     cost = {"steps": steps, "guidance": guidance, "merged": merged, "evaluations": steps * (2 if guidance > 1 else 1)}
-    return {"name": name, "seed": seed, "images": n} | cost | scorer(images, labels) | {"seconds": seconds}
+    return {"name": name, "seed": seed, "images": n} | cost | scorer(images, labels, FEW) | {"seconds": seconds}
 
 
 def load_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline:

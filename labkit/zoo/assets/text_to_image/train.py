@@ -107,6 +107,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     torch.manual_seed(args.seed)
+    torch.set_num_threads(min(8, torch.get_num_threads()))  # more of them wait for one another in small matrices
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     for library in (diffusers, transformers):
