@@ -222,21 +222,26 @@ def _activations(s: _Shape, step: _Step, checkpointing: bool) -> tuple[int, int]
     """Bytes kept by blocks and the last norm until the backward pass, and those of one block that is computed anew."""
     tokens = step.batch * step.length
     last_norm = tokens * (s.hidden + 1) * FLOAT
-    saved, needs_gradient = [], False
+    # Checkpointing needs an input that asks for a gradient: peft lets the embeddings do so.
+    saved, pinned, needs_gradient = [], 0, checkpointing
     for _ in range(s.layers):
-        block, needs_gradient = _block(s, step, needs_gradient)
+        block, more, needs_gradient = _block(s, step, needs_gradient)
         saved.append(block)
+        pinned += more
     if checkpointing:
-        return s.layers * tokens * s.hidden * step.size + last_norm, max(saved)
+        kept = s.layers * tokens * s.hidden * step.size + pinned
+        return kept + last_norm, max(saved)
     positions = 2 * step.length * s.head * step.size  # cosines and sines
     return sum(saved) + positions + last_norm, 0
 
 
-def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, bool]:
-    """Bytes that autograd saves in one block, and whether the block's output needs a gradient.
+def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, int, bool]:
+    """Bytes that autograd saves in one block, those that no checkpoint can drop, and whether the block's output needs
+    a gradient.
 
     `needs_gradient` is whether its input does: what comes before the first adapter saves nothing.
     """
+    pinned = 0
     _, size, rank, targets, batch, length, attention = step
     tokens = batch * length
 
@@ -253,7 +258,10 @@ def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, bool]:
         adapted = sum(name in targets for name in names)
         # peft casts the input to float32, for each adapter anew. If it is float32, they all save the same tensor.
         copies = adapted if size != FLOAT else adapted > 0 and not held
-        # An 8-bit layer of bitsandbytes holds on to its input, though it has no use for it.
+        # An 8-bit layer of bitsandbytes holds on to its input, though it has no use for it; and not through autograd,
+        # so that checkpointing does not see it.
+        nonlocal pinned
+        pinned += (step.format == "int8" and needs_gradient) * tokens * width * size
         holds = (
             step.format == "int8"
             and needs_gradient
@@ -294,7 +302,7 @@ def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, bool]:
     # The gate, for SiLU; SiLU of it and what it gates, for each other's gradient.
     saved += (gate + up + gate) * tokens * s.inner * size
     saved += inputs(("down_proj",), s.inner, gate or up)
-    return saved, needs_gradient or gate or up or "down_proj" in targets
+    return saved, pinned, needs_gradient or gate or up or "down_proj" in targets
 
 
 def _workspace(

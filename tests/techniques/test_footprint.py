@@ -152,10 +152,11 @@ def test_four_bits_save_no_activations(dtype, checkpointing):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ALL])
+@pytest.mark.parametrize("checkpointing", [False, True])
 @dtypes
-def test_eight_bit_layers_hold_their_inputs_where_autograd_does_not_see_them(dtype, targets, attention):
+def test_eight_bit_layers_hold_their_inputs_where_autograd_does_not_see_them(dtype, checkpointing, targets, attention):
     config = tiny(attention)
-    model = trained(config, "int8", dtype, targets)
+    model = trained(config, "int8", dtype, targets, checkpointing)
     tokens = torch.randint(config.vocab_size, (BATCH, LENGTH))
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -177,7 +178,7 @@ def test_eight_bit_layers_hold_their_inputs_where_autograd_does_not_see_them(dty
             remember(node.A)
     for tensor in (*model.parameters(), *model.buffers()):
         saved.pop(tensor.untyped_storage().data_ptr(), None)
-    parts = calculated(config, "int8", targets, dtype=dtype, attention=attention)
+    parts = calculated(config, "int8", targets, dtype=dtype, checkpointing=checkpointing, attention=attention)
     assert parts["activations"] + parts["logits"] == sum(storage.nbytes() for storage in saved.values())
 
 
