@@ -124,7 +124,7 @@ def main() -> None:
         start = time.perf_counter()
         scores = STAGES[stage](args, folder)
         scores |= {
-            "seed": args.seed, "command": " ".join(["python", "train.py", *sys.argv[1:]]),
+            "seed": args.seed, "command": " ".join(["python", "train.py", *sys.argv[1:]]).replace(str(args.out), "DIR"),
             "device": torch.cuda.get_device_name() if args.device.type == "cuda" else "cpu",
             "wall_seconds": round(time.perf_counter() - start, 1),
             **{module.__name__: module.__version__ for module in (torch, diffusers, transformers, peft)},
@@ -259,8 +259,10 @@ def train_unet(args: argparse.Namespace, folder: Path) -> dict:
     draw = noised(args, options["generator"], args.batch)
     done = train(folder, loss, draw, both, average=average, lr=6e-4, **options)
     text = average["text"]
+    vae = AutoencoderKL.from_pretrained(args.out / FOLDERS["autoencoder"], torch_dtype=torch.float16)
+    vae.register_to_config(_name_or_path="")  # it would be the path on this machine
     StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(args.out / FOLDERS["autoencoder"], torch_dtype=torch.float16),
+        vae=vae,
         text_encoder=text,
         tokenizer=tokenizer,
         unet=average["unet"].half(),
