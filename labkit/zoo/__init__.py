@@ -1,5 +1,15 @@
 """Real models and data, with the source that is reachable from where you are."""
 
+from labkit.zoo.coloured import (
+    PROMPTS,
+    Judge,
+    check_prompt,
+    coloured_fashion_mnist,
+    frechet_distance,
+    moments,
+    prompt_index,
+    to_float,
+)
 from labkit.zoo.digits import digits
 from labkit.zoo.fashion_mnist import fashion_mnist
 from labkit.zoo.fetch import ZooError
@@ -9,12 +19,14 @@ from labkit.zoo.language import Corpus, LanguageModel, blocks, complete, documen
 from labkit.zoo.networks import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
 from labkit.zoo.origin import Origin, Pretrained
 from labkit.zoo.pictures import Picture, crops, natural_pictures
+from labkit.zoo.text_to_image import TextToImage, recorded_scores, text_to_image
 
 __all__ = [
-    "NETWORKS", "Corpus", "FashionModel", "ImageNetModel", "ImageSet", "LanguageModel", "Origin", "Picture",
-    "Pretrained", "ZooError", "blocks", "complete", "crops", "digits", "documentation_corpus", "fashion_mnist",
-    "fashion_mnist_model", "fetch_all", "imagenet_model", "language_model", "natural_pictures", "network",
-    "pruned_file", "to_input",
+    "NETWORKS", "PROMPTS", "Corpus", "FashionModel", "ImageNetModel", "ImageSet", "Judge", "LanguageModel", "Origin",
+    "Picture", "Pretrained", "TextToImage", "ZooError", "blocks", "check_prompt", "coloured_fashion_mnist", "complete",
+    "crops", "digits", "documentation_corpus", "fashion_mnist", "fashion_mnist_model", "fetch_all", "frechet_distance",
+    "imagenet_model", "language_model", "moments", "natural_pictures", "network", "prompt_index", "pruned_file",
+    "recorded_scores", "text_to_image", "to_float", "to_input",
 ]  # fmt: skip
 
 

@@ -1,0 +1,167 @@
+"""Sampling of diffusion models: few steps, by a consistency model or without it.
+
+Sources: latent consistency models, Luo et al. 2023 (arXiv:2310.04378), and their LoRA,
+Luo et al. 2023 (arXiv:2311.05556); guidance, Ho and Salimans 2022 (arXiv:2207.12598).
+The library is diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:  # slow to import
+    from diffusers import StableDiffusionPipeline
+
+SIGMA_DATA, TIME_SCALE = 0.5, 10.0  # of the boundary condition, as in LCM
+LCM_GUIDANCE = (1.0, 2.0)  # beyond the guidance that was distilled into the adapter
+
+
+def boundary(time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """c_skip and c_out of a consistency function, f(x, t) = c_skip x + c_out picture(x, t).
+
+    At time 0 they are 1 and 0: f leaves a finished picture as it is, whatever the network
+    says. Without that, a network that maps everything to one picture would be consistent.
+    `time` counts from 0 to 999.
+    """
+    scaled = TIME_SCALE * time
+    total = scaled**2 + SIGMA_DATA**2
+    return SIGMA_DATA**2 / total, scaled / total.sqrt()
+
+
+def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> None:
+    """Turn a pipeline into a latent consistency model, in place: scheduler and LoRA.
+
+    `adapter` is a file that diffusers reads. Fused, its product is added to the weights,
+    and the emptied layers of the adapter are removed: they would still be called.
+
+    Raises ValueError for an adapter of another architecture, before anything is changed,
+    and RuntimeError if diffusers drops a part of it, which it does with a mere warning.
+    """
+    from diffusers import LCMScheduler
+
+    layers = _adapted_layers(pipeline, adapter)
+    shapes = {name: weight.shape for name, weight in pipeline.unet.named_parameters()}
+    wrong = [
+        name
+        for name, (inputs, outputs) in layers.items()
+        if shapes.get(f"{name}.weight", ())[:2] != (outputs, inputs)
+    ]
+    if wrong or not layers:
+        problem = f"such as {wrong[0]}" if wrong else "it has none"
+        raise ValueError(
+            f"{adapter.name} is an adapter of another architecture: {len(wrong)} of its "
+            f"{len(layers)} layers do not fit this U-Net, {problem}"
+        )
+    pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)
+    held = sum(name.endswith("lora_A") for name, _ in pipeline.unet.named_modules())
+    if held != len(layers):
+        raise RuntimeError(
+            f"diffusers took {held} of the {len(layers)} layers of {adapter.name}"
+        )
+    pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
+    if fuse:
+        pipeline.fuse_lora()
+        pipeline.unload_lora_weights()
+
+
+def _adapted_layers(
+    pipeline: StableDiffusionPipeline, adapter: Path
+) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of each layer of the U-Net that the adapter is made for."""
+    from diffusers.utils import convert_unet_state_dict_to_peft
+
+    read, *_ = pipeline.lora_state_dict(adapter.parent, weight_name=adapter.name)
+    given = convert_unet_state_dict_to_peft(read)  # of whichever tool's names
+    layers = {}
+    for name, weight in given.items():
+        layer, found, _ = name.removeprefix("unet.").partition(".lora_A.")
+        if found:
+            outputs = given[name.replace("lora_A", "lora_B")].shape[0]
+            layers[layer] = (weight.shape[1], outputs)
+    return layers
+
+
+def size_step(pipeline: StableDiffusionPipeline) -> int:
+    """Pixels of which a picture's side must be a multiple: each level halves the latents."""
+    return pipeline.vae_scale_factor * 2 ** (
+        len(pipeline.unet.config.block_out_channels) - 1
+    )
+
+
+@torch.no_grad()
+def draw(
+    pipeline: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    steps: int,
+    guidance: float,
+    seed: int,
+    size: int | None = None,
+    batch: int = 10,
+) -> torch.Tensor:
+    """Pictures for prompts: float32 (N, 3, size, size) in [0, 1], on the CPU.
+
+    Args:
+        guidance: 1 is none; more asks the network twice in each step, with and without the
+            prompt, and goes further in the direction from one to the other.
+        seed: gives every sampler the same starting noise, and every picture its own.
+        size: pixels; None is what the model was trained for.
+
+    Raises ValueError for no prompt, an empty one, no steps, a size that the U-Net cannot
+    take, or guidance out of the range that a consistency model takes.
+    """
+    if not prompts or not all(prompt.strip() for prompt in prompts):
+        raise ValueError("a prompt is empty; say what to draw")
+    if steps < 1:
+        raise ValueError(f"{steps} steps; sampling takes one or more")
+    config, multiple = pipeline.unet.config, size_step(pipeline)
+    size = config.sample_size * pipeline.vae_scale_factor if size is None else size
+    if size < multiple or size % multiple:
+        raise ValueError(
+            f"the size is {size}; this U-Net takes multiples of {multiple} pixels, and was "
+            f"trained with {config.sample_size * pipeline.vae_scale_factor}"
+        )
+    low, high = LCM_GUIDANCE
+    if _is_consistency_model(pipeline) and not low <= guidance <= high:
+        raise ValueError(
+            f"the guidance is {guidance}; guidance was distilled into this adapter, and "
+            f"more is taken only from {low:g} (none) to {high:g}"
+        )
+    if guidance < 1:
+        raise ValueError(
+            f"the guidance is {guidance}; 1 is none, and less is not defined"
+        )
+    side = size // pipeline.vae_scale_factor
+    parts = []
+    for start in range(0, len(prompts), batch):
+        few = list(prompts[start : start + batch])
+        # One for each picture, so that it does not depend on how many are drawn with it.
+        generators = [
+            torch.Generator().manual_seed((seed << 32) + start + i)
+            for i in range(len(few))
+        ]
+        noise = [
+            torch.randn(config.in_channels, side, side, generator=g) for g in generators
+        ]
+        images = pipeline(
+            few,
+            height=size,
+            width=size,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            latents=torch.stack(noise).to(pipeline.device, pipeline.unet.dtype),
+            generator=generators,
+            output_type="pt",
+        ).images
+        parts.append(images.float().cpu())
+    return torch.cat(parts)
+
+
+def _is_consistency_model(pipeline: StableDiffusionPipeline) -> bool:
+    from diffusers import LCMScheduler
+
+    adapted = pipeline.num_fused_loras or getattr(pipeline.unet, "peft_config", None)
+    return bool(adapted) and isinstance(pipeline.scheduler, LCMScheduler)

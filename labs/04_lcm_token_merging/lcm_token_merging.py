@@ -1,0 +1,725 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 900
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 04 · LCM-LoRA and token merging: fewer steps, fewer tokens
+#
+# **25 steps become 4, half the tokens are merged: how much faster, how much worse, and which part did the work?**
+#
+# After this lab you can
+#
+# - draw pictures from text with a diffusion model, and score what it drew against what was asked for;
+# - turn it into a model of four steps with an adapter, and show that the adapter is what makes them work;
+# - merge tokens, count them, and notice when nothing was merged;
+# - take a speed-up apart into fewer steps, no guidance and fewer tokens, and set the product against the whole;
+# - say on which machine, at which resolution and beside which attention merging pays.
+#
+# What this lab needs, measured, stands below the set-up.
+
+# %%
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+
+# Where the helper package is missing, as in Colab, install it from the clone around this
+# notebook. Elsewhere this cell does nothing.
+if importlib.util.find_spec("labkit") is None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "../..[labs]"], check=True)
+
+# What these write while they are imported helps nobody here.
+for library in ("bitsandbytes", "torch.utils._pytree"):
+    logging.getLogger(library).setLevel(logging.ERROR)
+os.environ["KINETO_LOG_LEVEL"] = "99"  # of PyTorch's profiler
+
+# %%
+import copy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import tomesd
+import torch
+from diffusers import LCMScheduler
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from IPython.display import display
+from torch.profiler import ProfilerActivity, profile
+
+from labkit import claims, measure, plot, scale, show, zoo
+from labkit.measure import Measurement, mean_with_interval, time_in_turn
+from labkit.record import Record, Stack, Table, beside, needs
+from labkit.techniques import merge, sampling
+
+diffusers.utils.logging.set_verbosity_error()
+SEED = 0
+torch.manual_seed(SEED)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+record = Record("04_lcm_token_merging", scale.current(), SEED, device)
+
+settings = scale.settings(
+    # At scale quick, standard and full.
+    source=("embedded", "embedded", "hub" if scale.hub_reachable() else "embedded"),
+    pictures=(20, 50, 200),  # for each sampler that the argument rests on
+    few_pictures=(20, 20, 50),  # for each of the others
+    timing_rounds=(2, 4, 10),
+    resolutions=((1, 2), (1, 1.5, 2), (1, 1.5, 2)),  # times that of the model
+)
+print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} processor threads")
+display(settings, needs("reference"))
+
+# %% [markdown]
+# ## 1 · The idea
+#
+# A diffusion model draws by asking a network over and over what in a noisy picture is noise {cite}`rombach2022latent`. Three bills can be cut:
+#
+# - **Steps.** A good solver {cite}`lu2022dpmpp` takes about 25. A *consistency model* {cite}`song2023consistency` is trained to say from anywhere on the path where the path ends. Latent consistency distillation {cite}`luo2023lcm` makes one out of a finished model, and an adapter is enough to hold it {cite}`luo2023lcmlora`.
+# - **Guidance** {cite}`ho2022classifier` asks the network twice in each step, with and without the prompt, and goes further in the direction from one to the other. The distillation can take it in, so that four steps are four evaluations and not eight.
+# - **Tokens.** Self-attention compares every position with every other. Neighbours are often alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
+#
+# If the three were independent, they would multiply: with $s$ steps, $g$ evaluations a step and a time $t$ for each,
+#
+# $$ T \approx s \cdot g \cdot t + \text{text encoder and decoder}. $$
+#
+# **Ask yourself:** which of the terms does each technique touch, and what will be the largest when all three are small?
+#
+# ## 2 · A model that can be scored
+#
+# The model draws clothes in one of eight colours on one of four backgrounds. It has Stable Diffusion's own parts at small size, trained from scratch. A small classifier, the judge, reads item, colour and background off a picture: whether the prompt was followed can be counted. From the judge's features comes a Fréchet distance {cite}`heusel2017gans` to real pictures. With a GPU and the model hub the same cells run on Stable Diffusion 1.5, with CLIP {cite}`radford2021learning` as the judge.
+
+# %%
+loaded = zoo.text_to_image(settings.source)
+precision = torch.float16 if device == "cuda" else torch.float32
+base = loaded.pipeline.to(device, precision)
+unet = base.unet
+side = unet.config.sample_size
+words = base.text_encoder.config.hidden_size
+print(loaded.origin)
+print(f"U-Net of {measure.parameters(unet)} parameters, latents {side} x {side}")
+
+wanted = zoo.coloured_fashion_mnist("test", settings.pictures, SEED + 1)
+prompts = [zoo.PROMPTS[i] for i in zoo.prompt_index(wanted.labels)]
+print("such as:", *prompts[:4], sep="\n  ")
+
+
+# %% [markdown]
+# The judge has limits of its own, and every figure below must be read beside them: it misreads real pictures, and even real pictures lie at some distance from other real ones. A distance of few pictures is larger than one of many; compare only distances of equally many. Where thousands are needed, this lab cites the recorded run: 2,000 pictures for each of four seeds.
+
+
+# %%
+@dataclass(frozen=True)
+class Variant:
+    """One way to draw."""
+
+    sampler: str
+    steps: int
+    guidance: float = 1.0
+    merged: float = 0.0
+
+    def __str__(self):
+        words = f"{self.sampler}, {self.steps} step" + "s" * (self.steps > 1)
+        words += f", guided {self.guidance:g}" * (self.guidance > 1)
+        return words + f", {self.merged:.0%} merged" * (self.merged > 0)
+
+    @property
+    def evaluations(self):
+        return self.steps * (2 if self.guidance > 1 else 1)
+
+
+# Distances of Stable Diffusion have nothing to be compared with in that file.
+rows = zoo.recorded_scores() if loaded.reference else []
+
+
+def recorded(key, variant):
+    """A score in the recorded run, for each seed."""
+    if isinstance(variant, str):  # real pictures
+        return [row[key] for row in rows if row["name"] == variant]
+    names = ("name", "steps", "guidance", "merged")
+    values = (variant.sampler, variant.steps, variant.guidance, variant.merged)
+    return [r[key] for r in rows if all(r.get(n) == v for n, v in zip(names, values))]
+
+
+features, reference = {}, loaded.reference
+
+
+def score(name, images, labels):
+    """What the judge says of pictures, and what the recorded run says."""
+    read, features[name] = loaded.judge.read(images)
+    right = measure.accuracy(zoo.prompt_index(read), zoo.prompt_index(labels))
+    moments = zoo.moments(features[name])
+    far = zoo.frechet_distance(moments, reference or zoo.moments(features[str(BASE)]))
+    n = len(images)
+    scores = dict(prompt=right, distance=Measurement(far, far, far, "", n))
+    if lows := recorded(f"distance_{n}_low", name):
+        low, high = np.mean(lows), np.mean(recorded(f"distance_{n}_high", name))
+        few = Measurement((low + high) / 2, low, high, "", n)
+        scores |= dict(distance_of_as_many=few)
+    if many := recorded("distance", name):
+        scores |= dict(
+            prompt_2000=mean_with_interval(
+                [100 * p for p in recorded("prompt", name)], "%"
+            ),
+            distance_2000=mean_with_interval(many, ""),
+        )
+    record.add(str(name), **scores)
+
+
+GUIDANCE = loaded.guidance
+BASE = Variant("DPM-Solver++", 25, GUIDANCE)
+if loaded.reference:  # what the judge makes of real pictures
+    training = zoo.coloured_fashion_mnist("train", settings.pictures, SEED + 1)
+    real = zoo.to_float(wanted.images)
+    with torch.no_grad():
+        passed = base.vae((2 * real - 1).to(device, precision)).sample.float().cpu()
+    score("test pictures", real, wanted.labels)
+    score("training pictures", zoo.to_float(training.images), training.labels)
+    score("autoencoder", (passed.clamp(-1, 1) + 1) / 2, wanted.labels)
+record
+
+# %% [markdown]
+# ## 3 · Twenty-five guided steps
+#
+# The baseline: DPM-Solver++ with guidance. What does its network spend its time on?
+
+# %%
+inputs = (
+    torch.randn(2, unet.config.in_channels, side, side).to(device, precision),
+    torch.tensor(500, device=device),
+    torch.randn(2, 8, words).to(device, precision),
+)
+KINDS = {
+    "convolution": ("convolution",),
+    "linear layers": ("addmm", "::mm", "::linear", "::bmm"),
+    "attention": ("attention", "softmax"),
+    "norms": ("norm",),
+    "activations and sums": ("silu", "gelu", "::add", "::mul"),
+}
+
+
+def spent(*inputs):
+    """Share of one evaluation's time by kind of operation."""
+    gpu = device == "cuda"
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu
+    with torch.no_grad(), profile(activities=activities) as profiled:
+        unet(*inputs)
+    shares = dict.fromkeys([*KINDS, "the rest"], 0.0)
+    for event in profiled.key_averages():
+        name = event.key.lower()
+        kinds = (k for k, parts in KINDS.items() if any(p in name for p in parts))
+        took = event.self_device_time_total if gpu else event.self_cpu_time_total
+        shares[next(kinds, "the rest")] += took
+    total = sum(shares.values())
+    return {kind: Measurement.exact(100 * t / total, "%") for kind, t in shares.items()}
+
+
+with torch.no_grad():
+    unet(*inputs)  # the first evaluation allocates
+shares = spent(*inputs)
+record.find("attention_share", shares["attention"])
+Table(["one evaluation", "share of the time"], [[k, str(s)] for k, s in shares.items()])
+
+# %% [markdown]
+# Remember the share of attention: it bounds what merging tokens can save. In a small U-Net at a small resolution convolutions and linear layers do the work.
+
+# %%
+bare = copy.deepcopy(base)
+bare.scheduler = LCMScheduler.from_config(base.scheduler.config)
+lcm = copy.deepcopy(base)
+sampling.attach_lcm(lcm, loaded.adapter, fuse=True)
+pipelines = {"DPM-Solver++": base, "LCM without adapter": bare, "LCM-LoRA": lcm}
+if loaded.small:
+    pipelines["small, DPM-Solver++"] = copy.deepcopy(base)
+    pipelines["small, DPM-Solver++"].unet = loaded.small.to(device, precision)
+
+
+def draw(variant, prompts, seed=SEED):
+    pipeline = pipelines[variant.sampler]
+    merge.merge_tokens(pipeline, variant.merged)
+    return sampling.draw(pipeline, prompts, variant.steps, variant.guidance, seed)
+
+
+drawn = {}
+
+
+def judge(variant, n):
+    drawn[variant] = draw(variant, prompts[:n])
+    score(variant, drawn[variant], wanted.labels[:n])
+
+
+judge(BASE, settings.pictures)
+record.table("prompt", "distance", "prompt_2000", "distance_2000")
+
+# %% [markdown]
+# The model follows its prompts more often than the judge reads real pictures right: guidance draws the typical, which is easier to read. What guidance costs in variety shows in the distance.
+#
+# ## 4 · Four steps
+#
+# A consistency function leads from any point of the path to its end. At the end it must leave the picture as it is, whatever the network says; two factors see to that:
+#
+# $$ f(x, t) = c_{\text{skip}}(t)\, x + c_{\text{out}}(t)\, \hat z(x, t), \qquad c_{\text{skip}}(0) = 1,\; c_{\text{out}}(0) = 0 $$
+#
+# where $\hat z$ is the picture that the network sees behind the noise.
+
+# %%
+display(show(sampling.boundary))
+times = torch.arange(0, 1000.0)
+c_skip, c_out = sampling.boundary(times)
+library = bare.scheduler.get_scalings_for_boundary_condition_discrete(times)
+assert torch.allclose(c_skip, library[0]) and torch.allclose(c_out, library[1])
+print("c_skip is 0.5 at time", round(times[(c_skip - 0.5).abs().argmin()].item(), 1))
+print(f"c_skip at times 0, 1, 2: {', '.join(f'{c:.4f}' for c in c_skip[:3])}")
+
+# %% [markdown]
+# The distillation makes two neighbouring points of one path agree about its end: where the teacher, guided, leads from one to the other, the student must say the same at both. The script that trained the adapter lies beside the model (`labkit/zoo/assets/text_to_image`), with its log.
+#
+# Sampling then goes to the end in one leap, adds fresh noise for an earlier time, and leaps again. Does that need the adapter? The honest rivals are the same leaps without it, and the solver with as many evaluations.
+
+# %%
+FOUR = Variant("LCM-LoRA", 4)
+BARE = Variant("LCM without adapter", 4)
+RIVAL = Variant("DPM-Solver++", 4)
+for variant in (BARE, FOUR, RIVAL):
+    judge(variant, settings.pictures)
+
+
+def side_by_side(variants, n=8):
+    """The first pictures of each, from the same noise."""
+    figure, axes = plot.subplots(len(variants), n, squeeze=False)
+    figure.set_size_inches(7.5, 1.15 * len(variants))
+    for line, variant in zip(axes, variants):
+        for ax, image in zip(line, drawn[variant]):
+            ax.imshow(image.permute(1, 2, 0), interpolation="nearest")
+            ax.axis("off")
+        line[0].set_title(str(variant), fontsize=9, loc="left")
+    asked = "; ".join(prompts[:n])
+    names = ", ".join(str(variant) for variant in variants)
+    figure.alt = f"Pictures of {names}, one row each, for the prompts: {asked}."
+    return figure
+
+
+side_by_side([BASE, FOUR, BARE, RIVAL])
+
+# %%
+names = [str(v) for v in (BASE, FOUR, BARE, RIVAL)]
+columns = ("prompt", "distance", "distance_of_as_many", "prompt_2000", "distance_2000")
+shown = [column for column in columns if column in record.rows[names[0]].measurements]
+
+
+def table(variants, metrics=shown):
+    cells = [[str(v), *(str(record.get(str(v), m)) for m in metrics)] for v in variants]
+    return Table(["", *(m.replace("_", " ") for m in metrics)], cells)
+
+
+table((BASE, FOUR, BARE, RIVAL))
+
+# %% [markdown]
+# Without the adapter the leaps blur: the network was trained to see the *mean* of all pictures behind the noise, and a mean is soft. Prompts are still followed, and prompt accuracy alone would not have noticed. With the adapter the distance comes near the baseline's at a twelfth of the evaluations.
+#
+# ### The adapter, fused
+#
+# Fused, the adapter's product is added to the weights. Its layers are then empty, and still there: they are called, and find that they have nothing to do. Only when they are removed is the network the one that it was.
+
+# %%
+unfused = copy.deepcopy(base)
+sampling.attach_lcm(unfused, loaded.adapter, fuse=False)
+fused = copy.deepcopy(unfused)
+fused.fuse_lora()
+pipelines |= {"LCM-LoRA, not fused": unfused, "LCM-LoRA, fused only": fused}
+LOOSE, EMPTY = Variant("LCM-LoRA, not fused", 4), Variant("LCM-LoRA, fused only", 4)
+for variant in (LOOSE, EMPTY):
+    moved = (draw(variant, prompts[:2]) - draw(FOUR, prompts[:2])).abs().max().item()
+    print(f"{variant}: largest difference of a pixel {moved:.1e}")
+adapted = sum(p.numel() for n, p in unfused.unet.named_parameters() if "lora" in n)
+share = Measurement.exact(100 * adapted / measure.parameters(unet).value, "%")
+record.find("adapter_share", share)
+print(f"the adapter has {share} of the U-Net's parameters")
+
+# %% [markdown]
+# ## 5 · Half the tokens
+#
+# Of each square of two by two tokens one stays. Every other looks for the most similar of those that stay, and the most similar pairs merge.
+
+# %%
+show(merge.match, merge.Matching.merge)
+
+# %%
+tokens = torch.randn(1, side * side, 64, dtype=torch.float64)
+matching = merge.match(tokens, side, side, ratio=0.5)
+ours = matching.unmerge(matching.merge(tokens))
+pair = tomesd.merge.bipartite_soft_matching_random2d(
+    tokens, side, side, 2, 2, int(0.5 * side * side), no_rand=True
+)
+assert torch.allclose(ours, pair[1](pair[0](tokens)))
+print(
+    f"{tokens.shape[1]} tokens, merged: {matching.merge(tokens).shape[1]}; as tomesd does"
+)
+
+HALF = Variant("LCM-LoRA", 4, merged=0.5)
+seen = {"before": merge.tokens_seen(lcm.unet, *inputs)}
+merge.merge_tokens(lcm, 0.5)
+seen["merged"] = merge.tokens_seen(lcm.unet, *inputs)
+merge.merge_tokens(lcm, 0)
+most = {name: max(counts.values()) for name, counts in seen.items()}
+layers = sum(seen["before"][name] > seen["merged"][name] for name in seen["before"])
+print(f"tokens at the largest self-attention: {most}; {layers} layers see fewer")
+judge(HALF, settings.pictures)
+display(side_by_side([FOUR, HALF]))
+table((FOUR, HALF))
+
+# %% [markdown]
+# One line, no training: and is there no loss? Look at the distances of many pictures, not at the eight above.
+#
+# ### When does it pay?
+#
+# Merging has a price, the search for pairs, and saves where attention is expensive: at many tokens, and beside an attention that is slow. *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` never does. Here is one evaluation at several resolutions.
+
+# %%
+pays = []
+for factor in settings.resolutions:
+    size = int(side * factor)
+    at = (torch.randn(1, *inputs[0].shape[1:2], size, size), inputs[1], inputs[2][:1])
+    at = (at[0].to(device, precision), *at[1:])
+    for name, processor in (("plain", AttnProcessor), ("fused", AttnProcessor2_0)):
+        contestants = {}
+        for ratio in (0, 0.5):
+            copied = copy.deepcopy(base)
+            copied.unet.set_attn_processor(processor())
+            merge.merge_tokens(copied, ratio)
+            contestants[ratio] = partial(copied.unet, *at)
+        timings = time_in_turn(contestants, settings.timing_rounds + 1, warmup=1)
+        gain = timings.ratio(0, 0.5)
+        record.find(f"merging_{name}_{size * base.vae_scale_factor}", gain)
+        latencies = [str(timings.latency(ratio)) for ratio in (0, 0.5)]
+        pays.append([f"{size**2:,} tokens, {name}", *latencies, str(gain)])
+Table(["", "all tokens", "half merged", "gain"], pays)
+
+# %% [markdown]
+# ## 6 · Steps, guidance, ratio
+#
+# What does each setting do to the pictures? The curves come from the recorded run; the table sets a few pictures of your own machine beside the interval in which as many pictures of the recorded run lie.
+
+# %%
+STEPS = (1, 2, 4, 8)
+sweep = [Variant(s, n) for s in ("LCM-LoRA", "DPM-Solver++") for n in STEPS]
+sweep += [Variant("LCM-LoRA", 4, 2.0), Variant("LCM-LoRA", 4, merged=0.75)]
+for variant in sweep:
+    if variant not in drawn:
+        judge(variant, settings.few_pictures)
+
+
+def curve(variants, x):
+    """{x: distance}; of the recorded run, or else of those that were drawn here."""
+    if rows:
+        far = [mean_with_interval(recorded("distance", v), "") for v in variants]
+    else:
+        variants = [v for v in variants if v in drawn]
+        far = [record.get(str(v), "distance") for v in variants]
+    return {getattr(v, x): distance for v, distance in zip(variants, far)}
+
+
+figure, axes = plot.subplots(1, 3)
+figure.set_size_inches(9, 3.4)
+by_steps = {
+    sampler: curve([Variant(sampler, n) for n in STEPS], "steps")
+    for sampler in ("LCM-LoRA", "DPM-Solver++")
+}
+plot.curves(by_steps, "evaluations", "distance", axes[0])
+axes[0].set(xscale="log", yscale="log")
+axes[0].set_xticks(STEPS, [str(n) for n in STEPS])
+guided = [Variant("LCM-LoRA", 4, g) for g in (1.0, 1.5, 2.0)]
+plot.curves(
+    {"LCM-LoRA, 4 steps": curve(guided, "guidance")}, "guidance", "distance", axes[1]
+)
+ratios = [Variant("LCM-LoRA", 4, merged=m) for m in (0.0, 0.25, 0.5, 0.75)]
+plot.curves(
+    {"LCM-LoRA, 4 steps": curve(ratios, "merged")}, "share merged", "distance", axes[2]
+)
+figure
+
+# %%
+side_by_side(
+    [Variant("LCM-LoRA", 1), Variant("DPM-Solver++", 1), Variant("LCM-LoRA", 2)]
+)
+
+# %%
+inside = []
+if rows:
+    for variant in drawn:
+        if "distance_of_as_many" in record.rows[str(variant)].measurements:
+            interval = record.get(str(variant), "distance_of_as_many")
+            far = record.get(str(variant), "distance").value
+            inside.append(interval.low <= far <= interval.high)
+    record.find("inside_recorded", Measurement.exact(100 * np.mean(inside), "%"))
+    print(f"{sum(inside)} of {len(inside)} distances lie inside the recorded 95 %")
+table(drawn)
+
+# %% [markdown]
+# With the adapter, guidance is too much of a good thing: the teacher was guided, and the student has taken that in. Each leap applies it again, so even none is some.
+#
+# ## 7 · Which part did the work?
+#
+# Each technique alone, then all together, one picture at a time, timed in turn.
+
+# %%
+PARTS = {
+    "fewer steps": Variant("DPM-Solver++", 4, GUIDANCE),
+    "no guidance": Variant("DPM-Solver++", 25),
+    "token merging": Variant("DPM-Solver++", 25, GUIDANCE, 0.5),
+}
+timed = [BASE, *PARTS.values(), FOUR, HALF, LOOSE, EMPTY, BARE, RIVAL]
+timed += [v for v in sweep if v.guidance == 1 and v not in timed]
+timed += [Variant("small, DPM-Solver++", n, GUIDANCE) for n in (25, 4) if loaded.small]
+contestants = {str(v): partial(draw, v, prompts[:1]) for v in timed}
+timings = time_in_turn(contestants, settings.timing_rounds, warmup=0)  # all ran before
+for variant in timed:
+    name = str(variant)
+    speedup = timings.ratio(str(BASE), name)
+    record.add(name, latency=timings.latency(name), speedup=speedup)
+    if rows and recorded("distance", variant):
+        many = mean_with_interval(recorded("distance", variant), "")
+        record.add(name, distance_2000=many)
+# What lies close together is timed once more, with more rounds.
+close = {str(v): contestants[str(v)] for v in (BARE, FOUR, LOOSE, EMPTY, HALF)}
+closer = time_in_turn(close, 3 * settings.timing_rounds, warmup=0)
+table(timed, ("latency", "speedup"))
+
+# %%
+factors = {
+    part: timings.ratio(str(BASE), str(variant)) for part, variant in PARTS.items()
+}
+stack = Stack(str(BASE), str(HALF), factors, timings.ratio(str(BASE), str(HALF)))
+record.find("stack_speedup", stack.measured)
+record.find("stack_share", stack.share)
+plot.waterfall(stack, "faster")
+
+# %% [markdown]
+# Steps and guidance carry the whole. They multiply, since each divides the number of evaluations; what lies below the product are the text encoder, the decoder and the loop, which none of the three makes faster.
+#
+# ## 8 · The Pareto front
+#
+# Latency here, against the distance of 2,000 pictures in the recorded run.
+
+# %%
+quality = "distance_2000" if rows else "distance"
+front = [str(v) for v in timed if quality in record.rows[str(v)].measurements]
+plot.cost_quality(record, "latency", quality, front, lower_is_better=True)
+
+# %% [markdown]
+# Two steps with the adapter are cheaper than anything of similar quality. For the best pictures there is still no way around the baseline, or eight steps of the solver. The small U-Net, distilled with blocks removed in the manner of BK-SDM {cite}`kim2024bksdm`, saves less time than the missing steps do, and loses more.
+#
+# ## 9 · At full size
+#
+# What a step takes depends on the architecture and not on the weights. `labkit.full_size_lcm` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
+
+# %%
+full = Record.load(next(Path("reference/full_size").glob("*.json")))
+EAGER, COMPILED = "25 steps, guided, eager", "25 steps, guided, compiled"
+listed = [
+    EAGER,
+    "25 steps, unguided, eager",
+    "4 steps, guided, eager",
+    "4 steps, unguided, eager",
+    "25 steps, guided, token merging, eager",
+    "25 steps, guided, DeepCache, eager",
+    "25 steps, guided, BK-SDM-Small, eager",
+    "4 steps, unguided, BK-SDM-Small, eager",
+    "25 steps, guided, graph",
+    COMPILED,
+    "25 steps, guided, DeepCache, compiled",
+    "4 steps, unguided, compiled",
+    "4 steps, unguided, token merging, compiled",
+    "4 steps, unguided, BK-SDM-Small, compiled",
+    "4 steps, unguided, BK-SDM-Small, token merging, compiled",
+    "4 steps, unguided, BK-SDM-Small, tiny decoder, compiled",
+]
+
+
+def full_table(names, *metrics):
+    cells = [
+        [name, *(str(full.rows[name].measurements.get(m, "")) for m in metrics)]
+        for name in names
+    ]
+    return Table(["", *(m.replace("_", " ") for m in metrics)], cells)
+
+
+full_table(listed, "latency", "speedup", "over_compiled", "measured / predicted")
+
+# %% [markdown]
+# At batch 1 the eager network waits for its launches: half the arithmetic, without guidance, saves nothing at all. Compiled and captured in a graph, the same saving is real. So the first optimization of a GPU is to keep it busy, and every factor measured before that is a factor of something else.
+#
+# DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other: with four there is nothing to reuse.
+
+# %%
+eight = [name for name in full.rows if name.endswith("batch 8")]
+display(full_table(eight, "per_picture", "speedup", "over_compiled"))
+evaluations = [name for name in full.rows if name.startswith("one evaluation")]
+full_table(evaluations, "tokens", "operations", "latency", "gain of merging")
+
+# %% [markdown]
+# Merging pays where the promise was measured: plain attention, many tokens. Beside fused attention, at the resolution of the model, finding the pairs costs what the smaller attention saves.
+
+# %%
+fastest = full.findings["fastest_batch_1_speedup"]
+honest = full.findings["fastest_batch_1_over_compiled"]
+record.find("full_size_speedup", fastest)
+record.find("full_size_over_compiled", honest)
+parts = {
+    "compiled": full.get(COMPILED, "speedup"),
+    "4 steps": full.ratio("latency", COMPILED, "4 steps, guided, compiled"),
+    "no guidance": full.ratio("latency", COMPILED, "25 steps, unguided, compiled"),
+    "BK-SDM-Small": full.ratio(
+        "latency", COMPILED, "25 steps, guided, BK-SDM-Small, compiled"
+    ),
+}
+best = Stack(EAGER, full.headline.split(":")[0], parts, fastest)
+print(full.headline)
+print(f"over the compiled baseline: {honest}")
+plot.waterfall(best, "faster")
+
+# %% [markdown]
+# The fastest combination with Stable Diffusion's own decoder leaves merging out. Of its time, ever more goes to the decoder and the text encoder: the terms of the sum that nobody had touched. With a tiny decoder instead, another third is saved.
+#
+# ## 10 · What goes wrong, and what to do
+#
+# Mistakes that would cost you an evening, and how they announce themselves:
+
+
+# %%
+class WithoutUNet:
+    """Such as the pipelines of transformer models."""
+
+
+attempts = {
+    "unknown words": lambda: loaded.check("a red dragon on black"),
+    "an empty prompt": lambda: draw(FOUR, [" "]),
+    "guidance out of range": lambda: draw(Variant("LCM-LoRA", 4, 7.5), prompts[:1]),
+    "nothing to patch": lambda: merge.merge_tokens(WithoutUNet(), 0.5),
+    "a ratio of 1": lambda: merge.merge_tokens(base, 1.0),
+    "a size that does not fit": lambda: sampling.draw(
+        base, prompts[:1], 1, 1, 0, side + 1
+    ),
+}
+if loaded.small:
+    attempts["an adapter of another architecture"] = lambda: sampling.attach_lcm(
+        pipelines["small, DPM-Solver++"], loaded.adapter, fuse=True
+    )
+else:
+    del attempts["unknown words"]  # Stable Diffusion knows dragons
+for what, attempt in attempts.items():
+    try:
+        attempt()
+    except ValueError as error:
+        print(f"{what}: {error}\n")
+    else:
+        raise AssertionError(f"{what}: accepted")
+
+# %% [markdown]
+# ## 11 · The ledger
+
+# %%
+metric = "distance_2000" if rows else "distance"
+
+
+def times_worse(variant, than):
+    """Ratio of distances, seed by seed where there are seeds."""
+    if rows:
+        pairs = zip(recorded("distance", variant), recorded("distance", than))
+        return mean_with_interval([a / b for a, b in pairs], "×")
+    return measure.ratio(
+        record.get(str(variant), metric), record.get(str(than), metric)
+    )
+
+
+record.find("lcm_speedup", timings.ratio(str(BASE), str(FOUR)))
+record.find("steps_speedup", factors["fewer steps"])
+record.find("guidance_speedup", factors["no guidance"])
+record.find("merging_gain", closer.ratio(str(FOUR), str(HALF)))
+record.find("full_size_merging_plain", full.findings["merging_plain_1024"])
+for key, variant in {"loose": LOOSE, "fused": EMPTY, "removed": FOUR}.items():
+    record.find(f"{key}_times_plain", closer.ratio(str(variant), str(BARE)))
+record.find("lcm_times_distance", times_worse(FOUR, BASE))
+record.find("lcm_times_rival", times_worse(FOUR, RIVAL))
+record.find("bare_times_distance", times_worse(BARE, BASE))
+record.find("merged_times_distance", times_worse(HALF, FOUR))
+lost = record.get(str(FOUR), "prompt").value - record.get(str(HALF), "prompt").value
+if rows:
+    pairs = zip(recorded("prompt", FOUR), recorded("prompt", HALF))
+    record.find(
+        "merged_prompt_loss",
+        mean_with_interval([100 * (a - b) for a, b in pairs], "pt"),
+    )
+else:
+    record.find("merged_prompt_loss", Measurement.exact(lost, "pt"))
+ledger = claims.judge("claims.toml", record)
+ledger
+
+# %% [markdown]
+# Why the promises that fail do fail:
+#
+# - *Ten times by stacking*: steps and guidance reach it together or nearly so; merging adds little or nothing to that here. On a large GPU the stack that keeps it does without merging, and begins with the compiler.
+# - *Merging adds 1.3 to 1.8 times*: true for plain attention at thousands of tokens, where it was measured. Fused attention has taken most of that saving already.
+# - *No loss*: the prompt is followed as before, and the pictures lie further from real ones.
+# - *Four steps as good as twenty-five*: not quite, and far better than any other four.
+#
+# ## 12 · This run and the recorded ones
+
+# %%
+found = record.findings
+record.headline = (
+    f"4 steps by LCM-LoRA {found['lcm_speedup'].value:.1f}× faster at "
+    f"{found['lcm_times_distance'].value:.2f}× the distance; merging adds "
+    f"{found['merging_gain'].value:.2f}×; at full size on a GPU "
+    f"{fastest.value:.0f}× over eager, {honest.value:.1f}× over compiled"
+)
+print(record.headline)
+record.save()
+beside(record, "reference", [*found])
+
+# %% [markdown]
+# ## 13 · Try, and remember
+#
+# 1. Draw the same prompt with fifty seeds, with 25 guided steps and with four of the adapter. Which set is more varied? Which number in this lab would have told you?
+# 2. Merge in the first two of the four steps only, then in the last two. Which costs more distance?
+# 3. Give the adapter other times to leap from than its scheduler's. Which of the four matters most?
+# 4. Predict the latency of three steps without guidance before you measure it. What did you forget?
+# 5. Train the adapter anew with a teacher of another guidance, and find out why the best guidance for four steps is not the best for 25.
+#
+# Five lines to remember:
+#
+# - The number of evaluations is the bill; steps and guidance are its factors.
+# - The adapter is what makes four steps work, and fused it costs nothing.
+# - Count tokens: a patch that does nothing says nothing.
+# - Merging pays for slow attention and many tokens. First use the fast attention.
+# - Compare with the compiled baseline and with the best rival of the same cost, or your factor is somebody else's.
+#
+# **Where it leads.** Lab 05 asks in which order techniques are stacked, and what each of them adds.
+#
+# **Sources**, under the keys by which the text cites them:
+#
+# - `bolya2023tomesd`: Bolya and Hoffman, [Token merging for fast Stable Diffusion](https://arxiv.org/abs/2303.17604), 2023
+# - `dao2022flashattention`: Dao and others, [FlashAttention](https://arxiv.org/abs/2205.14135), 2022
+# - `heusel2017gans`: Heusel and others, [GANs trained by a two time-scale update rule](https://arxiv.org/abs/1706.08500), 2017
+# - `ho2022classifier`: Ho and Salimans, [Classifier-free diffusion guidance](https://arxiv.org/abs/2207.12598), 2022
+# - `kim2024bksdm`: Kim and others, [BK-SDM](https://arxiv.org/abs/2305.15798), 2024
+# - `lu2022dpmpp`: Lu and others, [DPM-Solver++](https://arxiv.org/abs/2211.01095), 2022
+# - `luo2023lcm`: Luo and others, [Latent consistency models](https://arxiv.org/abs/2310.04378), 2023
+# - `luo2023lcmlora`: Luo and others, [LCM-LoRA](https://arxiv.org/abs/2311.05556), 2023
+# - `ma2024deepcache`: Ma and others, [DeepCache](https://arxiv.org/abs/2312.00858), 2024
+# - `radford2021learning`: Radford and others, [Learning transferable visual models from natural language supervision](https://arxiv.org/abs/2103.00020), 2021
+# - `rombach2022latent`: Rombach and others, [High-resolution image synthesis with latent diffusion models](https://arxiv.org/abs/2112.10752), 2022
+# - `song2023consistency`: Song and others, [Consistency models](https://arxiv.org/abs/2303.01469), 2023
