@@ -68,9 +68,12 @@ def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
     """
     check_ratio(ratio)
     tokens = x.shape[1]
-    if tokens != height * width:
-        raise ValueError(f"{tokens} tokens are no image of {height} by {width}")
-    row, column = torch.arange(tokens) // width, torch.arange(tokens) % width
+    if tokens != height * width or min(height, width) < 2:
+        raise ValueError(
+            f"{tokens} tokens are no image of {height} by {width}, each two or more"
+        )
+    position = torch.arange(tokens, device=x.device)
+    row, column = position // width, position % width
     corner = (row % 2 == 0) & (column % 2 == 0)
     corner &= (row < height // 2 * 2) & (column < width // 2 * 2)
     destinations, others = corner.nonzero()[:, 0], (~corner).nonzero()[:, 0]
@@ -96,7 +99,8 @@ def merge_tokens(pipeline: Any, ratio: float) -> int:
     """Let tomesd merge tokens of a pipeline's U-Net, in place; 0 undoes it.
 
     Returns how many transformer blocks were patched. Of these, merge those that see as
-    many tokens as there are latents.
+    many tokens as there are latents. tomesd picks destinations at random, from a state
+    that it takes from PyTorch's when it merges first: `torch.manual_seed` repeats them.
 
     Raises ValueError for a ratio out of its range, and where tomesd has nothing to patch:
     it would say nothing, and change nothing.

@@ -7,6 +7,7 @@ The library is diffusers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # slow to import
     from diffusers import StableDiffusionPipeline
 
 SIGMA_DATA, TIME_SCALE = 0.5, 10.0  # of the boundary condition, as in LCM
+PICTURES = 1_000_000  # at most, so that those of two seeds have no noise in common
 LCM_GUIDANCE = (1.0, 2.0)  # beyond the guidance that was distilled into the adapter
 
 
@@ -38,11 +40,16 @@ def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> 
     `adapter` is a file that diffusers reads. Fused, its product is added to the weights,
     and the emptied layers of the adapter are removed: they would still be called.
 
-    Raises ValueError for an adapter of another architecture, before anything is changed,
-    and RuntimeError if diffusers drops a part of it, which it does with a mere warning.
+    Raises ValueError for an adapter of another architecture, or a pipeline that has one,
+    before anything is changed, and RuntimeError if diffusers drops a part of the adapter,
+    which it does with a mere warning.
     """
     from diffusers import LCMScheduler
 
+    if _is_adapted(pipeline):
+        raise ValueError(
+            "this pipeline has an adapter already, and two would be added; load it anew"
+        )
     layers = _adapted_layers(pipeline, adapter)
     shapes = {name: weight.shape for name, weight in pipeline.unet.named_parameters()}
     wrong = [
@@ -59,6 +66,7 @@ def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> 
     pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)
     held = sum(name.endswith("lora_A") for name, _ in pipeline.unet.named_modules())
     if held != len(layers):
+        pipeline.unload_lora_weights()
         raise RuntimeError(
             f"diffusers took {held} of the {len(layers)} layers of {adapter.name}"
         )
@@ -87,9 +95,9 @@ def _adapted_layers(
 
 def size_step(pipeline: StableDiffusionPipeline) -> int:
     """Pixels of which a picture's side must be a multiple: each level halves the latents."""
-    return pipeline.vae_scale_factor * 2 ** (
-        len(pipeline.unet.config.block_out_channels) - 1
-    )
+    levels = len(pipeline.unet.config.block_out_channels)
+    # diffusers asks for multiples of 8 whatever the network.
+    return math.lcm(8, pipeline.vae_scale_factor * 2 ** (levels - 1))
 
 
 @torch.no_grad()
@@ -113,6 +121,8 @@ def draw(
     Raises ValueError for no prompt, an empty one, no steps, a size that the U-Net cannot
     take, or guidance out of the range that a consistency model takes.
     """
+    if isinstance(prompts, str):
+        raise ValueError(f"prompts are a list, got the one string {prompts!r}")
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise ValueError("a prompt is empty; say what to draw")
     if steps < 1:
@@ -130,7 +140,7 @@ def draw(
             f"the guidance is {guidance}; guidance was distilled into this adapter, and "
             f"more is taken only from {low:g} (none) to {high:g}"
         )
-    if guidance < 1:
+    if not guidance >= 1:
         raise ValueError(
             f"the guidance is {guidance}; 1 is none, and less is not defined"
         )
@@ -140,7 +150,7 @@ def draw(
         few = list(prompts[start : start + batch])
         # One for each picture, so that it does not depend on how many are drawn with it.
         generators = [
-            torch.Generator().manual_seed((seed << 32) + start + i)
+            torch.Generator().manual_seed(seed * PICTURES + start + i)
             for i in range(len(few))
         ]
         noise = [
@@ -160,8 +170,11 @@ def draw(
     return torch.cat(parts)
 
 
+def _is_adapted(pipeline: StableDiffusionPipeline) -> bool:
+    return bool(pipeline.num_fused_loras or getattr(pipeline.unet, "peft_config", None))
+
+
 def _is_consistency_model(pipeline: StableDiffusionPipeline) -> bool:
     from diffusers import LCMScheduler
 
-    adapted = pipeline.num_fused_loras or getattr(pipeline.unet, "peft_config", None)
-    return bool(adapted) and isinstance(pipeline.scheduler, LCMScheduler)
+    return _is_adapted(pipeline) and isinstance(pipeline.scheduler, LCMScheduler)

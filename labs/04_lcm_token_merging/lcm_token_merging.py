@@ -249,6 +249,7 @@ if loaded.small:
 
 def draw(variant, prompts, seed=SEED):
     pipeline = pipelines[variant.sampler]
+    torch.manual_seed(seed)  # tomesd chooses by chance
     merge.merge_tokens(pipeline, variant.merged)
     return sampling.draw(pipeline, prompts, variant.steps, variant.guidance, seed)
 

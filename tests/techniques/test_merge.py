@@ -12,7 +12,7 @@ from labkit.techniques.merge import LARGEST, match, merge_tokens, tokens_seen
 
 sides = st.integers(2, 9)
 ratios = st.one_of(st.floats(0, LARGEST), st.sampled_from([0, 0.25, 0.5, LARGEST]))
-images = settings(deadline=None, max_examples=60)
+images = settings(deadline=None, max_examples=40)
 
 
 def random_tokens(height: int, width: int, images: int = 2, channels: int = 5, seed: int = 0) -> torch.Tensor:
@@ -354,3 +354,9 @@ def test_counting_keeps_no_gradients():
     tokens_seen(unet, *inputs())
     hook.remove()
     assert not outputs[0].requires_grad
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 4), (4, 1)])
+def test_an_image_of_one_row_has_no_squares(height, width):
+    with pytest.raises(ValueError, match="two or more"):
+        match(torch.randn(1, 4, 3), height, width, 0.5)

@@ -110,10 +110,12 @@ def test_fused_the_product_is_added_to_the_weights(consistency_models, shipped, 
     assert torch.equal(base_weight(consistency_models[False], layer), before)
 
 
-def test_every_layer_of_the_file_is_attached(consistency_models, adapter):
-    for model in consistency_models.values():
-        held = {name for name in lora_layers(model.unet) if name.endswith("lora_A")}
-        assert {f"unet.{name}.weight" for name in held} == {name for name in adapter if "lora_A" in name}
+def test_unfused_every_layer_of_the_file_is_attached_and_fused_none_is_left(consistency_models, adapter):
+    held = {f"unet.{name}.weight" for name in lora_layers(consistency_models[False].unet) if name.endswith("lora_A")}
+    assert held == {name for name in adapter if "lora_A" in name} and len(held) == 128
+    fused = consistency_models[True].unet
+    assert not lora_layers(fused)
+    assert fused.state_dict().keys() == UNet2DConditionModel.from_config(fused.config).state_dict().keys()
 
 
 def assert_refused(pipeline, file, problem):
@@ -227,7 +229,7 @@ def test_each_prompt_gets_its_own_picture(shipped, batch):
     assert (same[1] - other[1]).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("size", [None, 8, 32, 72])
+@pytest.mark.parametrize("size", [None, 8, 24])
 def test_pictures_are_float32_from_0_to_1_on_the_cpu(shipped, size):
     images, side = picture(shipped, PROMPTS, size=size), size or 64
     assert images.shape == (3, 3, side, side)
@@ -235,12 +237,20 @@ def test_pictures_are_float32_from_0_to_1_on_the_cpu(shipped, size):
     assert 0 <= images.min() < images.max() <= 1
 
 
-@pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_the_size_of_a_batch_does_not_change_pictures(shipped, guidance):
-    whole = picture(shipped, PROMPTS, guidance=guidance)
+@pytest.mark.parametrize(("sampler", "guidance"), [("DPM-Solver++", 1.5), ("LCM-LoRA", 1.0)])
+def test_pictures_do_not_depend_on_how_many_are_drawn_with_them(shipped, consistency_models, sampler, guidance):
+    model = shipped if sampler == "DPM-Solver++" else consistency_models[True]  # which adds noise between its steps
+    whole = picture(model, PROMPTS, 2, guidance)
     for batch in (1, 2):
-        parts = picture(shipped, PROMPTS, guidance=guidance, batch=batch)
-        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+        torch.testing.assert_close(picture(model, PROMPTS, 2, guidance, batch=batch), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(picture(model, PROMPTS[:2], 2, guidance), whole[:2], rtol=0, atol=1e-5)
+
+
+def test_every_picture_starts_from_its_own_noise_and_every_seed_from_another(shipped, asked):
+    for seed in (0, 1, 2):
+        picture(shipped, PROMPTS, seed=seed)
+    noise = torch.cat(asked).flatten(1)
+    assert len(noise) == 9 and torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.3
 
 
 def test_no_batch_is_larger_than_asked_for(shipped, asked):
@@ -260,13 +270,10 @@ def test_every_sampler_starts_from_the_same_noise(shipped, consistency_models, a
     assert all(torch.equal(start, starts[0]) for start in starts[1:])
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_the_starting_noise_does_not_depend_on_the_batch_even_if_the_sampler_adds_more(
-    consistency_models, asked, steps
-):
-    for batch in (3, 1):
-        picture(consistency_models[True], PROMPTS, steps, batch=batch)
-    whole, parts = asked[0], asked[steps::steps]
+def test_the_starting_noise_does_not_depend_on_the_batch_even_if_the_sampler_adds_more(consistency_models, asked):
+    picture(consistency_models[True], PROMPTS, steps=2)
+    picture(consistency_models[True], PROMPTS, steps=2, batch=1)
+    whole, parts = asked[0], asked[2::2]
     assert torch.equal(torch.cat(parts), whole)
 
 
@@ -278,7 +285,7 @@ def test_a_unet_with_blocks_removed_starts_from_the_same_noise_too(pipeline, shi
     assert len(asked) == 2 and torch.equal(*asked)
 
 
-@pytest.mark.parametrize(("guidance", "times"), [(1.0, 1), (1.5, 2), (7.5, 2)])
+@pytest.mark.parametrize(("guidance", "times"), [(1.0, 1), (1.5, 2)])
 @pytest.mark.parametrize("steps", [1, 3])
 def test_guidance_asks_the_network_twice_in_each_step(shipped, asked, steps, guidance, times):
     picture(shipped, PROMPT, steps, guidance)
@@ -334,3 +341,20 @@ def test_what_is_refused_is_refused_before_the_network_is_asked(shipped, asked):
         with pytest.raises(ValueError):
             picture(shipped, **wrong)
     assert not asked
+
+
+@fusing
+def test_no_pipeline_takes_a_second_adapter(consistency_models, fuse):
+    with pytest.raises(ValueError, match="already"):
+        attach_lcm(consistency_models[fuse], ADAPTER, fuse=True)
+
+
+def test_a_string_is_no_list_of_prompts(shipped):
+    with pytest.raises(ValueError, match="list"):
+        draw(shipped, "a red top on black", 1, 1.0, 0)
+
+
+def test_a_size_is_one_that_diffusers_takes(pipeline):
+    """Which asks for multiples of 8, although two levels halve a side to a quarter only."""
+    pipeline.unet = UNet2DConditionModel.from_pretrained(FOLDER / "small")
+    assert size_step(pipeline) == 8
