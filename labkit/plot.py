@@ -79,6 +79,10 @@ def _errors(*measurements: Measurement) -> np.ndarray:
     return np.array([[m.value - m.low, m.high - m.value] for m in measurements]).T
 
 
+def _named(metric: str, unit: str) -> str:
+    return metric.replace("_", " ") + f" ({unit})" * bool(unit)
+
+
 def _log_axis(axis: Axis, name: str, unit: str) -> None:
     """Logarithmic, ticks as plain numbers or with SI prefixes, enough of them also within one decade."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
@@ -158,7 +162,7 @@ def cost_quality(
     ax.plot(x[front], y[front], "o", color=BLUE, label="on the Pareto front")
     ax.margins(0.12, 0.15)
     _log_axis(ax.xaxis, cost, cost_unit)
-    ax.set(ylabel=f"{quality.replace('_', ' ')} ({quality_unit})", xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    ax.set(ylabel=_named(quality, quality_unit), xlim=ax.get_xlim(), ylim=ax.get_ylim())
     ax.yaxis.set_inverted(lower_is_better)
     stairs = [*x[front], ax.get_xlim()[1]]
     ax.step(stairs, [*y[front], y[front[-1]]], where="post", color=BLUE, linewidth=1, zorder=1)
@@ -252,7 +256,7 @@ def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax
         values, errors = [m.value for m in points.values()], _errors(*points.values())
         ax.errorbar(list(points), values, errors, label=name, color=color, marker=marker, ms=5, linestyle=line)
     measured = sorted({position for points in series.values() for position in points})
-    ax.set(xlabel=x, ylabel=f"{y.replace('_', ' ')} ({unit})")
+    ax.set(xlabel=x, ylabel=_named(y, unit))
     if len(measured) <= 10:
         ax.set_xticks(measured, [f"{position:g}" for position in measured])
     ax.legend()
