@@ -49,7 +49,7 @@ os.environ["KINETO_LOG_LEVEL"] = "99"  # of PyTorch's profiler
 # %%
 import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import diffusers
@@ -248,10 +248,17 @@ if loaded.small:
     pipelines["small, DPM-Solver++"].unet = small
 
 
+@cache
+def patched(sampler, merged):
+    pipeline = pipelines[sampler]
+    if merged:
+        pipeline = copy.deepcopy(pipeline)
+        merge.merge_tokens(pipeline, merged)
+    return pipeline
+
+
 def draw(variant, prompts, seed=SEED):
-    pipeline = pipelines[variant.sampler]
-    torch.manual_seed(seed)  # tomesd chooses by chance
-    merge.merge_tokens(pipeline, variant.merged)
+    pipeline = patched(variant.sampler, variant.merged)
     return sampling.draw(pipeline, prompts, variant.steps, variant.guidance, seed)
 
 
@@ -340,7 +347,7 @@ table((BASE, FOUR, BARE, RIVAL))
 #
 # ### The adapter, fused
 #
-# Fused, the adapter's product is added to the weights. Its layers are then empty, and still there: they are called, and find that they have nothing to do. Only when they are removed is the network the one that it was.
+# Fused, the adapter's product is added to the weights. Its layers are then empty, and still called, until they are removed.
 
 # %%
 unfused = copy.deepcopy(base)
