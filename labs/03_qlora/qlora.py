@@ -700,6 +700,7 @@ record.table("file", "perplexity", "times_trained")
 
 # %%
 broken = lora.attach(base("QLoRA"), RANK, LAYERS, alpha=2 * RANK)
+half = int(sum(part.value for part in parts.values()) / 2)
 norm = broken.get_submodule("base_model.model.model.norm")
 norm.register_forward_hook(lambda module, inputs, output: output.detach())
 for what, attempt in {
@@ -707,7 +708,7 @@ for what, attempt in {
     "no such layers": lambda: lora.attach(base("LoRA"), RANK, ["c_attn"], alpha=16),
     "a text too short": lambda: zoo.blocks("import this", tokenizer, 256),
     "nothing to go on from": lambda: zoo.complete(full, tokenizer, "", 8),
-    "a device too small": lambda: footprint.require_memory(parts, 100_000_000),
+    "a device too small": lambda: footprint.require_memory(parts, half),
 }.items():
     try:
         attempt()
