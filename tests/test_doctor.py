@@ -116,12 +116,16 @@ def test_without_hub_models_come_from_the_package_index(offline):
     found = lines(doctor.models)
     assert "[OK]   model hub not reachable: models come from the package index" in found
     assert "[OK]   package index reachable" in found
-    assert found[-1].startswith("[OK]   ImageNet model not in the cache yet")
+    assert [line.split(":")[0] for line in found[-2:]] == [
+        f"[OK]   {name} model not in the cache yet" for name in ("ImageNet", "language")
+    ]
 
 
 def test_without_hub_and_index_a_model_in_the_cache_is_enough(offline):
     (offline / "cache/imagenet/model.pth").touch()
-    assert lines(doctor.models)[-1] == "[OK]   ImageNet model in the cache"
+    (offline / "cache/language").mkdir()
+    (offline / "cache/language/model.gguf").touch()
+    assert lines(doctor.models)[-2:] == ["[OK]   ImageNet model in the cache", "[OK]   language model in the cache"]
 
 
 def test_main_prints_a_line_a_check_and_fails_when_one_does(offline, monkeypatch, capsys):
@@ -130,7 +134,7 @@ def test_main_prints_a_line_a_check_and_fails_when_one_does(offline, monkeypatch
     printed = capsys.readouterr().out.splitlines()
     assert all(line.startswith(("[OK]   ", "[FAIL] ")) for line in printed)
     assert any(line.startswith("[FAIL] memory: import of psutil") and "make labs" in line for line in printed)
-    assert printed[-1].startswith("[FAIL] no ImageNet model in the cache, and neither a model hub nor a package index")
+    assert printed[-1].startswith("[FAIL] no language model in the cache, and neither a model hub nor a package index")
 
 
 def test_main_succeeds_when_nothing_is_to_do(monkeypatch, capsys):
