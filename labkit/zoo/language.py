@@ -5,11 +5,8 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +15,7 @@ from torch import nn
 
 from labkit.files import cache_folder
 from labkit.zoo.fetch import ZooError, fetch_from_index, is_intact, locked, sha256_of
+from labkit.zoo.hub import bars_on_terminals_only, from_hub, require
 from labkit.zoo.origin import Origin, Pretrained, from_first
 
 if TYPE_CHECKING:  # slow to import: at run time, each function imports what it needs of transformers
@@ -66,7 +64,7 @@ def language_model(source: Literal["package", "hub"] | None = None) -> LanguageM
     Raises:
         ZooError: unknown source, or none delivers, or transformers is not installed.
     """
-    _require("transformers")
+    require("transformers")
     sources = {"package": _smollm2, "hub": _tinyllama}
     cached = {"package": _smollm2_folder().exists(), "hub": _is_in_hub_cache()}
     cached_first = dict(sorted(sources.items(), key=lambda item: not cached[item[0]]))
@@ -79,26 +77,6 @@ def _load(folder: Path, origin: Origin) -> LanguageModel:
     with bars_on_terminals_only():
         model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
         return LanguageModel(model.float().eval(), origin, AutoTokenizer.from_pretrained(folder))
-
-
-@contextmanager
-def bars_on_terminals_only() -> Iterator[None]:
-    """Keep the progress bars of transformers and of the hub's client out of notebooks and logs."""
-    from transformers.utils import logging
-
-    hidden = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
-    if hidden:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if hidden:
-            logging.enable_progress_bar()
-
-
-def _require(module: str) -> None:
-    if find_spec(module) is None:
-        raise ZooError(f"{module} is not installed. Do: pip install 'efficiency-stack[labs]'")
 
 
 # The model hub
@@ -116,25 +94,9 @@ def _is_in_hub_cache() -> bool:
 
 
 def _tinyllama() -> LanguageModel:
-    """From the cache of the hub's own client, which other programs share, or by way of it from the hub."""
-    from huggingface_hub import hf_hub_download
-
-    repository, revision, sha256 = TINYLLAMA["repository"], TINYLLAMA["revision"], TINYLLAMA["sha256"]
-    try:
-        with bars_on_terminals_only():
-            for name in HUB_FILES:
-                file = Path(hf_hub_download(repository, name, revision=revision))
-    except Exception as error:  # what it is depends on the client's version and its ways of transfer
-        raise ZooError(
-            f"{repository} could not be fetched from the model hub: {error} "
-            "Check the network (a proxy or a firewall may stand between) and run again."
-        ) from error
-    if not is_intact(file, sha256):
-        raise ZooError(
-            f"{name} of {repository} has the wrong SHA-256: expected {sha256}, got {sha256_of(file)}. "
-            f"Delete {file.resolve()} and run again."
-        )
-    return _load(file.parent, Origin(Path(repository).name, "hub", "Apache-2.0", sha256))
+    sha256 = TINYLLAMA["sha256"]
+    folder = from_hub(TINYLLAMA["repository"], TINYLLAMA["revision"], HUB_FILES[:-1], {HUB_FILES[-1]: sha256})
+    return _load(folder, Origin(Path(TINYLLAMA["repository"]).name, "hub", "Apache-2.0", sha256))
 
 
 # The package index
@@ -155,7 +117,7 @@ def _smollm2_files() -> Path:
     """The folder of the converted model, made now if it is not whole."""
     folder = _smollm2_folder()
     if not _is_whole(folder):
-        _require("gguf")
+        require("gguf")
         gguf = fetch_from_index(**SMOLLM2, path=folder.parent / Path(SMOLLM2["member"]).name)
         with locked(folder.parent):
             if not _is_whole(folder):  # another process may have made it while this one waited

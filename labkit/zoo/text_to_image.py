@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from labkit.zoo.coloured import BACKGROUNDS, COLOURS, ITEMS, Judge, Moments, check_prompt
-from labkit.zoo.fetch import ZooError, is_intact, sha256_of
-from labkit.zoo.language import bars_on_terminals_only
+from labkit.zoo.fetch import sha256_of
+from labkit.zoo.hub import bars_on_terminals_only, from_hub, require
 from labkit.zoo.origin import Origin, embedded, from_first
 
 if TYPE_CHECKING:  # slow to import: at run time, each function imports what it needs of diffusers and transformers
@@ -88,9 +87,7 @@ def text_to_image(source: Literal["embedded", "hub"] | None = None) -> TextToIma
     Raises:
         ZooError: unknown source, or it does not deliver, or diffusers is not installed.
     """
-    for module in ("diffusers", "transformers"):
-        if find_spec(module) is None:
-            raise ZooError(f"{module} is not installed. Do: pip install 'efficiency-stack[labs]'")
+    require("diffusers", "transformers")
     return from_first("The text-to-image model", {"embedded": _embedded, "hub": _hub}, source or "embedded")[1]
 
 
@@ -186,7 +183,7 @@ def _judge(weights: Path) -> Judge:
 def _hub() -> TextToImage:
     from diffusers import DPMSolverMultistepScheduler
 
-    folder = _from_hub(**STABLE_DIFFUSION)
+    folder = from_hub(**STABLE_DIFFUSION)
     sha256 = STABLE_DIFFUSION["weights"]["unet/diffusion_pytorch_model.fp16.safetensors"]
     # Stable Diffusion's safety checker would be another 0.6 GB and a forward pass in every timing; it blacks out
     # what it takes for indecent, and the judge would score the black. The prompts here name clothes.
@@ -198,35 +195,12 @@ def _hub() -> TextToImage:
     return TextToImage(
         pipeline=pipeline,
         origin=Origin("Stable Diffusion 1.5", "hub", "CreativeML OpenRAIL-M", sha256),
-        adapter=_from_hub(**LCM_LORA) / "pytorch_lora_weights.safetensors",
-        judge=_clip_judge(_from_hub(**CLIP)),
+        adapter=from_hub(**LCM_LORA) / "pytorch_lora_weights.safetensors",
+        judge=_clip_judge(from_hub(**CLIP)),
         reference=None,
         guidance=7.5,
         small=None,
     )
-
-
-def _from_hub(repository: str, revision: str, settings: Sequence[str], weights: Mapping[str, str]) -> Path:
-    """Folder of these files, in the cache of the hub's own client, which other programs share; fetched if missing."""
-    from huggingface_hub import hf_hub_download
-
-    files = {}
-    try:
-        with _quiet():
-            for name in (*settings, *weights):
-                files[name] = Path(hf_hub_download(repository, name, revision=revision))
-    except Exception as error:  # what it is depends on the client's version and its ways of transfer
-        raise ZooError(
-            f"{repository} could not be fetched from the model hub: {error} "
-            "Check the network (a proxy or a firewall may stand between) and run again."
-        ) from error
-    for name, sha256 in weights.items():
-        if not is_intact(files[name], sha256):
-            raise ZooError(
-                f"{name} of {repository} has the wrong SHA-256: expected {sha256}, got {sha256_of(files[name])}. "
-                f"Delete {files[name].resolve()} and run again."
-            )
-    return files[name].parents[name.count("/")]
 
 
 def _check_length(prompt: str, tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -295,7 +295,6 @@ times = torch.arange(0, 1000.0)
 c_skip, c_out = sampling.boundary(times)
 library = bare.scheduler.get_scalings_for_boundary_condition_discrete(times)
 assert torch.allclose(c_skip, library[0]) and torch.allclose(c_out, library[1])
-print("c_skip is 0.5 at time", round(times[(c_skip - 0.5).abs().argmin()].item(), 1))
 print(f"c_skip at times 0, 1, 2: {', '.join(f'{c:.4f}' for c in c_skip[:3])}")
 
 # %% [markdown]
@@ -605,7 +604,7 @@ captured = [name for name in full.rows if name.startswith("one") and "graph" in 
 full_table(captured, "tokens", "operations", "latency", "gain of merging")
 
 # %% [markdown]
-# Merging pays where the promise was measured: plain attention, many tokens. Beside fused attention, at the resolution of the model, finding the pairs costs what the smaller attention saves.
+# Merging pays where the promise was measured: plain attention, many tokens. Beside fused attention, at the resolution of the model, finding the pairs costs more than the smaller attention saves.
 
 # %%
 fastest = full.findings["fastest_batch_1_speedup"]

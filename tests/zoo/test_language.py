@@ -303,7 +303,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was(converted, cache, contents, monk
 
 
 def test_a_package_that_is_missing_is_named(converted, monkeypatch):
-    monkeypatch.setattr(language, "find_spec", lambda name: None)
+    monkeypatch.setattr("labkit.zoo.hub.find_spec", lambda name: None)
     with pytest.raises(ZooError, match=r"gguf is not installed\. Do: pip install 'efficiency-stack\[labs\]'"):
         converted()
     with pytest.raises(ZooError, match="transformers is not installed"):

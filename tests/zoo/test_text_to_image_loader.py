@@ -125,7 +125,7 @@ def test_an_unknown_source():
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(MODULE, "find_spec", lambda name: name != "diffusers" or None)
+    monkeypatch.setattr("labkit.zoo.hub.find_spec", lambda name: name != "diffusers" or None)
     with pytest.raises(ZooError, match=r"diffusers is not installed\. Do: pip install 'efficiency-stack\[labs\]'"):
         text_to_image()
 
