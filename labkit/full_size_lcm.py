@@ -90,7 +90,7 @@ class Variant:
     merged: bool = False
     cached: bool = False
     decoder: str = "KL"
-    run: str = "eager"  # or a CUDA graph of each network's kernels: eager "graph", "compiled", compiled and "tuned"
+    run: str = "eager"  # or a CUDA graph of each network's kernels: eager "graph", or "compiled"
     batch: int = 1
 
     @property
@@ -98,7 +98,7 @@ class Variant:
         done = {
             "LCM": self.steps == 4, "no guidance": not self.guided, "BK-SDM-Small": self.unet == "Small",
             "token merging": self.merged, "DeepCache": self.cached, "tiny decoder": self.decoder == "tiny",
-            "torch.compile": self.run == "compiled", "max-autotune": self.run == "tuned",
+            "torch.compile": self.run == "compiled",
             "CUDA graphs": self.run != "eager",
         }  # fmt: skip
         return tuple(name for name, used in done.items() if used)
@@ -145,9 +145,6 @@ COMPILED = [V(), V(run="graph"), replace(LCM, unet="Small", run="graph")] + [
 EIGHT = [replace(v, batch=8) for v in EAGER[:-1]] + [replace(LCM, unet="Small", run="graph", batch=8)]
 EIGHT_COMPILED = [V(batch=8)] + [
     replace(v, run="compiled", batch=8) for v in (V(), V(steps=4), replace(LCM, unet="Small"), LCM, V(guided=False))
-]
-TUNED = [V(), V(run="compiled"), replace(LCM, unet="Small", run="compiled")] + [
-    replace(LCM, unet="Small", decoder=decoder, run="tuned") for decoder in ("KL", "tiny")
 ]
 SHARES = [v for v in EAGER if v in (V(), LCM)] + [v for v in COMPILED if not v.cached and v.run == "compiled"]
 
@@ -276,10 +273,9 @@ class Bench:
             return function
         start, expected = time.perf_counter(), first(function(*inputs)).clone()
         made, graphs = function, counters["stats"]["unique_graphs"]
-        if run in ("compiled", "tuned"):
+        if run == "compiled":
             backend = "inductor" if self.device == "cuda" else "eager"  # the rehearsal only traces
-            mode = "max-autotune-no-cudagraphs" if run == "tuned" else None
-            made = torch.compile(function, dynamic=False, mode=mode, backend=backend)
+            made = torch.compile(function, dynamic=False, backend=backend)
         made = Captured(made, inputs)
         difference = (first(made(*inputs)) - expected).float().norm() / expected.float().norm()
         graphs = counters["stats"]["unique_graphs"] - graphs  # more than one: the compiler broke off in between
@@ -439,7 +435,7 @@ class Run:
         for decoder in ("KL", "tiny"):
             rows = [
                 self.record.rows[str(v)]
-                for v in {*EAGER, *GRAPHS, *COMPILED, *EIGHT, *EIGHT_COMPILED, *TUNED}
+                for v in {*EAGER, *GRAPHS, *COMPILED, *EIGHT, *EIGHT_COMPILED}
                 if v.batch == batch and v.decoder in ("KL", decoder) and str(v) in self.record.rows
             ]
             rows = [row for row in rows if "speedup" in row.measurements]
@@ -517,7 +513,6 @@ BLOCKS = {
     "eight": lambda run: run.generations(EIGHT, rounds=3),
     "graphs": lambda run: run.generations(GRAPHS, rounds=5),
     "eight compiled": lambda run: run.generations(EIGHT_COMPILED, rounds=5),
-    "tuned": lambda run: run.generations(TUNED, rounds=5),
 }
 
 

@@ -1,0 +1,51 @@
+"""The script that times Stable Diffusion at full size on a GPU, rehearsed in small on a processor."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from labkit import full_size_lcm
+from labkit.full_size_lcm import LCM, Variant
+from labkit.record import Record
+
+BASE, SMALL = Variant(), replace(LCM, unet="Small", merged=True)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """The script with few variants, as a function of its blocks; returns its record."""
+
+    def call(*blocks: str) -> Record:
+        arguments = ["--toy", "--device", "cpu", "--out", str(tmp_path / "run.json"), "--blocks", *blocks]
+        monkeypatch.setattr(sys, "argv", ["full_size_lcm", *arguments])
+        full_size_lcm.main()
+        return Record.load(tmp_path / "run.json")
+
+    monkeypatch.setattr(full_size_lcm, "EAGER", [BASE, LCM, SMALL])
+    monkeypatch.setattr(full_size_lcm, "GRAPHS", [BASE, replace(BASE, cached=True, run="graph")])
+    yield call
+    torch.set_grad_enabled(True)  # the script turns gradients off for good
+
+
+def test_whole_generations_stand_beside_the_product_of_their_parts(run):
+    record = run("eager")
+    assert [*record.rows] == [str(BASE), str(LCM), str(SMALL)]
+    assert record.get(str(BASE), "speedup").value == 1
+    assert record.get(str(LCM), "speedup").value > 1
+    assert record.findings["fastest_batch_1_speedup"] == max(
+        (record.get(name, "speedup") for name in record.rows), key=lambda speedup: speedup.value
+    )
+
+
+def test_a_second_call_goes_on_with_the_record(run):
+    run("eager")
+    record = run("graphs")
+    assert str(SMALL) in record.rows and "25 steps, guided, DeepCache, graph" in record.rows
+
+
+def test_predictions_need_all_their_parts():
+    assert SMALL.parts(BASE) == [replace(BASE, steps=4), replace(BASE, guided=False), replace(BASE, unet="Small"),
+                                 replace(BASE, merged=True)]  # fmt: skip
+    assert (BASE.rows, LCM.rows, replace(BASE, batch=8).rows) == (2, 1, 16)
