@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from labkit.techniques.training import Progress, descend
-from labkit.zoo.language import bars_on_terminals_only
+from labkit.zoo.hub import bars_on_terminals_only
 
 # bitsandbytes says at its import that it has no kernel from the model hub, and at every
 # call of an 8-bit layer that it computes in float16.

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,17 +18,16 @@ def require(*modules: str) -> None:
 
 
 @contextmanager
-def bars_on_terminals_only() -> Iterator[None]:
-    """Keep the progress bars of transformers and of the hub's client out of notebooks and logs."""
-    from transformers.utils import logging
-
-    hidden = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
-    if hidden:
+def bars_on_terminals_only(*libraries: str) -> Iterator[None]:
+    """Keep the progress bars of the hub's client and of transformers, or of these libraries, out of notebooks and logs."""
+    settings = [import_module(f"{library}.utils.logging") for library in libraries or ("transformers",)]
+    hidden = [logging for logging in settings if logging.is_progress_bar_enabled() and not sys.stderr.isatty()]
+    for logging in hidden:
         logging.disable_progress_bar()
     try:
         yield
     finally:
-        if hidden:
+        for logging in hidden:
             logging.enable_progress_bar()
 
 

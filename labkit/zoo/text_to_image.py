@@ -1,9 +1,7 @@
 """A text-to-image model that ships with labkit, or Stable Diffusion 1.5 from the model hub, each with its judge."""
 
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -91,27 +89,11 @@ def text_to_image(source: Literal["embedded", "hub"] | None = None) -> TextToIma
     return from_first("The text-to-image model", {"embedded": _embedded, "hub": _hub}, source or "embedded")[1]
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the progress bars of loading out of notebooks and logs."""
-    from diffusers.utils import logging
-
-    hidden = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
-    if hidden:
-        logging.disable_progress_bar()
-    try:
-        with bars_on_terminals_only():
-            yield
-    finally:
-        if hidden:
-            logging.enable_progress_bar()
-
-
 def _pipeline(folder: Path, **options: object) -> "StableDiffusionPipeline":
     """A pipeline in float32, whatever the precision of its files."""
     from diffusers import StableDiffusionPipeline
 
-    with _quiet():
+    with bars_on_terminals_only("diffusers", "transformers"):
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, **options
         )
@@ -167,7 +149,7 @@ def _intact_folder(folder: str, names: Sequence[str]) -> Path:
 def _unet(folder: Path) -> "UNet2DConditionModel":
     from diffusers import UNet2DConditionModel
 
-    with _quiet():
+    with bars_on_terminals_only("diffusers", "transformers"):
         return UNet2DConditionModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
 
 
@@ -255,7 +237,7 @@ class ClipJudge(nn.Module):
 def _clip_judge(folder: Path) -> ClipJudge:
     from transformers import CLIPModel, CLIPTokenizer
 
-    with _quiet():
+    with bars_on_terminals_only("diffusers", "transformers"):
         clip = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return ClipJudge(clip.float(), tokenizer).eval()

@@ -8,10 +8,13 @@ import threading
 from collections import defaultdict, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from labkit import claims, scale
+from labkit.record import Record
 from labkit.zoo.origin import ASSETS
 
 IDX_GZ = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))["idx_gz"]
@@ -174,3 +177,29 @@ def hub(request, tiny, server, monkeypatch):
 @pytest.fixture
 def no_hub(request, dead_url, monkeypatch):
     monkeypatch.setattr(request.module.DATASET, "mirrors", [f"{dead_url}/"])
+
+
+@pytest.fixture
+def go_through(monkeypatch, tmp_path):
+    """Run a lab, every line of it, at scale full with the models of the hub and the smallest of settings.
+
+    What a figure is worth there, random weights cannot say: that each claim gets its verdict is what is asserted.
+    """
+
+    def run(script: str, **smallest: object) -> None:
+        lab = Path(__file__).parents[2] / "labs" / script
+        smallest |= {"source": "hub", "timing_rounds": 1}
+        monkeypatch.setattr(
+            scale, "settings", lambda **table: SimpleNamespace(**{name: v[0] for name, v in table.items()} | smallest)
+        )
+        monkeypatch.setattr(scale, "current", lambda: "full")
+        monkeypatch.setenv("LABKIT_RECORDS", str(tmp_path))
+        monkeypatch.setenv("KINETO_LOG_LEVEL", "99")  # which a lab may set
+        monkeypatch.chdir(lab.parent)
+        exec(compile(lab.read_text(), str(lab), "exec"), {"__name__": "lab"})
+        record = Record.load(tmp_path / f"{lab.parent.name}.json")
+        assert record.scale == "full"
+        ids = [claim.id for claim in claims.load_claims(lab.with_name("claims.toml"))]
+        assert [verdict["id"] for verdict in record.verdicts] == ids
+
+    return run

@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
-from types import SimpleNamespace
 
 import gguf
 import huggingface_hub
@@ -19,8 +18,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 from wheels import make_wheel
 
-from labkit import claims, scale
-from labkit.record import Record
 from labkit.zoo import ZooError, blocks, complete, documentation_corpus, language, language_model
 from labkit.zoo.language import HUB_FILES, MANIFEST, SMOLLM2, TINYLLAMA
 
@@ -452,18 +449,5 @@ def test_smollm2_from_the_package_answers_and_reads_documentation():
     assert loaded.model(batch, labels=batch).loss.exp() < 25
 
 
-def test_the_lab_goes_through_with_the_model_of_the_hub(hub_cache, monkeypatch, tmp_path):
-    """Every line of it, at the smallest settings: what a figure is worth here, random weights cannot say."""
-    lab = Path(__file__).parents[2] / "labs" / "03_qlora" / "qlora.py"
-    smallest = {"source": "hub", "length": 32, "held_out_blocks": 2, "seeds": 1, "steps": 2, "timing_rounds": 1}
-    monkeypatch.setattr(
-        scale, "settings", lambda **table: SimpleNamespace(**{name: v[0] for name, v in table.items()} | smallest)
-    )
-    monkeypatch.setattr(scale, "current", lambda: "full")
-    monkeypatch.setenv("LABKIT_RECORDS", str(tmp_path))
-    monkeypatch.chdir(lab.parent)
-    exec(compile(lab.read_text(), str(lab), "exec"), {"__name__": "lab"})
-    record = Record.load(tmp_path / "03_qlora.json")
-    assert record.scale == "full"
-    ids = [claim.id for claim in claims.load_claims(lab.with_name("claims.toml"))]
-    assert [verdict["id"] for verdict in record.verdicts] == ids
+def test_the_lab_goes_through_with_the_model_of_the_hub(hub_cache, go_through):
+    go_through("03_qlora/qlora.py", length=32, held_out_blocks=2, seeds=1, steps=2)

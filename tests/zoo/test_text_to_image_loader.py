@@ -10,15 +10,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from labkit import claims, scale
-from labkit.record import Record
 from labkit.zoo import ZooError, coloured_fashion_mnist, recorded_scores, text_to_image, to_float
 from labkit.zoo.coloured import BACKGROUNDS, COLOURS, END, ITEMS, START
 from labkit.zoo.origin import ASSETS
@@ -358,19 +355,5 @@ def test_what_is_asked_of_the_hub_holds_no_pickle_and_no_code():
         assert {len(sha256) for sha256 in known["weights"].values()} == {64}
 
 
-def test_the_lab_goes_through_with_the_models_of_the_hub(hub_cache, monkeypatch, tmp_path):
-    """Every line of it, at the smallest settings: what a figure is worth here, random weights cannot say."""
-    lab = Path(__file__).parents[2] / "labs" / "04_lcm_token_merging" / "lcm_token_merging.py"
-    smallest = {"source": "hub", "pictures": 4, "few_pictures": 2, "timing_rounds": 1}
-    monkeypatch.setattr(
-        scale, "settings", lambda **table: SimpleNamespace(**{name: v[0] for name, v in table.items()} | smallest)
-    )
-    monkeypatch.setattr(scale, "current", lambda: "full")
-    monkeypatch.setenv("LABKIT_RECORDS", str(tmp_path))
-    monkeypatch.setenv("KINETO_LOG_LEVEL", "99")  # the lab sets it, too
-    monkeypatch.chdir(lab.parent)
-    exec(compile(lab.read_text(), str(lab), "exec"), {"__name__": "lab"})
-    record = Record.load(tmp_path / "04_lcm_token_merging.json")
-    assert record.scale == "full"
-    ids = [claim.id for claim in claims.load_claims(lab.with_name("claims.toml"))]
-    assert [verdict["id"] for verdict in record.verdicts] == ids
+def test_the_lab_goes_through_with_the_models_of_the_hub(hub_cache, go_through):
+    go_through("04_lcm_token_merging/lcm_token_merging.py", pictures=4, few_pictures=2)
