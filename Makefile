@@ -28,7 +28,7 @@ test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, t
 	rm -rf build/test && mkdir -p build/test && cp -R labs build/test/labs
 	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
 		$(python) -m pytest --nbmake --overwrite build/test/labs
-	EXECUTED_LABS=build/test/labs $(python) -m pytest tests/book
+	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
 
 lab: .venv/.ready  ## Open JupyterLab on the labs
 	$(python) -m jupyterlab labs

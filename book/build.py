@@ -1,9 +1,9 @@
-"""Build the site: the pages of the book, with the executed labs among them.
+"""Build the site: the pages of the book, with the executed labs among them and the claims of all labs in one table.
 
-    python book/build.py [--executed-only] [--notebooks DIR] [--site DIR]
+    python book/build.py [--executed-only] [--notebooks DIR] [--records DIR] [--site DIR]
 
-The labs are not executed here: their notebooks lie in build/notebooks, where `make labs` puts them. Any warning is an
-error, and a site that cannot be built leaves the last one in place.
+The labs are not executed here: their notebooks lie in build/notebooks and their records in build/records, where
+`make labs` puts them. Any warning is an error, and a site that cannot be built leaves the last one in place.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import ledger
 import yaml
+from docutils.nodes import make_id
 
 BOOK = Path(__file__).parent
+LABS = BOOK.parent / "labs"
 BUILD = BOOK.parent / "build"
 
 
@@ -67,8 +71,11 @@ def select_labs(toc: dict, notebooks: Path, executed_only: bool) -> tuple[dict, 
     return {**toc, "parts": parts}, found
 
 
-def build_site(notebooks: Path, site: Path, executed_only: bool = False) -> None:
-    """Write the site for the labs in `notebooks` to the folder `site`; raises BookError and leaves it as it was."""
+def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool = False) -> None:
+    """Write the site for the labs in `notebooks`, and what `records` says of this run, to the folder `site`.
+
+    Raises BookError and leaves the site as it was.
+    """
     toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks, executed_only)
 
     source = site.with_name("book")
@@ -78,6 +85,10 @@ def build_site(notebooks: Path, site: Path, executed_only: bool = False) -> None
     (source / "labs").mkdir()
     for lab in labs:
         (source / "labs" / lab.name).write_text(json.dumps(with_descriptions(json.loads(lab.read_text()))))
+    links = {lab.stem: ledger_link(lab) for lab in labs}
+    folders = sorted(path.parent for path in LABS.glob("*/claims.toml"))
+    claims = [ledger.read_lab(folder, records, links.get(folder.name, "")) for folder in folders]
+    (source / "ledger.md").write_text(ledger.chapter((BOOK / "ledger.md").read_text(), claims))
 
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "-q", str(source)]
@@ -88,6 +99,15 @@ def build_site(notebooks: Path, site: Path, executed_only: bool = False) -> None
     html = source / "_build" / "html"
     copy_mathjax(html / "_static" / "mathjax")
     replace_folder(site, html)
+
+
+def ledger_link(notebook: Path) -> str:
+    """Where the page of an executed lab judges its claims: its section "The ledger". Raises BookError without one."""
+    cells = json.loads(notebook.read_text())["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    if not (heading := re.search(r"^##+ (.*The ledger)$", text, re.MULTILINE)):
+        raise BookError(f'{notebook}: the lab has no section whose heading ends in "The ledger"')
+    return f"labs/{notebook.stem}.html#{make_id(heading[1])}"
 
 
 def with_descriptions(notebook: dict) -> dict:
@@ -120,10 +140,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the site from the executed labs.")
     parser.add_argument("--executed-only", action="store_true", help="leave out labs that were not executed")
     parser.add_argument("--notebooks", type=Path, default=BUILD / "notebooks", help="executed labs (build/notebooks)")
+    parser.add_argument("--records", type=Path, default=BUILD / "records", help="this run's results (build/records)")
     parser.add_argument("--site", type=Path, default=BUILD / "site", help="where the site goes (build/site)")
     options = parser.parse_args()
     try:
-        build_site(options.notebooks, options.site, options.executed_only)
+        build_site(options.notebooks, options.records, options.site, options.executed_only)
     except BookError as error:
         print(f"The site was not built: {error}", file=sys.stderr)
         return 1

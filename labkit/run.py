@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import indent
 from typing import IO
@@ -207,7 +208,10 @@ class LabRun(threading.Thread):
         if self.record.exists():
             record = json.loads(self.record.read_text(encoding="utf-8"))
             self.headline = record.get("headline", "")
-            record["run"] = {"seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes}
+            record["run"] = {
+                "seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes,
+                "date": datetime.now(UTC).date().isoformat(),
+            }  # fmt: skip
             files.write(self.record, (json.dumps(record, indent=1) + "\n").encode())
 
     def _count(self, **_) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,9 +86,12 @@ def test_a_lab_that_ends_well_leaves_notebook_page_and_record(project, result):
     printed = [o["text"] for cell in notebook["cells"] for o in cell.get("outputs", [])]
     assert "".join(printed[0]) == f"scale quick in 01_good by {sys.executable}\n"
     assert "scale quick in 01_good" in (project / "build/html/01_good.html").read_text()
-    record = json.loads((project / "build/records/01_good.json").read_text())
+    path = project / "build/records/01_good.json"
+    record = json.loads(path.read_text())
     entry = runs(project)["01_good"]
+    ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     assert record["headline"] == "12 times [smaller]"
+    assert record["run"].pop("date") == ended.date().isoformat()
     assert record["run"] == {"seconds": entry["seconds"], "peak_bytes": entry["peak_bytes"]}
     assert (entry["state"], entry["scale"]) == ("done", "quick")
 

@@ -5,7 +5,7 @@ its unit and the number of observations behind it.
 """
 
 from labkit.measure.latency import Timings, time_in_turn
-from labkit.measure.measurement import Measurement, mean_with_interval, ratio
+from labkit.measure.measurement import Measurement, averaged, difference, mean_with_interval, ratio
 from labkit.measure.memory import peak_memory, training_memory
 from labkit.measure.operations import operations
 from labkit.measure.quality import (
@@ -20,7 +20,7 @@ from labkit.measure.quality import (
 from labkit.measure.size import file_sizes, nonzeros, parameters, sparsity
 
 __all__ = [
-    "Measurement", "Timings", "accuracy", "accuracy_loss", "agreement", "block_losses", "file_sizes",
-    "mean_with_interval", "nonzeros", "operations", "parameters", "peak_memory", "perplexity", "perplexity_ratio",
-    "predict", "ratio", "sparsity", "time_in_turn", "training_memory",
+    "Measurement", "Timings", "accuracy", "accuracy_loss", "agreement", "averaged", "block_losses",
+    "difference", "file_sizes", "mean_with_interval", "nonzeros", "operations", "parameters", "peak_memory", "perplexity",
+    "perplexity_ratio", "predict", "ratio", "sparsity", "time_in_turn", "training_memory",
 ]  # fmt: skip

@@ -83,3 +83,37 @@ def mean_with_interval(values: Sequence[float], unit: str, seed: int = 0) -> Mea
     low, high = np.quantile(draws, [0.025, 0.975])
     mean = values.mean()
     return Measurement(float(mean), float(min(low, mean)), float(max(high, mean)), unit, len(values))
+
+
+def averaged(runs: Sequence[Measurement]) -> Measurement:
+    """Mean of one quantity over runs with different seeds, with an interval that holds two kinds of chance.
+
+    What the seeds do (the bootstrap interval of the mean) and what each run could not know better (its own interval,
+    averaged, since the runs share their test data) are independent, and add up as squares. Raises ValueError when the
+    units differ.
+    """
+    unit = _one_unit(runs)
+    mean = mean_with_interval([run.value for run in runs], unit)
+    low = math.hypot(mean.value - mean.low, sum(run.value - run.low for run in runs) / len(runs))
+    high = math.hypot(mean.high - mean.value, sum(run.high - run.value for run in runs) / len(runs))
+    return Measurement(mean.value, mean.value - low, mean.value + high, unit, len(runs))
+
+
+def difference(of: Measurement, *parts: Measurement) -> Measurement:
+    """What `of` is above the sum of the parts; the intervals, taken as independent, add up as squares.
+
+    Results on the same test data are not independent, and the true interval is narrower. Raises ValueError when the
+    units differ.
+    """
+    unit = _one_unit([of, *parts])
+    value = of.value - sum(part.value for part in parts)
+    low = math.hypot(of.value - of.low, *(part.high - part.value for part in parts))
+    high = math.hypot(of.high - of.value, *(part.value - part.low for part in parts))
+    return Measurement(value, value - low, value + high, unit, min(m.n for m in (of, *parts)))
+
+
+def _one_unit(measurements: Sequence[Measurement]) -> str:
+    units = {m.unit for m in measurements}
+    if len(units) != 1:
+        raise ValueError(f"one unit is needed, got {', '.join(map(repr, sorted(units))) or 'no measurement'}")
+    return units.pop()

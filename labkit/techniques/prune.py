@@ -1,7 +1,8 @@
-"""Magnitude pruning, and the ways back to accuracy after it.
+"""Pruning by magnitude, alone or times the input; and the ways back to accuracy.
 
 Sources: global and layer-wise magnitude pruning as compared by Blalock et al. 2020
-(arXiv:2003.03033); fine-tuning under a fixed mask, Han et al. 2015 (arXiv:1506.02626);
+(arXiv:2003.03033); Wanda, weights and activations, Sun et al. 2024 (arXiv:2306.11695);
+fine-tuning under a fixed mask, Han et al. 2015 (arXiv:1506.02626);
 pruning while training, Zhu and Gupta 2017 (arXiv:1710.01878);
 structured pruning by dependency graph, Fang et al. 2023 (arXiv:2301.12900), through the
 Torch-Pruning library.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -79,16 +81,94 @@ def lamp_masks(model: nn.Module, sparsity: float) -> Masks:
     }
 
 
+def wanda_masks(
+    model: nn.Module,
+    batches: Iterable[torch.Tensor],
+    sparsity: float,
+    layers: Iterable[str] | None = None,
+) -> Masks:
+    """Masks that drop, from every row of a Linear weight, the round(sparsity *
+    in_features) weights of smallest |W_ij| ‖X_j‖₂: a small weight on a large input
+    counts, too (Wanda, Sun et al. 2024, arXiv:2306.11695).
+
+    A row makes one output, and its weights compete with one another alone. X_j is input
+    feature j over all tokens of `batches`, which are what the model is called with, as
+    in `model(batch)`: for a language model token numbers, int64 (batch, length).
+    `layers` are full names of Linear layers; None means all, the last one included, and
+    an embedding that shares its weight. The paper leaves these two as they are.
+
+    All norms are those of the dense model, in one pass. The paper goes from block to
+    block, and measures each behind blocks that are pruned already. The model is called
+    as it is: put it in eval mode. Raises ValueError for a name that is no Linear layer,
+    or if a layer received no input.
+    """
+    _check(sparsity)
+    linear = _linear_layers(model, layers)
+    norms = input_norms(model, batches, linear)
+    return {
+        f"{name}.weight": _largest(layer.weight.detach().abs() * norms[name], sparsity)
+        for name, layer in linear.items()
+    }
+
+
+def _linear_layers(
+    model: nn.Module, names: Iterable[str] | None
+) -> dict[str, nn.Module]:
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    names = list(linear if names is None else names)
+    if unknown := [name for name in names if name not in linear]:
+        raise ValueError(
+            f"the model has no Linear layer called {', '.join(unknown)}; give names in "
+            f"full; some that it has: {', '.join([*linear][:12])}"
+        )
+    return {name: linear[name] for name in names}
+
+
+@torch.no_grad()
+def input_norms(
+    model: nn.Module, batches: Iterable[torch.Tensor], layers: dict[str, nn.Module]
+) -> dict[str, torch.Tensor]:
+    """‖X_j‖₂ of every input feature j over all tokens of the batches: by the name of
+    the layer, float32 (in_features,).
+
+    Only sums of squares are kept, and never the inputs. Raises ValueError if a layer
+    received none.
+    """
+    squares = {}
+
+    def add(name: str, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()  # (tokens, in_features)
+        squares[name] = squares.get(name, 0) + x.square().sum(0)
+
+    hooks = [m.register_forward_hook(partial(add, name)) for name, m in layers.items()]
+    try:
+        for batch in batches:
+            model(batch)
+    finally:  # or they would go on adding, should a batch not fit the model
+        for hook in hooks:
+            hook.remove()
+    if idle := [name for name in layers if name not in squares]:
+        raise ValueError(
+            f"no calibration batch reached {', '.join(idle[:12])}: was the iterator "
+            "used up before? A layer that the model does not call cannot be measured; "
+            "leave it out"
+        )
+    return {name: total.sqrt() for name, total in squares.items()}
+
+
 def _check(sparsity: float) -> None:
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is a fraction in [0, 1), got {sparsity}")
 
 
 def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """True for all but the round(sparsity * n) smallest entries."""
+    """True for all but the round(sparsity * n) smallest of n entries: of all (n,), or of
+    each row (rows, n).
+    """
     _check(sparsity)
-    dropped = magnitudes.topk(round(sparsity * len(magnitudes)), largest=False).indices
-    return torch.ones_like(magnitudes, dtype=torch.bool).index_fill(0, dropped, False)
+    count = round(sparsity * magnitudes.shape[-1])
+    dropped = magnitudes.topk(count, largest=False).indices
+    return torch.ones_like(magnitudes, dtype=torch.bool).scatter(-1, dropped, False)
 
 
 @torch.no_grad()
@@ -144,13 +224,16 @@ def finetune(
     masks: Masks | None = None,
     lr: float = 0.01,
     weight_decay: float = 1e-4,
+    loss: Loss = F.cross_entropy,
     progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
-    """Train on, in place, for `steps` batches of (inputs, labels), with the dropped
+    """Train on, in place, for `steps` batches of (inputs, targets), with the dropped
     weights held at zero.
 
-    `progress(step, loss)` is called after every step. Raises ValueError if `batches`
-    ends too soon or the loss is no longer finite.
+    `loss` takes the logits and the targets that `batches` gives: labels, or what a
+    teacher adds to them (`labkit.techniques.distill`). `progress(step, loss)` is called
+    after every step. Raises ValueError if `batches` ends too soon or the loss is no
+    longer finite.
     """
 
     def drop(step: int) -> None:
@@ -159,7 +242,7 @@ def finetune(
 
     optimizer = _sgd(model, lr, weight_decay)
     return descend(
-        model, batches, steps, optimizer, after_update=drop, progress=progress
+        model, batches, steps, optimizer, loss, after_update=drop, progress=progress
     )
 
 

@@ -1,16 +1,24 @@
 import base64
 import importlib.util
 import io
+import json
 import os
 import shutil
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import browser as chromium
 import nbformat.v4 as nb
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "book"))  # build.py imports its neighbour ledger.py, and so do the tests
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +36,7 @@ def write_lab():
 
     def write(path: Path, text: str = "", outputs: list | None = None) -> None:
         text = "# A lab\n\nA weight of $b$ bits:\n\n$$s = \\frac{b}{8}\\ \\mathrm{bytes}$$\n\n" + text
+        text += "\n\n## 2 · The ledger\n\nThe verdicts."
         cells = [
             nb.new_markdown_cell(text),
             nb.new_code_cell("plot()", execution_count=1, outputs=[picture()] if outputs is None else outputs),
@@ -48,7 +57,20 @@ def picture():
 
 
 @pytest.fixture(scope="session")
-def site(book, write_lab, tmp_path_factory):
+def records(tmp_path_factory) -> Path:
+    """Records of this run: those in the folder EXECUTED_RECORDS, else one, the first lab's, dated."""
+    if executed := os.environ.get("EXECUTED_RECORDS"):
+        return ROOT / executed
+    folder = tmp_path_factory.mktemp("records")
+    lab = min((ROOT / "labs").glob("[0-9][0-9]_*"))
+    record = json.loads((lab / "reference" / "quick.json").read_text())
+    record["run"]["date"] = "2026-05-04"
+    (folder / f"{lab.name}.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(book, records, write_lab, tmp_path_factory):
     """The site, built once: from the labs executed in the folder EXECUTED_LABS, else from a very small one each."""
     folder = tmp_path_factory.mktemp("book")
     executed = os.environ.get("EXECUTED_LABS")
@@ -60,5 +82,29 @@ def site(book, write_lab, tmp_path_factory):
                 write_lab(notebook)
                 if executed:
                     shutil.copy(ROOT / executed / name / f"{name[3:]}.ipynb", notebook)
-    book.build_site(folder / "notebooks", folder / "site")
+    book.build_site(folder / "notebooks", records, folder / "site")
     return folder / "site"
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where a server on this machine shows the site."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=site)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = chromium.find_chromium()
+    assert path, chromium.ADVICE
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
+        yield browser
+        browser.close()

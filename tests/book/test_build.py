@@ -40,7 +40,7 @@ def test_a_warning_is_an_error_and_leaves_the_last_site_in_place(book, write_lab
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("the last one")
     with pytest.raises(book.BookError, match="missing.md"):
-        book.build_site(tmp_path / "notebooks", tmp_path / "site")
+        book.build_site(tmp_path / "notebooks", tmp_path / "records", tmp_path / "site")
     assert (tmp_path / "site" / "index.html").read_text() == "the last one"
 
 
@@ -58,3 +58,17 @@ def test_the_description_of_a_picture_goes_where_the_page_builder_looks_for_it(b
     drawn, plain = book.with_descriptions(notebook)["cells"]
     assert drawn["metadata"]["mystnb"]["image"]["alt"] == "Four bars."
     assert "mystnb" not in plain["metadata"]
+
+
+@pytest.mark.parametrize("heading", ["## The ledger", "## 8 · The ledger", "## 12 · The ledger"])
+def test_the_section_that_judges_the_claims_is_found_whatever_its_number(book, tmp_path, heading):
+    lab = tmp_path / "01_first.ipynb"
+    lab.write_text(nb.writes(nb.new_notebook(cells=[nb.new_markdown_cell(f"Text.\n\n{heading}\n\nMore.")])))
+    assert book.ledger_link(lab) == "labs/01_first.html#the-ledger"
+
+
+def test_a_lab_that_judges_nothing_is_an_error(book, tmp_path):
+    lab = tmp_path / "01_first.ipynb"
+    lab.write_text(nb.writes(nb.new_notebook(cells=[nb.new_markdown_cell("The ledger")])))
+    with pytest.raises(book.BookError, match="01_first.*The ledger"):
+        book.ledger_link(lab)

@@ -1,15 +1,11 @@
 """Every page of the site, loaded in a headless Chromium from a server on this machine."""
 
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
-import browser as chromium
 import pytest
 import yaml
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 TOC = yaml.safe_load((Path(__file__).parents[2] / "book" / "_toc.yml").read_text())
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
@@ -19,11 +15,6 @@ WAIT_FOR_PICTURES = "Promise.allSettled([...document.images].map(i => { i.loadin
 WAIT_FOR_FORMULAS = "window.MathJax && MathJax.startup.promise.then(() => null)"
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @dataclass
 class Visit:
     """A loaded page and what went wrong while it loaded."""
@@ -31,24 +22,6 @@ class Visit:
     page: Page
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=site)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = chromium.find_chromium()
-    assert path, chromium.ADVICE
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import operations, parameters
+from labkit.techniques.distill import distillation_loss, with_teacher
 from labkit.techniques.prune import (
     finetune,
     global_masks,
+    input_norms,
     lamp_masks,
     layer_masks,
     prunable,
@@ -23,6 +27,7 @@ from labkit.techniques.prune import (
     prune_gradually,
     pruned,
     reestimate_batchnorm,
+    wanda_masks,
 )
 
 
@@ -147,6 +152,197 @@ def test_a_sparsity_is_a_fraction_below_one(choose, sparsity):
         choose(network(0), sparsity)
 
 
+# Weights and activations
+
+
+def mlp(seed: int = 0, inputs: int = 5, hidden: int = 7, outputs: int = 3) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+def llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4)
+    return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=20)).eval()
+
+
+def vectors(n: int, features: int = 5, seed: int = 0) -> torch.Tensor:
+    """Inputs (n, features), of which some are far larger than others."""
+    scale = torch.logspace(-1, 1, features)
+    return scale * torch.randn(n, features, generator=torch.Generator().manual_seed(seed))
+
+
+def tokens(n: int = 3, length: int = 6, seed: int = 0) -> torch.Tensor:
+    return torch.randint(20, (n, length), generator=torch.Generator().manual_seed(seed))
+
+
+class Noting(nn.Module):
+    """Stands in the place of a Linear layer, computes the same and writes down every token that it gets."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.weight, self.bias, self.tokens = linear.weight, linear.bias, []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.tokens.extend(x.flatten(0, -2).tolist())
+        return F.linear(x, self.weight, self.bias)
+
+
+@torch.no_grad()
+def wanda_scores(model: nn.Module, batches) -> dict[str, list[list[float]]]:
+    """|W_ij| ‖X_j‖₂ of every weight of every Linear layer, one number after another."""
+    model, scores = copy.deepcopy(model), {}
+    noting = {name: Noting(layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    for name, layer in noting.items():
+        model.set_submodule(name, layer)
+    for batch in batches:
+        model(batch)
+    for name, layer in noting.items():
+        norms = [math.sqrt(sum(x[j] ** 2 for x in layer.tokens)) for j in range(layer.weight.shape[1])]
+        scores[f"{name}.weight"] = [[abs(w) * norm for w, norm in zip(row, norms)] for row in layer.weight.tolist()]
+    return scores
+
+
+def assert_lowest_dropped(
+    masks: dict[str, torch.Tensor], scores: dict[str, list[list[float]]], sparsity: float
+) -> None:
+    assert masks.keys() == scores.keys()
+    for name in masks:
+        assert masks[name].shape == (len(scores[name]), len(scores[name][0]))
+        for mask, row in zip(masks[name].tolist(), scores[name]):
+            kept, lost = ([score for score, keep in zip(row, mask) if keep is side] for side in (True, False))
+            assert len(lost) == round(sparsity * len(row))
+            assert max(lost, default=0) <= min(kept, default=math.inf) * (1 + 1e-5)  # chosen in float32
+
+
+def test_wanda_by_hand():
+    model = nn.Linear(4, 3, bias=False)
+    model.weight.data = torch.tensor([[4.0, 0, 1, -1], [3, -2, -1, -3], [-3, 1, 0, 2]])
+    batches = [torch.tensor([[1.0, 2, 0, 0]]), torch.tensor([[0.0, 0, 8, 0], [0, 0, 0, -3]])]  # norms 1, 2, 8, 3
+    # The scores are 4 0 8 3, 3 4 8 9 and 3 2 0 6.
+    assert wanda_masks(model, batches, 0.5)[".weight"].int().tolist() == [[1, 0, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 99), sparsities)
+def test_wanda_drops_the_lowest_scores_of_every_row(seed, sparsity):
+    model, batches = mlp(seed), [vectors(4, seed=seed), vectors(2, seed=seed + 1)]
+    assert_lowest_dropped(wanda_masks(model, batches, sparsity), wanda_scores(model, batches), sparsity)
+
+
+@pytest.mark.parametrize("sparsity", [0, 0.3, 0.5, 0.9])
+def test_wanda_drops_the_lowest_scores_of_every_row_of_a_language_model(sparsity):
+    model, batches = llama(), [tokens(3), tokens(1, seed=1)]
+    masks = wanda_masks(model, iter(batches), sparsity)
+    assert len(masks) == 2 * 7 + 1
+    assert_lowest_dropped(masks, wanda_scores(model, batches), sparsity)
+
+
+def test_wanda_keeps_what_magnitude_would_drop_where_the_inputs_are_large():
+    model, x = linear([0.1, 1, 2, 3]), torch.tensor([[100.0, 1, 1, 1]])
+    assert wanda_masks(model, [x], 0.75)["0.weight"].tolist() == [[True, False, False, False]]
+    assert layer_masks(model, 0.75)["0.weight"].tolist() == [[False, False, False, True]]
+
+
+def test_wanda_on_inputs_of_equal_norm_is_magnitude_row_by_row():
+    model = mlp(inputs=8)
+    signs = torch.randint(2, (6, 8)) * 2.0 - 1
+    mask = wanda_masks(model, [signs], 0.5, layers=["0"])["0.weight"]
+    rows = [layer_masks(linear(row), 0.5)["0.weight"][0] for row in model[0].weight.tolist()]
+    assert torch.equal(mask, torch.stack(rows))
+
+
+def test_wanda_drops_as_many_of_every_row_even_among_equal_scores():
+    model = mlp(inputs=9)
+    model[0].weight.data = torch.randint(2, (7, 9)).float()  # zeros and ones
+    x = torch.ones(2, 9)
+    x[:, :6] = 0  # most scores are zero
+    for sparsity in (0.1, 0.5, 0.8, 0.99):
+        mask = wanda_masks(model, [x], sparsity)["0.weight"]
+        assert (~mask).sum(1).tolist() == [round(sparsity * 9)] * 7
+
+
+def test_wanda_does_not_see_how_the_tokens_are_batched():
+    model, x = llama(), tokens(4)
+    together, apart = (wanda_masks(model, batches, 0.6) for batches in ([x], x.split(1)))
+    assert same(together, apart)
+
+
+def test_norms_are_over_all_tokens_whatever_the_number_of_dimensions():
+    layer, x = nn.Linear(5, 2), vectors(24)
+    for shape in [(24, 5), (4, 6, 5), (2, 3, 4, 5)]:
+        norms = input_norms(layer, [x.view(shape), x[0]], {"": layer})
+        torch.testing.assert_close(norms[""], torch.cat([x, x[:1]]).norm(dim=0))
+
+
+def test_norms_of_half_precision_are_float32():
+    layer = nn.Linear(3, 2).half()
+    norms = input_norms(layer, [torch.full((2, 3), 1000.0).half()], {"": layer})[""]
+    torch.testing.assert_close(norms, torch.full((3,), 1000 * math.sqrt(2)))  # whose squares are beyond float16
+    assert wanda_masks(layer, [torch.full((2, 3), 1000.0).half()], 1 / 3)[".weight"].sum() == 4
+
+
+def test_norms_hold_no_graph_and_with_it_all_activations():
+    model = mlp()
+    assert not input_norms(model, [vectors(2)], {"2": model[2]})["2"].requires_grad
+
+
+def test_wanda_prunes_the_layers_that_are_named_as_it_would_among_all():
+    model, names = llama(), ["model.layers.1.mlp.down_proj", "model.layers.0.self_attn.q_proj"]
+    every, some = wanda_masks(model, [tokens()], 0.5), wanda_masks(model, [tokens()], 0.5, iter(names))
+    assert same(some, {f"{name}.weight": every[f"{name}.weight"] for name in names})
+
+
+def test_wanda_leaves_the_model_as_it_was():
+    model = llama()
+    before = copied(model.state_dict())
+    masks = wanda_masks(model, [tokens()], 0.5)
+    assert same(model.state_dict(), before)
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    thin = pruned(model, masks)
+    assert all(torch.equal(thin.get_parameter(name) == 0, ~mask) for name, mask in masks.items())
+
+
+def test_hooks_are_gone_after_an_error_too():
+    model = mlp()
+    with pytest.raises(RuntimeError):
+        wanda_masks(model, [vectors(2), torch.zeros(2, 99)], 0.5)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_wanda_without_batches_is_an_error():
+    with pytest.raises(ValueError, match="no calibration batch reached 0, 2: was the iterator used up before"):
+        wanda_masks(mlp(), iter([]), 0.5)
+
+
+def test_a_layer_that_is_never_called_is_an_error():
+    model = mlp()
+    model[0].spare = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="no calibration batch reached 0.spare: .* leave it out"):
+        wanda_masks(model, [vectors(2)], 0.5)
+    assert list(wanda_masks(model, [vectors(2)], 0.5, layers=["0", "2"])) == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize("name", ["3", "1", "q_proj", ""])
+def test_a_name_that_is_no_linear_layer_is_an_error_before_any_batch_is_used(name):
+    batches = iter([vectors(2)])
+    with pytest.raises(ValueError, match=f"no Linear layer called {name}; .* it has: 0, 2"):
+        wanda_masks(mlp(), batches, 0.5, layers=["0", name])
+    assert len(list(batches)) == 1
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1, 60, float("nan")])
+def test_wanda_takes_a_fraction_below_one_and_says_so_before_any_batch_is_used(sparsity):
+    batches = iter([vectors(2)])
+    with pytest.raises(ValueError, match=r"\[0, 1\)"):
+        wanda_masks(mlp(), batches, sparsity)
+    assert len(list(batches)) == 1
+
+
+# Back to accuracy
+
+
 def test_a_pruned_copy_has_zeros_where_the_mask_says_and_the_old_weights_elsewhere():
     model = network(0)
     before, masks = copied(model.state_dict()), global_masks(model, 0.7)
@@ -213,6 +409,19 @@ def test_finetuning_keeps_dropped_weights_at_zero():
     finetune(free, endless(0), 5)
     assert revived(held, masks) == 0
     assert revived(free, masks) > 0
+
+
+def test_a_pruned_network_learns_from_the_dense_one_and_keeps_its_mask():
+    teacher, (x, _) = finetune(network(0, channels=16), endless(0), 30, lr=0.1), next(endless(1))
+    masks = global_masks(teacher, 0.6)
+    student = pruned(teacher, masks)
+    apart = lambda: (student(x).softmax(1) - teacher(x).softmax(1)).abs().mean().item()  # noqa: E731
+    before, state = apart(), copied(teacher.state_dict())
+    loss = partial(distillation_loss, weight=1)
+    finetune(student, with_teacher(endless(0), teacher), 40, masks, loss=loss)
+    assert apart() < 0.5 * before
+    assert revived(student, masks) == 0
+    assert same(teacher.state_dict(), state)
 
 
 both_ways = pytest.mark.parametrize("train", [finetune, partial(prune_gradually, sparsity=0.5)])
@@ -327,7 +536,8 @@ def test_the_choice_is_asked_with_the_network_and_the_sparsity_of_the_step():
     assert asked == [(model, pytest.approx(0.8 * 7 / 8)), (model, 0.8)]  # half of the way, and the end of it
 
 
-def test_the_loss_gets_the_logits_and_the_targets_of_the_batches():
+@both_ways
+def test_the_loss_gets_the_logits_and_the_targets_of_the_batches(train):
     x, y = next(endless(0))
     model, targets, seen, losses = network(0), (y, "more"), [], {}
     logits = copy.deepcopy(model).train()(x)
@@ -336,7 +546,7 @@ def test_the_loss_gets_the_logits_and_the_targets_of_the_batches():
         seen.append(arguments)
         return arguments[0].square().mean()
 
-    prune_gradually(model, [(x, targets)], 1, 0.5, loss=loss, progress=losses.__setitem__)
+    train(model, [(x, targets)], 1, loss=loss, progress=losses.__setitem__)
     assert torch.equal(seen[0][0], logits) and seen[0][1] is targets and len(seen) == 1
     assert losses == {1: logits.square().mean().item()}
 

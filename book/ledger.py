@@ -1,0 +1,149 @@
+"""The chapter that gathers the claims of all labs: its tables, made from the claims and the records of two runs a lab.
+
+They are MyST, as the chapter around them is, so that a source can be cited. Text from a claim or a record is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.claims import FAILS, HOLDS, MISSING, UNDECIDED, Claim, load_claims
+from labkit.record import recorded_runs
+from labkit.scale import SCALES
+
+NONE = "—"
+ONLY_IF = "holds only if …"
+PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # of ASCII: what a backslash makes plain text
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab's claims, and the records of this run and of the recorded one, as their JSON says; None for no record.
+
+    `link` leads to the section of the lab that judges the claims; it is empty for a lab that the site leaves out.
+    """
+
+    name: str
+    claims: list[Claim]
+    this: dict | None
+    recorded: dict | None
+    link: str = ""
+
+
+def read_lab(folder: Path, records: Path, link: str = "") -> Lab:
+    """The lab in labs/NN_name, with this run's record from records/NN_name.json where there is one."""
+    record = records / f"{folder.name}.json"
+    this = json.loads(record.read_text()) if record.is_file() else None
+    recorded = largest(recorded_runs(folder / "reference").values())
+    return Lab(folder.name, load_claims(folder / "claims.toml"), this, recorded, link)
+
+
+def largest(runs: Iterable[dict]) -> dict | None:
+    """The run at the largest scale; None for no runs."""
+    return max(runs, key=lambda run: SCALES.index(run["scale"]), default=None)
+
+
+def chapter(template: str, labs: list[Lab]) -> str:
+    """The chapter's text: its template with the tables in place of {{ counts }}, {{ claims }} and {{ runs }}."""
+    for name, table in {"counts": counts_table, "claims": claims_table, "runs": runs_table}.items():
+        template = template.replace(f"{{{{ {name} }}}}", table(labs))
+    return template
+
+
+def claims_table(labs: list[Lab]) -> str:
+    """A row for each claim, in the order of the labs and of their claims.toml."""
+    head = ["lab", "claim", "source", "promised", "measured", "verdict", "measured (recorded)", "verdict (recorded)"]
+    rows = [
+        [number(lab), escape(claim.claim), f"{{cite:t}}`{claim.source}`", promise(claim.check.promise)]
+        + [cell for record in (lab.this, lab.recorded) for cell in result(claim, record)]
+        for lab in labs
+        for claim in lab.claims
+    ]
+    return list_table(head, rows, ":class: sortable", ":widths: 5 20 13 9 10 17 10 16")
+
+
+def counts_table(labs: list[Lab]) -> str:
+    """How often each verdict was given, in this run and in the recorded ones."""
+    this = Counter(kind(verdict(claim, lab.this)) for lab in labs for claim in lab.claims)
+    recorded = Counter(kind(verdict(claim, lab.recorded)) for lab in labs for claim in lab.claims)
+    kinds = [name for name in (HOLDS, ONLY_IF, FAILS, UNDECIDED, MISSING, NONE) if this[name] + recorded[name]]
+    rows = [[name, str(this[name]), str(recorded[name])] for name in kinds]
+    total = ["claims", str(this.total()), str(recorded.total())]
+    return list_table(["verdict", "this run", "recorded run"], [*rows, total], ":class: w-auto", ":align: left")
+
+
+def runs_table(labs: list[Lab]) -> str:
+    """Two rows for each lab: this run and the recorded one, when and on what they ran."""
+    head = ["lab", "run", "scale", "date", "device", "commit"]
+    runs = [(lab, *run) for lab in labs for run in (("this", lab.this), ("recorded", lab.recorded))]
+    rows = [[number(lab), name, *map(escape, origin(record))] for lab, name, record in runs]
+    return list_table(head, rows, ":class: runs", ":widths: 6 12 11 14 41 16")
+
+
+def origin(record: dict | None) -> list[str]:
+    """Scale, date, device and commit of a run; a dash for what the record does not say."""
+    if record is None:
+        return [NONE] * 4
+    machine = record["environment"]
+    device = machine["gpu"] if machine["device"].startswith("cuda") else machine["processor"]
+    date = record.get("run", {}).get("date", NONE)  # only `labkit run` writes it, and earlier versions did not
+    return [record["scale"], date, f"{device}, {machine['cores']} cores", machine["commit"] or NONE]
+
+
+def find(claim: Claim, record: dict | None) -> dict | None:
+    """The record's row for a claim. A verdict on another promise, from before claims.toml changed, is none on this."""
+    rows = record["verdicts"] if record else []
+    return next((row for row in rows if (row["id"], row["promise"]) == (claim.id, claim.check.promise)), None)
+
+
+def verdict(claim: Claim, record: dict | None) -> str:
+    row = find(claim, record)
+    return row["verdict"] if row else NONE
+
+
+def kind(judgement: str) -> str:
+    """A verdict without its condition."""
+    return ONLY_IF if judgement.startswith("holds only if") else judgement
+
+
+def result(claim: Claim, record: dict | None) -> tuple[str, str]:
+    """Two cells, what was measured and the verdict. Condition and interval are small, on a line of their own."""
+    row = find(claim, record)
+    if row is None:
+        return NONE, NONE
+    value, _, interval = row["measured"].partition(" [")
+    plain, only_if, condition = row["verdict"].partition("holds only if")
+    return (
+        escape(value or NONE) + small(interval.rstrip("]").replace(", ", " – ")),
+        escape(plain + only_if) + small(condition),
+    )
+
+
+def small(text: str) -> str:
+    return f"<br><small>{escape(text)}</small>" if text else ""
+
+
+def promise(text: str) -> str:
+    return escape(text.replace(">=", "≥").replace("<=", "≤"))
+
+
+def number(lab: Lab) -> str:
+    """The lab's number, linked where there is something to link to."""
+    # HTML, because MyST knows a section by the number in its heading, which changes when a section is added before it.
+    return f'<a href="{lab.link}">{lab.name[:2]}</a>' if lab.link else lab.name[:2]
+
+
+def escape(text: str) -> str:
+    """One line of MyST that shows the text as it is."""
+    return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+
+
+def list_table(head: list[str], rows: list[list[str]], *options: str) -> str:
+    """A table of cells that are one line of MyST each."""
+    lines = [f"{'  -' if column else '* -'} {cell}" for row in [head, *rows] for column, cell in enumerate(row)]
+    return "\n".join(["```{list-table}", ":header-rows: 1", *options, "", *lines, "```"])

@@ -1,0 +1,18 @@
+"""Stacks of techniques: which order, how much of each, and what each one adds.
+
+steps    a technique as a step: what it needs, refuses and leaves behind
+runner   runs stacks, and keeps what was computed
+effects  a step left out, added alone, and together with another
+search   many stacks against several objectives, with Optuna
+images   MobileNetV2 on Fashion-MNIST, and its steps
+text     SmolLM2 on the documentation of Python, and its steps
+"""
+
+from labkit.stack.effects import Effect, Interaction, ablate, interactions
+from labkit.stack.runner import Row, Rows, Runner, Task
+from labkit.stack.steps import Refused, Step, admit, is_admissible, orders, read, step
+
+__all__ = [
+    "Effect", "Interaction", "Refused", "Row", "Rows", "Runner", "Step", "Task", "ablate", "admit", "interactions",
+    "is_admissible", "orders", "read", "step",
+]  # fmt: skip

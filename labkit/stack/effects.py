@@ -1,0 +1,83 @@
+"""What each step of a stack does: left out, added alone, and together with another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from labkit.measure import Measurement, difference, ratio
+from labkit.stack.runner import Runner
+from labkit.stack.steps import Refused, Step, admit
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A step's part in a stack, in one cost (how many times smaller) and one quality (what was lost).
+
+    Of a step without which the stack is not admissible, `needed` says why, and what leaving it out gives is None.
+    """
+
+    step: Step
+    alone_smaller: Measurement | None  # file of the start over file with this step alone
+    alone_lost: Measurement | None
+    smaller: Measurement | None  # file without this step over file of the whole
+    lost: Measurement | None  # loss of the whole minus loss without this step: negative where the step repairs
+    needed: str = ""
+
+
+def ablate(
+    runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", loss: str = "lost"
+) -> list[Effect]:
+    """Leave each step out of the stack, and put each alone on the model at the start."""
+    start, whole = runner.averaged((), seeds), runner.averaged(steps, seeds)
+    effects = []
+    for each in steps:
+        alone = _if_admissible(runner, [each], seeds)
+        without = [other for other in steps if other is not each]
+        rest = _if_admissible(runner, without, seeds)
+        effects.append(
+            Effect(
+                each,
+                None if isinstance(alone, str) else ratio(start[cost], alone[cost]),
+                None if isinstance(alone, str) else alone[loss],
+                None if isinstance(rest, str) else ratio(rest[cost], whole[cost]),
+                None if isinstance(rest, str) else difference(whole[loss], rest[loss]),
+                rest if isinstance(rest, str) else "",
+            )
+        )
+    return effects
+
+
+def _if_admissible(runner: Runner, steps: Sequence[Step], seeds: Sequence[int]) -> dict[str, Measurement] | str:
+    """What the stack came to, or why there is none."""
+    try:
+        admit(steps, runner.task.facts)
+    except Refused as error:
+        return str(error)
+    return runner.averaged(steps, seeds)
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Two steps together against the two apart."""
+
+    pair: tuple[Step, Step]
+    loss: Measurement  # loss together minus the sum of the losses apart: 0 where the losses add up
+    share: Measurement  # times smaller together over the product of both apart: 1 where the effects multiply
+
+
+def interactions(
+    runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", loss: str = "lost"
+) -> list[Interaction]:
+    """Every admissible pair, in the order in which the steps are given, of which each is admissible alone."""
+    start = runner.averaged((), seeds)
+    found = []
+    for pair in combinations(steps, 2):
+        together, *apart = (_if_admissible(runner, stack, seeds) for stack in (pair, pair[:1], pair[1:]))
+        if any(isinstance(each, str) for each in (together, *apart)):
+            continue
+        first, second = apart
+        product = ratio(ratio(first[cost], together[cost]), ratio(start[cost], second[cost]))
+        found.append(Interaction(pair, difference(together[loss], first[loss], second[loss]), product))
+    return found

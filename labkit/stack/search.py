@@ -1,0 +1,78 @@
+"""Search among stacks for several objectives at once, with Optuna, by any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import MaxTrialsCallback
+from optuna.trial import TrialState
+
+from labkit.stack.runner import Runner
+from labkit.stack.steps import Refused, Step
+
+OBJECTIVES = {"lost": "minimize", "file": "minimize", "latency": "minimize"}
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+SAMPLERS = {"nsga2": optuna.samplers.NSGAIISampler, "tpe": optuna.samplers.TPESampler}
+
+
+def search(
+    runner: Runner,
+    space: Callable[[optuna.Trial], Sequence[Step]],
+    trials: int,
+    storage: str | Path,
+    sampler: Literal["nsga2", "tpe"] = "nsga2",
+    objectives: Mapping[str, Literal["minimize", "maximize"]] = OBJECTIVES,
+    seed: int = 0,
+) -> optuna.Study:
+    """Try stacks until the study has so many trials, and return it; its `best_trials` are the Pareto front.
+
+    `space` makes a stack of what a trial suggests; a stack that is refused counts as a trial and gives nothing. Each
+    trial has the steps it tried as the attribute "steps", and one value for every objective, a metric of the rows.
+
+    The study lives in `storage`: the path of a file, which processes on one machine may share, or the address of a
+    database ("postgresql://…") for several machines. Every process that calls `search` with the same storage works
+    on the same study; give each a `seed` of its own. One that is killed loses the trial that it was at, and a search
+    that is called again goes on where it stopped. The sampler is NSGA-II (Deb et al. 2002) or TPE (Bergstra et al.
+    2011, in several dimensions Ozaki et al. 2022). Raises ValueError for another, and for objectives that rows lack.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"the sampler is {' or '.join(map(repr, SAMPLERS))}, got {sampler!r}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=str(storage) if "://" in str(storage) else _file(Path(storage)),
+        study_name=runner.task.name,
+        directions=[*objectives.values()],
+        load_if_exists=True,
+    )
+    # A sampler starts with its seed, not with where it stopped: so as not to propose the same again, a later one.
+    study.sampler = SAMPLERS[sampler](seed=seed + len(study.get_trials(deepcopy=False)))
+
+    def objective(trial: optuna.Trial) -> list[float]:
+        steps = space(trial)
+        trial.set_user_attr("steps", [str(step) for step in steps])
+        try:
+            measured = runner.run(steps, seed=0, every=False)[-1].measurements
+        except Refused as error:
+            raise optuna.TrialPruned(str(error)) from error
+        if missing := objectives.keys() - measured.keys():
+            raise ValueError(f"rows have no {', '.join(sorted(missing))}; they have {', '.join(measured)}")
+        return [measured[metric].value for metric in objectives]
+
+    if finished_trials(study) < trials:  # the callback would come after one too many
+        study.optimize(objective, callbacks=[MaxTrialsCallback(trials, states=FINISHED)])
+    return study
+
+
+def finished_trials(study: optuna.Study) -> int:
+    """Trials that gave values or were refused; not those that run, or were killed."""
+    return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def _file(path: Path) -> JournalStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(path)))
