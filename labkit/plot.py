@@ -174,6 +174,61 @@ def cost_quality(
     return _described(ax, f"{quality} against {cost}. Pareto front: {', '.join(rows[i] for i in front)}.")
 
 
+@rc_context(STYLE)
+def front(
+    points: Sequence[tuple[Measurement, Measurement]],
+    named: Mapping[str, int],
+    cost: str,
+    loss: str,
+    ax: Axes | None = None,
+) -> Figure:
+    """Many points (cost, loss), both better when lower: dominated ones grey, the front a staircase, a few by name.
+
+    `named` maps names to indices of points; these have their intervals. The axis of the loss runs downwards.
+    """
+    x, y = (np.array([m.value for m in column]) for column in zip(*points))
+    on_front, ax = pareto_front(x, -y), ax or subplots()[1]
+    ax.plot(x, y, "o", color=GREY, markersize=3, alpha=0.5, linewidth=0, label=f"{len(points)} stacks")
+    ax.plot(x[on_front], y[on_front], "o-", color=BLUE, markersize=4, drawstyle="steps-post", linewidth=1, label="front")
+    chosen = [points[i] for i in named.values()]
+    xs, ys = ([m.value for m in column] for column in zip(*chosen))
+    errors = [_errors(*column) for column in zip(*chosen)]
+    ax.errorbar(xs, ys, errors[1], errors[0], "D", color=VERMILLION, markersize=6, label="named")
+    _log_axis(ax.xaxis, cost, points[0][0].unit)
+    ax.set(ylabel=_named(loss, points[0][1].unit))
+    ax.yaxis.set_inverted(True)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    edges = np.column_stack([x[on_front][:-1], y[on_front][:-1], x[on_front][1:], y[on_front][:-1]]).reshape(-1, 2, 2)
+    _place_labels(ax, np.column_stack([xs, ys]), list(named), edges)
+    told = "; ".join(f"{name}: {points[i][0]}, {points[i][1]}" for name, i in named.items())
+    return _described(ax, f"{loss} against {cost} of {len(points)} stacks, {len(on_front)} on the front. {told}.")
+
+
+@rc_context(STYLE)
+def heat_map(
+    cells: Mapping[tuple[str, str], Measurement], title: str, neutral: float = 0, ax: Axes | None = None
+) -> Figure:
+    """One number for each pair of names (row, column), coloured by how far it is from `neutral`, with its interval.
+
+    A number whose interval holds `neutral` stands in brackets.
+    """
+    ax = ax or subplots()[1]
+    rows, columns = (list(dict.fromkeys(pair[i] for pair in cells)) for i in (0, 1))
+    grid = np.full((len(rows), len(columns)), np.nan)
+    for (row, column), m in cells.items():
+        grid[rows.index(row), columns.index(column)] = m.value - neutral
+        text = str(m).partition(" ")[0].removesuffix("×") + f"\n{m.low:.2g} – {m.high:.2g}" * (m.low < m.high)
+        text = f"({text})" if m.low <= neutral <= m.high and m.low < m.high else text
+        ax.text(columns.index(column), rows.index(row), text, ha="center", va="center", fontsize=8)
+    limit = 1.6 * np.nanmax(np.abs(grid))  # pale enough to read black text on
+    ax.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    ax.set_xticks(range(len(columns)), [textwrap.fill(name, 14) for name in columns])
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_title(title, fontsize=10)
+    ax.grid(visible=False)
+    return _described(ax, f"{title}: {'; '.join(f'{a} with {b} {m}' for (a, b), m in cells.items())}.")
+
+
 def _place_labels(ax: Axes, points: np.ndarray, names: Sequence[str], lines: np.ndarray) -> None:
     """Put each name near its point (N, 2), where it covers fewest of the lines (M, 2, 2) and of the names before."""
     ax.figure.draw_without_rendering()  # settles the layout, on which positions in pixels depend

@@ -18,9 +18,10 @@ from dahuffman import HuffmanCodec
 from torch.nn.utils import prune as torch_prune
 
 from labkit import zoo
-from labkit.measure import Measurement, Timings, predict, time_in_turn
+from labkit.measure import Measurement, Timings, accuracy, predict, time_in_turn
 from labkit.measure.size import ZSTD_LEVEL
 from labkit.record import Record
+from labkit.stack import Runner, images, orders
 from labkit.techniques import huffman
 from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.prune import global_masks, prunable, pruned
@@ -108,3 +109,43 @@ for coder, stream in streams.items():
         decode_time_to_ours=decoding.ratio(coder, "ours"),
     )
 print(f"{SYMBOLS:,} symbols, entropy {huffman.entropy(symbols):.3f} bits", coding, sep="\n")
+
+
+# Stacks of steps: what the runner costs over calling the steps, and what it saves by not beginning again. Measured by
+# accuracy on 200 pictures alone, so that the steps are what takes the time.
+class Light(images.Images):
+    def measure(self, model: torch.nn.Module, facts: frozenset[str]) -> dict[str, Measurement]:
+        return {"accuracy": accuracy(predict(model, self.inputs), self.labels)}
+
+
+task = Light(test_images=200, source="embedded")
+one = (images.prune(0.8), images.recover(20), images.share(4))
+
+
+def bare() -> None:
+    made = task.start()
+    for step in one:
+        made = step.apply(made, task, 0)
+    task.measure(made, task.facts)
+
+
+stacks = Record("bench", "standard", 0)
+turns = time_in_turn({"ours": lambda: Runner(task).run(one, every=False), "plain": bare}, rounds=10, warmup=1)
+measured = {way: turns.latency(way) for way in turns}
+stacks.add("a stack of three steps, the bare calls", **measured, ours_to_plain=turns.ratio("ours", "plain"))
+
+# The order study of four steps: all beginnings of all orders, 64 rows.
+study = {order[:n] for order in orders((images.prune(0.8), images.distill(5), images.recover(5), images.share(4)), task.facts)
+         for n in range(1, 5)}  # fmt: skip
+turns = time_in_turn(
+    {
+        "ours": lambda: Runner(task).run_all(study, every=False),
+        "plain": lambda: [Runner(task).run(steps, every=False) for steps in study],
+    },
+    rounds=1,
+    warmup=0,
+)
+measured = {way: turns.latency(way) for way in turns}
+name = f"an order study of {len(study)} rows, each row from the start"
+stacks.add(name, **measured, ours_to_plain=turns.ratio("ours", "plain"), saved=turns.ratio("plain", "ours"))
+print(stacks)

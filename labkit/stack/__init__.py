@@ -9,10 +9,10 @@ text     SmolLM2 on the documentation of Python, and its steps
 """
 
 from labkit.stack.effects import Effect, Interaction, ablate, interactions
-from labkit.stack.runner import Row, Rows, Runner, Task
+from labkit.stack.runner import Recorded, Row, Rows, Runner, Task
 from labkit.stack.steps import Refused, Step, admit, is_admissible, orders, read, step
 
 __all__ = [
-    "Effect", "Interaction", "Refused", "Row", "Rows", "Runner", "Step", "Task", "ablate", "admit", "interactions",
-    "is_admissible", "orders", "read", "step",
+    "Effect", "Interaction", "Recorded", "Refused", "Row", "Rows", "Runner", "Step", "Task", "ablate", "admit",
+    "interactions", "is_admissible", "orders", "read", "step",
 ]  # fmt: skip

@@ -32,9 +32,9 @@ def ablate(
     """Leave each step out of the stack, and put each alone on the model at the start."""
     start, whole = runner.averaged((), seeds), runner.averaged(steps, seeds)
     effects = []
-    for each in steps:
+    for number, each in enumerate(steps):
         alone = _if_admissible(runner, [each], seeds)
-        without = [other for other in steps if other is not each]
+        without = [*steps[:number], *steps[number + 1 :]]
         rest = _if_admissible(runner, without, seeds)
         effects.append(
             Effect(

@@ -43,7 +43,7 @@ class NF4(nn.Module):
 
 
 class LowRank(nn.Module):
-    """W + (2 / r) M ∘ (B A): LoRA with alpha = 2 r under a mask M (out, in), so that what was pruned stays zero."""
+    """W + (2 / r) M ∘ (B A): LoRA with alpha = 2 under a mask M (out, in), so that what was pruned stays zero."""
 
     def __init__(self, weight: torch.Tensor, rank: int, mask: torch.Tensor | None = None):
         super().__init__()

@@ -56,8 +56,16 @@ class Images:
         )
         self.latencies = {} if latencies is None else latencies
 
+    @torch.no_grad()
     def start(self) -> nn.Module:
-        return copy.deepcopy(self.pretrained.model).to(self.device, memory_format=torch.channels_last)
+        """The network with the digits filled that were cut off when it was shipped with 16-bit weights.
+
+        A file of 32-bit weights must not profit from there being few different ones.
+        """
+        model, generator = copy.deepcopy(self.pretrained.model), torch.Generator().manual_seed(0)
+        for weight in model.parameters():
+            weight.mul_(1 + (torch.rand(weight.shape, generator=generator) - 0.5) / 2**11)
+        return model.to(self.device, memory_format=torch.channels_last)
 
     def batches(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Random training batches (inputs, labels), without end, the same on every device."""
@@ -114,18 +122,19 @@ class Images:
 def thin(model: nn.Module, task: Images, share: float) -> nn.Module:
     """Remove this share of the channels of every group, and their weights with them."""
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
-    return _settled(pruning.prune_channels(model, task.inputs[:1].to(task.device), share, keep=last), task)
+    return settled(pruning.prune_channels(model, task.inputs[:1].to(task.device), share, keep=last), task)
 
 
-def _settled(model: nn.Module, task: Images) -> nn.Module:
+def settled(model: nn.Module, task: Images) -> nn.Module:
     """With BatchNorm's statistics measured again: without that one measures BatchNorm, and not what was done."""
+    model.to(memory_format=torch.channels_last)  # new weights come in another order, which rounds otherwise
     return pruning.reestimate_batchnorm(model, [x for (x, _), _ in zip(task.batches(0), range(8))])
 
 
 @step(gives=["zeros"], refuses=HALF)
 def prune(model: nn.Module, task: Images, sparsity: float, rule: Literal["global", "layer", "lamp"] = "global"):
     """Set this share of the weights to zero, those of smallest magnitude as the rule ranks them."""
-    return _settled(grids.drop(model, RULES[rule](model, sparsity)), task)
+    return settled(grids.drop(model, RULES[rule](model, sparsity)), task)
 
 
 @step(needs=WITHOUT, refuses={**INTEGERS, **HALF})
@@ -144,7 +153,7 @@ def distill(model: nn.Module, task: Images, seed: int, steps: int) -> nn.Module:
 def _retrained(model: nn.Module, task: Images, steps: int, batches: Batches, loss: Loss = F.cross_entropy) -> nn.Module:
     weights = pruning.prunable(model)
     if books := _codebooks(weights):
-        return _settled(codebook.finetune_centroids(model, books, batches, steps, loss=loss), task)
+        return settled(codebook.finetune_centroids(model, books, batches, steps, loss=loss), task)
     return pruning.finetune(model, batches, steps, {name: w != 0 for name, w in weights.items()}, loss=loss)
 
 
@@ -165,7 +174,7 @@ def share(model: nn.Module, task: Images, bits: int) -> nn.Module:
     """Let the weights of each layer take their values from a codebook of so many bits."""
     # A layer of which nothing is left has nothing to share.
     codebook.share(model, {name: bits for name, weight in pruning.prunable(model).items() if weight.any()})
-    return _settled(model, task)
+    return settled(model, task)
 
 
 @step(gives=["integers"], refuses={"integers": "they are quantized already", "codebooks": "few values would become many", **HALF})
@@ -173,7 +182,7 @@ def quantize(model: nn.Module, task: Images, kind: Literal["int8"] = "int8") -> 
     """Round the weights to 8 bits, one scale for every output channel."""
     for name in pruning.prunable(model):
         grids.pack(model.get_submodule(name.removesuffix(".weight")), grids.Int8())
-    return _settled(model, task)
+    return settled(model, task)
 
 
 @step(takes=["BatchNorm"], needs={"BatchNorm": "there is none to fold"}, refuses={

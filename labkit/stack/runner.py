@@ -70,7 +70,7 @@ class Rows:
             for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
                 try:
                     self._keep(Row.from_json(line))
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise ValueError(f"{path}, line {number} is not a row ({error}): fetch the file anew") from error
 
     def _keep(self, row: Row) -> Row:
@@ -86,9 +86,11 @@ class Rows:
         return row
 
     def put(self, row: Row) -> Row:
+        """Keep the row, and give it as it will be found: with six significant digits."""
+        line = row.as_json()
         if self.folder:
-            files.write(self._path(row.task, row.steps, row.seed), row.as_json().encode())
-        return self._keep(row)
+            files.write(self._path(row.task, row.steps, row.seed), line.encode())
+        return self._keep(Row.from_json(line))
 
     def _path(self, *key: object) -> Path:
         return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
@@ -99,10 +101,44 @@ class Rows:
             self._keep(Row.from_json(path.read_text(encoding="utf-8")))
         return sorted(self._rows.values(), key=Row.as_json)
 
+    def averaged(self) -> dict[tuple[str, ...], dict[str, Measurement]]:
+        """Every stack, averaged over the seeds with which it was run; a stack that is not random stays as it is.
+
+        Raises ValueError for rows of several tasks.
+        """
+        rows = self.all()
+        if len(tasks := {row.task for row in rows}) > 1:
+            raise ValueError(f"rows of one task are needed, these are of {', '.join(sorted(tasks))}")
+        runs: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            runs.setdefault(row.steps, []).append(row)
+        return {steps: _averaged([row.measurements for row in found]) for steps, found in runs.items()}
+
     def write(self, path: str | Path) -> Path:
         """All rows in one file, a row a line."""
         files.write(Path(path), "".join(row.as_json() + "\n" for row in self.all()).encode())
         return Path(path)
+
+
+def _averaged(runs: list[dict[str, Measurement]]) -> dict[str, Measurement]:
+    return runs[0] if len(runs) == 1 else {metric: averaged([run[metric] for run in runs]) for metric in runs[0]}
+
+
+class Recorded:
+    """A task of which there are only recorded rows; what they lack cannot be had from it."""
+
+    def __init__(self, rows: Rows, facts: Facts):
+        """Raises ValueError unless the rows are those of one task."""
+        names = {row.task for row in rows.all()}
+        if len(names) != 1:
+            raise ValueError(f"rows of one task are needed, these are of {', '.join(sorted(names)) or 'none'}")
+        self.name, self.facts = names.pop(), facts
+
+    def start(self) -> nn.Module:
+        raise LookupError("this stack is not in the record; run it with a task that has the model")
+
+    def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
+        raise LookupError("a record measures nothing")
 
 
 class Runner:
@@ -124,7 +160,8 @@ class Runner:
         return [self._row(tuple(steps[:n]), known[n], seed) for n in lengths]
 
     def run_all(self, stacks: Iterable[Sequence[Step]], seeds: Iterable[int] = (0,), every: bool = True) -> None:
-        """Run many stacks with many seeds, those that begin alike one after the other; raises Refused before any runs."""
+        """Run many stacks with many seeds, those that begin alike in turn; raises Refused before any runs."""
+        seeds = list(seeds)
         wanted = [(tuple(steps), seed) for steps in stacks for seed in seeds]
         for steps, _ in wanted:
             admit(steps, self.task.facts)
@@ -134,9 +171,7 @@ class Runner:
     def averaged(self, steps: Sequence[Step], seeds: Iterable[int] = (0,)) -> dict[str, Measurement]:
         """What a stack came to, averaged over seeds; the interval holds the spread of the seeds and of each run."""
         runs = [self.run(steps, seed, every=False)[-1].measurements for seed in seeds]
-        if not any(each.random for each in steps):
-            return runs[0]
-        return {metric: averaged([run[metric] for run in runs]) for metric in runs[0]}
+        return _averaged(runs if any(each.random for each in steps) else runs[:1])
 
     def _keys(self, steps: tuple[Step, ...], seed: int) -> list[tuple]:
         """For every beginning of the stack: its steps as text, and the seed if one of them is random."""
@@ -166,7 +201,8 @@ class Runner:
         model = self._keep(keys[0], self.task.start()) if done < 0 else self._keep(keys[done], self._models[keys[done]])
         for n in range(max(done, 0), len(steps)):
             # Every step has its own stream of random numbers, the same wherever it stands in the stack.
-            own_seed = int(hashlib.sha256(f"{steps[n]} {seed}".encode()).hexdigest()[:8], 16)
+            own = f"{steps[n]} {seed if steps[n].random else None}"
+            own_seed = int(hashlib.sha256(own.encode()).hexdigest()[:8], 16)
             model = copy.deepcopy(model)
             start = time.perf_counter()
             with torch.random.fork_rng():

@@ -38,7 +38,8 @@ def search(
     database ("postgresql://…") for several machines. Every process that calls `search` with the same storage works
     on the same study; give each a `seed` of its own. One that is killed loses the trial that it was at, and a search
     that is called again goes on where it stopped. The sampler is NSGA-II (Deb et al. 2002) or TPE (Bergstra et al.
-    2011, in several dimensions Ozaki et al. 2022). Raises ValueError for another, and for objectives that rows lack.
+    2011, in several dimensions Ozaki et al. 2022). Raises ValueError for another, for objectives that rows lack, and
+    for others than those that the study has.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"the sampler is {' or '.join(map(repr, SAMPLERS))}, got {sampler!r}")
@@ -49,6 +50,10 @@ def search(
         directions=[*objectives.values()],
         load_if_exists=True,
     )
+    known = study.user_attrs.get("objectives", objectives)
+    if [*known.items()] != [*objectives.items()]:
+        raise ValueError(f"the study has the objectives {dict(known)}, got {dict(objectives)}: use another storage")
+    study.set_user_attr("objectives", dict(objectives))
     # A sampler starts with its seed, not with where it stopped: so as not to propose the same again, a later one.
     study.sampler = SAMPLERS[sampler](seed=seed + len(study.get_trials(deepcopy=False)))
 
@@ -75,4 +80,5 @@ def finished_trials(study: optuna.Study) -> int:
 
 def _file(path: Path) -> JournalStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    # Optuna's lock is a link to the path as it is written: a relative one would lead nowhere, and never grow old.
+    return JournalStorage(JournalFileBackend(str(path.absolute())))

@@ -11,6 +11,7 @@ from itertools import permutations
 from torch import nn
 
 Facts = frozenset[str]  # what is known about a model: "sparse", "integers", …
+CONSTANTS = {"True": True, "False": False, "None": None}  # parameters that `read` takes for what they say
 
 
 class Refused(ValueError):
@@ -127,12 +128,14 @@ def read(text: str, vocabulary: object) -> Step:
         found = make(*(_value(each) for each in arguments.removesuffix(")").split(", ") if each))
     except TypeError:
         found = None
-    if str(found) != text:
+    if not isinstance(found, Step) or str(found) != text:
         raise ValueError(f"{getattr(vocabulary, '__name__', vocabulary)} has no step {text!r}")
     return found
 
 
-def _value(text: str) -> int | float | str:
+def _value(text: str) -> int | float | str | bool | None:
+    if text in CONSTANTS:
+        return CONSTANTS[text]
     for kind in (int, float):
         try:
             return kind(text)

@@ -16,7 +16,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from itertools import chain, permutations
+from datetime import UTC, datetime
+from itertools import chain, permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,8 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows, latencies = Rows(options.out / options.task), options.out / f"{options.task}_latency.json"
     if options.command == "write":
         rows.write(options.out / f"{options.task}.jsonl")
-        about = json.dumps(environment(options.device), indent=1) + "\n"
-        files.write(options.out / f"{options.task}_environment.json", about.encode())
+        _write(options.out / f"{options.task}_about.json", _about(options.out / options.task, options))
         return
     known = {k: Measurement(**m) for k, m in json.loads(latencies.read_text()).items()} if latencies.exists() else {}
     task = make(device=options.device, latencies=known)
@@ -135,20 +135,40 @@ def main(arguments: list[str] | None = None) -> None:
     if options.command == "latency":
         for steps in thinnest(options.task):
             task.latency(runner.model(steps))
-        files.write(latencies, json.dumps({k: m.as_dict() for k, m in task.latencies.items()}, indent=1).encode())
+        _write(latencies, {key: m.as_dict() for key, m in task.latencies.items()})
     elif options.command == "orders":
         runner.run_all(stacks()[options.part :: options.parts], SEEDS, every=False)
     else:
-        from labkit.stack.search import search  # Optuna is asked for only here
+        from optuna.trial import TrialState  # only here: the lab reads these studies without a search
+
+        from labkit.stack.search import finished_trials, search
 
         trials = options.trials if options.command == "search" else 0
         study = search(runner, space, trials, options.out / f"{options.task}.log", options.sampler, seed=1000 * options.worker)
-        print(f"{len(study.trials)} trials, {len(study.best_trials)} on the front")
+        refused = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
+        found = {"trials": finished_trials(study), "refused": refused, "front": len(study.best_trials)}
+        _write(options.out / f"{options.task}_search.json", found)
+        print(found)
         if options.command == "front":
             best = {tuple(t.user_attrs["steps"]) for t in study.best_trials if t.values[0] <= WORTH[options.task]}
             vocabulary = sys.modules[make.__module__]
-            mine = sorted(best)[options.part :: options.parts]
-            runner.run_all([[read(step, vocabulary) for step in steps] for steps in mine], SEEDS, every=False)
+            for seed, steps in sorted(product(SEEDS, best))[options.part :: options.parts]:
+                runner.run([read(step, vocabulary) for step in steps], seed, every=False)
+
+
+def _write(path: Path, data: dict) -> None:
+    files.write(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def _about(rows: Path, options: argparse.Namespace) -> dict:
+    """How the rows came about: commands, the size of the search, timings, and the machine that wrote them."""
+    known = {part: rows.with_name(f"{rows.name}_{part}.json") for part in ("search", "latency")}
+    return {
+        "commands": [line.strip().replace("images", rows.name) for line in __doc__.splitlines() if line.startswith("    python")],
+        "date": datetime.now(UTC).date().isoformat(),
+        "environment": environment(options.device),
+        **{part: json.loads(path.read_text()) if path.exists() else {} for part, path in known.items()},
+    }
 
 
 def thinnest(task: str) -> list[tuple[Step, ...]]:

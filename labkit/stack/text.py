@@ -49,7 +49,7 @@ class Text:
 
     def start(self) -> nn.Module:
         """The model with its weights rounded to 16 bits, in which files store it, computing in 32."""
-        return copy.deepcopy(self.pretrained.model).half().float().to(self.device)
+        return _rounded(copy.deepcopy(self.pretrained.model)).to(self.device)
 
     def batches(self, seed: int) -> Iterator[torch.Tensor]:
         """Random batches of training blocks, (batch, length), without end."""
@@ -84,12 +84,13 @@ class Text:
         return archive.save_weights(self._stored(model), path)
 
     def load(self, path: Path, like: nn.Module) -> nn.Module:
-        """What `save` wrote, into a copy of a model of the same layers and grids."""
-        model = copy.deepcopy(like)
-        # Not strict: of tied weights the file has one.
-        wrong = model.load_state_dict(archive.load_weights(path), strict=False).unexpected_keys
-        if wrong:
-            raise ValueError(f"{path} has {wrong[0]!r}, the model has not: load it into what was saved")
+        """What `save` wrote, into a copy of a model of the same layers and grids; raises ValueError for any other."""
+        model, state = copy.deepcopy(like), archive.load_weights(path)
+        here, there = ({(name, t.shape, t.dtype) for name, t in s.items()} for s in (self._stored(model), state))
+        if wrong := here ^ there:
+            name = min(name for name, *_ in wrong)
+            raise ValueError(f"{path} and the model differ in the form of {name!r}: load it into what was saved")
+        model.load_state_dict(state, strict=False)  # of tied weights the file has one
         return model
 
     def _stored(self, model: nn.Module) -> dict[str, torch.Tensor]:

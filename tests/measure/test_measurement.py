@@ -1,12 +1,14 @@
 """Measurement: a value with its interval, in words, and in ratios."""
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from labkit.measure import Measurement, mean_with_interval, ratio
+from labkit.measure import Measurement, averaged, difference, mean_with_interval, ratio
 
 
 @st.composite
@@ -95,3 +97,88 @@ def test_mean_has_the_percentile_bootstrap_interval():
 
 def test_mean_of_one_seed_shows_no_spread():
     assert mean_with_interval([3.0], "points") == Measurement(3, 3, 3, "points", 1)
+
+
+def widths(measured: Measurement) -> tuple[float, float]:
+    return measured.value - measured.low, measured.high - measured.value
+
+
+def test_averaging_one_run_leaves_it_as_it_is():
+    assert averaged([Measurement(3, 2.5, 4, "points", 1000)]) == Measurement(3, 2.5, 4, "points", 1)
+
+
+def test_runs_that_agree_have_the_interval_that_each_has():
+    assert averaged([Measurement(3, 2, 4, "points")] * 5) == Measurement(3, 2, 4, "points", 5)
+    other = averaged([Measurement(3, 2.5, 3.5, "points"), Measurement(3, 1.5, 6.5, "points")])
+    assert other == Measurement(3, 2, 5, "points", 2)
+
+
+def test_runs_that_are_exact_have_the_interval_of_their_mean():
+    values = [1.0, 2.0, 4.0, 8.0]
+    assert averaged([Measurement.exact(value, "bytes") for value in values]) == mean_with_interval(values, "bytes")
+
+
+def test_what_seeds_do_and_what_no_run_could_know_add_up_as_squares():
+    values = [1.0, 2.0, 4.0, 8.0]
+    seeds = widths(mean_with_interval(values, "points"))
+    runs = [Measurement(value, value - 1, value + own, "points") for value, own in zip(values, (1, 2, 3, 4))]
+    result = averaged(runs)
+    assert result.value == 3.75 and result.n == 4
+    assert widths(result) == pytest.approx((math.hypot(seeds[0], 1), math.hypot(seeds[1], 2.5)))
+
+
+runs = st.lists(measurements(st.floats(-1e3, 1e3)), min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(runs)
+def test_the_interval_of_an_average_is_wider_than_either_part_and_narrower_than_their_sum(runs):
+    result, seeds = averaged(runs), mean_with_interval([run.value for run in runs], "ms")
+    assert result.low <= result.value <= result.high
+    assert min(run.value for run in runs) - 1e-9 <= result.value <= max(run.value for run in runs) + 1e-9
+    for width, of_seeds, own in zip(widths(result), widths(seeds), zip(*map(widths, runs))):
+        own = sum(own) / len(runs)
+        assert max(of_seeds, own) - 1e-9 <= width <= of_seeds + own + 1e-9
+
+
+def test_a_difference_of_counts_is_exact():
+    assert difference(Measurement.exact(9, "bytes"), Measurement.exact(4, "bytes")) == Measurement.exact(5, "bytes")
+    parts = [Measurement.exact(value, "points") for value in (1, 2, 3)]
+    assert difference(Measurement.exact(4, "points"), *parts) == Measurement.exact(-2, "points")
+
+
+def test_a_difference_from_nothing_is_the_measurement_itself():
+    assert difference(Measurement(3, 2, 5, "points", 7)) == Measurement(3, 2, 5, "points", 7)
+
+
+def test_a_difference_is_low_where_the_parts_are_high():
+    result = difference(Measurement(10, 7, 12, "points", 9), Measurement(3, 2.5, 7, "points", 5))
+    assert result == Measurement(7, 7 - math.hypot(3, 4), 7 + math.hypot(2, 0.5), "points", 5)
+
+
+@given(measurements(st.floats(-1e3, 1e3)), st.lists(measurements(st.floats(-1e3, 1e3)), max_size=4))
+def test_the_interval_of_a_difference_is_wider_than_any_part_and_narrower_than_their_sum(of, parts):
+    result = difference(of, *parts)
+    assert result.low <= result.value <= result.high
+    assert result.value == pytest.approx(of.value - math.fsum(part.value for part in parts), abs=1e-9)
+    below = [widths(of)[0], *(widths(part)[1] for part in parts)]
+    above = [widths(of)[1], *(widths(part)[0] for part in parts)]
+    for width, each in zip(widths(result), (below, above)):
+        assert max(each) - 1e-9 <= width <= sum(each) + 1e-9
+
+
+@given(measurements(st.floats(-1e3, 1e3)), measurements(st.floats(-1e3, 1e3)))
+def test_a_difference_the_other_way_round_has_the_other_sign(a, b):
+    there, back = difference(a, b), difference(b, a)
+    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low), abs=1e-9)
+
+
+@pytest.mark.parametrize("combine", [lambda a, b: averaged([a, b]), difference])
+def test_averages_and_differences_need_one_unit(combine):
+    with pytest.raises(ValueError, match="one unit is needed, got 'bytes', 'ms'"):
+        combine(Measurement.exact(1, "ms"), Measurement.exact(1, "bytes"))
+
+
+def test_there_is_no_average_of_nothing():
+    with pytest.raises(ValueError, match="got no measurement"):
+        averaged([])

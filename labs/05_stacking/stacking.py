@@ -1,0 +1,609 @@
+# ---
+# jupyter:
+#   execution:
+#     timeout: 900
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Lab 05 · Stacking: order, interaction, ablation, choice
+#
+# **Given pruning, distillation, quantization and adapters: in which order, how much of each, and what does each one add to the stack?**
+#
+# After this lab you can
+#
+# - write a technique as a step that says what it needs and what it leaves behind;
+# - run all admissible orders of some steps, and say why the others are refused;
+# - measure an interaction: what two techniques do together beyond what each does alone;
+# - take a stack apart by ablation, and find the step that carries it and the one that only looks busy;
+# - search for a Pareto front, read it, and choose a stack for a need.
+#
+# Labs 01 to 03 explain the techniques. What this lab needs, measured, stands below the set-up.
+
+# %%
+import importlib.util
+import logging
+import subprocess
+import sys
+
+# Where the helper package is missing, as in Colab, install it from the clone around this
+# notebook. Elsewhere this cell does nothing.
+if importlib.util.find_spec("labkit") is None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "../..[labs]"], check=True)
+
+# What these write while they are imported helps nobody here.
+for library in ("bitsandbytes", "torch.utils._pytree"):
+    logging.getLogger(library).setLevel(logging.ERROR)
+
+# %%
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import torch
+from IPython.display import display
+
+from labkit import claims, plot, scale, show, stack
+from labkit.measure import Measurement, difference, ratio
+from labkit.record import Record, Stack, Table, beside, needs, recorded_runs
+from labkit.stack import images, studies, text
+
+SEED = 0
+torch.manual_seed(SEED)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+record = Record("05_stacking", scale.current(), SEED, device)
+
+settings = scale.settings(
+    # At scale quick, standard and full. A source of None is the first that answers.
+    source=("embedded", None, None),
+    test_images=(500, 10_000, 10_000),
+    held_out_blocks=(2, 44, 44),
+    image_stacks_again=(2, 3, 6),  # how many of the recorded stacks are run here, too
+    text_stacks_again=(1, 2, 6),
+)
+print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} processor threads")
+display(settings, needs("reference"))
+
+# %% [markdown]
+# ## 1 · The idea
+#
+# A stack is a composition: the model $m$ becomes $s_k(\dots s_2(s_1(m)))$. For every stack $S$ there is a loss $L(S)$ against the model at the start, and a size $B(S)$. Three things are commonly said about it, and each is a formula.
+#
+# - *Order does not matter*, or one order is best: compare $L(s_2 \circ s_1)$ with $L(s_1 \circ s_2)$.
+# - *Techniques are orthogonal*: the **interaction** of two is zero {cite}`harma2024interplay`,
+#
+# $$ I(a, b) = L(a, b) - L(a) - L(b) . $$
+#
+# - *Effects multiply*: with the factor $r(S) = B(\varnothing) / B(S)$ {cite}`han2016deep`, the share of the product that is reached is one,
+#
+# $$ \frac{r(a, b)}{r(a)\, r(b)} = 1 . $$
+#
+# Even four numbers show that order can matter. Prune half of them, and round to halves:
+
+
+# %%
+def prune_half(w: torch.Tensor) -> torch.Tensor:
+    kept = w.topk(2).indices  # of equal numbers, one or the other
+    return torch.zeros_like(w).index_copy(0, kept, w[kept])
+
+
+def round_to_half(w: torch.Tensor) -> torch.Tensor:
+    return (2 * w).round() / 2
+
+
+w = torch.tensor([0.80, 0.95, 0.30, 1.10])
+for first, second in ((prune_half, round_to_half), (round_to_half, prune_half)):
+    print(f"{first.__name__}, {second.__name__}: {second(first(w)).tolist()}")
+
+# %% [markdown]
+# Rounding makes equal what was different. Whoever prunes afterwards can no longer see which weight was the larger one, and may drop the wrong one.
+#
+# **Ask yourself:** training after pruning lets the other weights make up for the lost ones. Which of *prune*, *train*, *quantize* has to come before which?
+#
+# ## 2 · A technique as a step
+#
+# A step is a function of the model with its parameters chosen. Beside it stands what it leaves behind, what it needs, and with what it cannot work. So an order that makes no sense is refused before anything runs, with the reason.
+
+# %%
+show(images.prune, images.recover)
+
+# %%
+steps = [images.quantize(), images.recover(100)]
+facts = frozenset({"BatchNorm"})  # what is known about the network at the start
+try:
+    stack.admit(steps, facts)
+except stack.Refused as reason:
+    print("refused:", reason)
+four = [images.prune(0.8), images.recover(100), images.quantize(), images.fold()]
+admitted = stack.orders(four, facts)
+print(f"of 24 orders of {', '.join(map(str, four))} these can be done:")
+for order in admitted:
+    print("  " + " → ".join(map(str, order)))
+
+# %% [markdown]
+# A step of your own takes ten lines. This one rounds every weight to a power of two, so that a multiplication becomes a shift:
+
+
+# %%
+@stack.step(gives=["codebooks"], refuses={"integers": "they lie on a grid already"})
+def powers_of_two(model, task, smallest: int = -10):
+    """Round weights to ± a power of two, or to zero below the smallest."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            w = module.weight.data
+            rounded = w.sign() * 2 ** w.abs().log2().round()
+            module.weight.data = rounded * (w.abs() >= 2.0**smallest)
+    return images.settled(model, task)
+
+
+# %% [markdown]
+# ## 3 · The record
+#
+# All orders with five seeds each and a search over hundreds of stacks take hours on two cores. They were run once, and their rows ship with this lab, one for every stack and seed. What is computed below comes from these rows; in section 4 you run some of them again and see whether they are true.
+
+# %%
+FOLDER = Path("reference/search")
+recorded, about = {}, []
+for task, known_facts in (("images", facts), ("text", frozenset())):
+    rows = stack.Rows(recorded=[FOLDER / f"{task}.jsonl"])
+    recorded[task] = stack.Runner(stack.Recorded(rows, known_facts), rows)
+    origin = json.loads((FOLDER / f"{task}_about.json").read_text())
+    machine = origin["environment"]["gpu"] or origin["environment"]["processor"]
+    counts = f"{len(rows.all())} rows of {len(rows.averaged())} stacks"
+    about.append(
+        [recorded[task].task.name, counts, str(origin["search"]["trials"]), machine]
+    )
+display(Table(["model and data", "recorded", "trials of the search", "on"], about))
+print("commands:", *origin["commands"], sep="\n  ")
+
+# %% [markdown]
+# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes a parameter), `lost` (points of accuracy, or nats a token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on two cores). Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each, on two cores.
+#
+# The first model is the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01; the second is the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before.
+#
+# ## 4 · Some of it again
+#
+# The same steps, run here. A runner keeps what it computed: of stacks that begin alike, the common beginning is run once.
+
+# %%
+scratch = tempfile.TemporaryDirectory()  # rows of this run
+here = {
+    "images": images.Images(
+        "mobilenet_v2", settings.test_images, settings.source, device
+    ),
+    "text": text.Text(settings.held_out_blocks, device=device),
+}
+again = {
+    "images": [
+        (images.prune(0.7), images.share(4)),
+        (images.share(4), images.prune(0.7)),
+        (images.prune(0.85), images.distill(200), images.share(4)),
+        (images.prune(0.85), images.share(4), images.distill(200)),
+        (images.share(4), images.distill(200), images.prune(0.85)),
+        studies.IMAGE_STACK,
+    ][: settings.image_stacks_again],
+    "text": [
+        (text.quantize("nf4"),),
+        (text.prune(0.3), text.quantize("nf4")),
+        (text.quantize("nf4"), text.prune(0.3)),
+        (text.quantize("int8"),),
+        (text.prune(0.3), text.quantize("nf4"), text.lora(16, 100)),
+        studies.TEXT_STACK,
+    ][: settings.text_stacks_again],
+}
+runners, table, inside, names = {}, [], [], {"images": "points", "text": "nats"}
+
+
+def agrees(new: Measurement, old: Measurement, as_many: bool) -> bool:
+    """Whether the loss lies where the record says or, measured on less, may lie there."""
+    if as_many:
+        return old.low <= new.value <= old.high
+    return old.low <= new.high and new.low <= old.high
+
+
+for task, stacks in again.items():
+    runner = stack.Runner(here[task], stack.Rows(Path(scratch.name, task)), 3)
+    runner.run_all(stacks, [SEED], every=False)
+    runners[task] = runner
+    as_many = here[task].name == recorded[task].task.name
+    for steps in stacks:
+        new = runner.averaged(steps, [SEED])
+        old = recorded[task].averaged(steps, [SEED])
+        inside.append(agrees(new["lost"], old["lost"], as_many))
+        sizes = [str(m["file"]).partition(" [")[0] for m in (new, old)]
+        row = [" → ".join(map(str, steps)), str(new["lost"]), str(old["lost"]), *sizes]
+        table.append([*row, "yes" if inside[-1] else "no"])
+record.find("inside", Measurement.exact(100 * sum(inside) / len(inside), "%"))
+print(f"{sum(inside)} of {len(inside)} losses lie where the record says")
+head = ["stack", "lost", "recorded", "file", "recorded", "inside"]
+Table(head, table)
+
+# %% [markdown]
+# The record's interval is that of its own pictures and blocks. On as many of them a loss has to lie inside it; on fewer, the two intervals have to meet. The sizes of stacks without training are the same to the byte. Those with training are a few percent larger here if they end in 32 bits: the record's began from the weights as they ship, rounded to 16 bits, and what training never moves still compresses.
+#
+# And your own step, in a stack:
+
+# %%
+own = [images.prune(0.7), powers_of_two(), images.half()]
+row = runners["images"].run(own, SEED, every=False)[-1].measurements
+print(" → ".join(map(str, own)), row["lost"], row["smaller"], sep=", ")
+
+# %% [markdown]
+# ## 5 · In which order?
+#
+# Prune, train, and let the weights share few values: six orders, each with five seeds. Then the same question to the language model: prune, train adapters, quantize.
+
+
+# %%
+def short(step: stack.Step) -> str:
+    """The name of a step without its parameters."""
+    return str(step).partition("(")[0]
+
+
+def study(task: str, steps: tuple) -> dict[str, dict[str, Measurement]]:
+    """Every order of the steps: what was recorded, averaged over the seeds."""
+    runner = recorded[task]
+    found = {}
+    for order in stack.orders(steps, runner.task.facts):
+        name = " → ".join(map(short, order))
+        found[name] = runner.averaged(order, studies.SEEDS)
+    return dict(sorted(found.items(), key=lambda item: item[1]["lost"].value))
+
+
+orders = {
+    "images": study("images", studies.IMAGE_STEPS),
+    "text": study("text", studies.TEXT_STEPS),
+}
+figure, axes = plot.subplots(2, 1)
+figure.set_size_inches(7.5, 5)
+for ax, (task, found) in zip(axes, orders.items()):
+    values = [m["lost"] for m in found.values()]
+    errors = [[m.value - m.low for m in values], [m.high - m.value for m in values]]
+    places = [m.value for m in values]
+    ax.errorbar(places, list(found), xerr=errors, fmt="o", color=plot.BLUE)
+    ax.axvline(0, color=plot.GREY, linewidth=1)
+    for place, m in zip(range(len(found)), found.values()):
+        size = str(m["file"]).partition(" [")[0]
+        ax.annotate(size, (m["lost"].high, place), (6, -3), textcoords="offset points")
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.set_xlabel(f"lost ({names[task]})")
+figure.alt = "Loss of every order, with file sizes. " + "; ".join(
+    f"{name}: {m['lost']}" for found in orders.values() for name, m in found.items()
+)
+figure
+
+# %% [markdown]
+# Two lessons of different kind:
+#
+# - **Training has to come after what it is to repair.** In the upper picture the three orders that prune *after* the last training are the three bad ones. Whether the codebook comes before or after the training is a small matter beside that.
+# - **A file tells what an order really made.** In the lower picture the orders that quantize before they train look best. They keep their adapters *beside* the integers: nothing is rounded after training, and the file is larger by the adapters. The orders that train first merge, and round what was learned. Below zero means better than the original: the training has seen text of the same kind, which the original had not. Compare with adapters on the unpruned model in 16 bits, further down.
+#
+# And the pure question, without training: does it matter whether zeros come before or after few values?
+
+# %%
+pairs = {
+    "images": (images.prune(0.7), images.share(4)),
+    "text": (text.prune(0.3), text.quantize("nf4")),
+}
+gains = {}
+for task, pair in pairs.items():
+    first, last = (
+        recorded[task].averaged(order, studies.SEEDS)["lost"]
+        for order in (pair, pair[::-1])
+    )
+    gains[task] = difference(last, first)
+    print(f"{task}: pruned first {first}, pruned last {last}:", end=" ")
+    print(f"pruning first gains {gains[task]}")
+record.find("prune_first_gain", gains["images"])
+record.find("text_prune_first_gain", gains["text"])
+
+
+def gain_of(task: str, *best: stack.Step) -> Measurement:
+    """What the best of the other orders loses more than this one."""
+    name = " → ".join(map(short, best))
+    others = [m["lost"] for other, m in orders[task].items() if other != name]
+    best_other = min(others, key=lambda m: m.value)
+    return difference(best_other, orders[task][name]["lost"])
+
+
+p, r, q = studies.IMAGE_STEPS
+record.find("prune_recover_quantize_gain", gain_of("images", p, r, q))
+p, r, q = studies.TEXT_STEPS
+record.find("text_prune_recover_quantize_gain", gain_of("text", p, r, q))
+
+# %% [markdown]
+# ## 6 · Do they interact?
+#
+# For every pair: the loss together minus the sum apart, and the share of the product that the size reaches. Brackets mean that the interval holds the neutral value.
+
+# %%
+PAIRS = {
+    "images": studies.IMAGE_PAIRS,
+    "text": [step for step in studies.TEXT_PAIRS if "magnitude" not in str(step)],
+}
+found = {
+    task: stack.interactions(recorded[task], steps, studies.SEEDS)
+    for task, steps in PAIRS.items()
+}
+for task, interactions in found.items():
+    figure, axes = plot.subplots(1, 2)
+    figure.set_size_inches(10, 3.6 if task == "images" else 2.8)
+    named = [tuple(map(str, each.pair)) for each in interactions]
+    losses = dict(zip(named, (each.loss for each in interactions)))
+    shares = dict(zip(named, (each.share for each in interactions)))
+    title = f"{task}: lost beyond the sum ({names[task]})"
+    plot.heat_map(losses, title, ax=axes[0])
+    title = f"{task}: share of the product of sizes (×)"
+    plot.heat_map(shares, title, neutral=1, ax=axes[1])
+    display(figure)
+
+# %% [markdown]
+# Read a row from the left.
+#
+# - **Channels and weights do interact.** Once channels are gone, the weights that are left do more, and pruning them hurts more than before: the loss is far beyond the sum.
+# - **Pruning and few values hardly do**, as the papers say: what one damages the other does not need. In the language model, too, the interaction is not to be told from zero at this sparsity.
+# - **Sizes do not multiply where two techniques save the same bits.** A zero that was pruned is no weight of four bits any more; the product counts its bits twice. Channels and bits do multiply.
+# - Rounding to 16 bits saves much of a 32-bit file and little of one that has few values left.
+
+# %%
+cells = {tuple(map(short, e.pair)): e for e in found["images"]}
+record.find("prune_quantize_interaction", cells["prune", "quantize"].loss)
+record.find("prune_share_product", cells["prune", "share"].share)
+record.find("channels_share_product", cells["thin", "share"].share)
+by_size = sorted(found["images"], key=lambda each: -each.loss.value)
+record.find("largest_interaction", by_size[0].loss)
+rest = [each for each in by_size if "thin" not in map(short, each.pair)]
+record.find("largest_interaction_without_channels", rest[0].loss)
+nf4 = str(text.quantize("nf4"))
+pruned = str(text.prune(0.3))
+interaction = next(e for e in found["text"] if {*map(str, e.pair)} == {pruned, nf4})
+record.find("text_prune_quantize_interaction", interaction.loss)
+
+# %% [markdown]
+# ## 7 · What does each step add?
+#
+# Ablation asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole? Where the two answers differ, the steps interact.
+
+# %%
+ablations = {
+    "images": studies.IMAGE_STACK,
+    "text": studies.TEXT_STACK,
+}
+
+
+def cell(measured: Measurement | None) -> str:
+    return str(measured or "not admissible")
+
+
+for task, whole in ablations.items():
+    effects = stack.ablate(recorded[task], whole, studies.SEEDS)
+    rows = [
+        [str(e.step)]
+        + [cell(m) for m in (e.alone_smaller, e.alone_lost, e.smaller, e.lost)]
+        for e in effects
+    ]
+    head = ["step", "alone: smaller", "alone: lost", "adds: smaller", "adds: lost"]
+    display(Table(head, rows))
+    start = recorded[task].averaged((), studies.SEEDS)
+    made = recorded[task].averaged(whole, studies.SEEDS)
+    factors = {str(e.step): e.alone_smaller for e in effects if e.alone_smaller}
+    measured = ratio(start["file"], made["file"])
+    together = Stack("the start", " → ".join(map(short, whole)), factors, measured)
+    display(plot.waterfall(together, "smaller"))
+
+# %% [markdown]
+# - **The step that saves no byte carries the stack.** Training makes no file smaller, and without it the rest is worth nothing: leave it out and read the column on the right.
+# - **What a step loses alone says little about what it costs in the stack.** Pruning alone ruins the network; in the stack, with training behind it, it costs about nothing.
+# - In the language model pruning makes a file of four-bit codes hardly smaller, and costs quality: this step can be left out.
+#
+# ## 8 · Recover: with labels or with a teacher, by magnitude or by activation
+#
+# Distillation {cite}`hinton2015distilling` trains on the answers of the network as it was; fine-tuning on the labels. The same pruned networks, the same batches, as many steps:
+
+# %%
+SPARSITIES = (0.7, 0.8, 0.9)
+
+
+def trained(train, steps: int) -> dict[float, Measurement]:
+    """Points lost by sparsity, in percent."""
+    found = {}
+    for sparsity in SPARSITIES:
+        recipe = (images.prune(sparsity), train(steps))
+        measured = recorded["images"].averaged(recipe, studies.SEEDS)
+        found[100 * sparsity] = measured["lost"]
+    return found
+
+
+ways = {
+    f"{way.__name__}, {steps} steps": trained(way, steps)
+    for way in (images.recover, images.distill)
+    for steps in (50, 200)
+}
+recover, distill = ways["recover, 200 steps"], ways["distill, 200 steps"]
+record.find("distillation_gain", difference(recover[80], distill[80]))
+plot.curves(ways, "sparsity (%)", "accuracy lost")
+
+# %% [markdown]
+# The teacher wins everywhere, and a quarter of the steps with it is worth more than all of them with labels. This network was trained for long on shifted and mirrored pictures; a few steps on straight ones with hard labels pull it away from there, and the teacher holds it. At higher sparsity both fail, because global magnitude empties a layer, through which nothing can be trained: Lab 02 shows the rule that prevents it, and the search below found it, too.
+#
+# For the language model, two rules to choose what to drop, without any training. Wanda {cite}`sun2024simple` multiplies each weight by the size of the input that it meets:
+
+# %%
+rules = {
+    by: {
+        100 * sparsity: recorded["text"].averaged([text.prune(sparsity, by)])["lost"]
+        for sparsity in (0.1, 0.3, 0.5)
+    }
+    for by in ("magnitude", "wanda")
+}
+record.find("wanda_gain", difference(rules["magnitude"][50], rules["wanda"][50]))
+plot.curves(rules, "sparsity (%)", "lost")
+
+# %% [markdown]
+# ## 9 · Search
+#
+# How much of each? Nobody knows beforehand, so it is searched {cite}`akiba2019optuna`: a genetic algorithm {cite}`deb2002fast` and a sampler that models which choices did well {cite}`bergstra2011algorithms` propose stacks from this space, and all that no other beats in loss, bytes and latency at once stay on the front.
+
+# %%
+show(studies.image_space)
+
+# %% [markdown]
+# Any number of processes may work on one study; one that is killed loses the trial it was at. In two terminals:
+#
+# ```
+# python -m labkit.stack.studies search --task images --out found --worker 0
+# python -m labkit.stack.studies search --task images --out found --worker 1
+# ```
+#
+# For several machines give `stack.search.search` the address of a database as its storage.
+#
+# What was found, every stack of the record a point. Only stacks that were run with three seeds or more, or that no seed changes, can be chosen: the best of hundreds of single runs is a lucky one.
+
+# %%
+ALLOWED = {"images": 1.0, "text": 0.0488}  # a point, or 5 % of perplexity
+choices = {}
+for task, runner in recorded.items():
+    everything = runner.rows.averaged()
+    seeds = Counter(row.steps for row in runner.rows.all())
+    fixed = {row.steps for row in runner.rows.all() if row.seed is None}
+    can = {s: m for s, m in everything.items() if seeds[s] >= 3 or s in fixed}
+    good = {s: m for s, m in can.items() if m["lost"].high <= ALLOWED[task]}
+    plain = {
+        s: m for s, m in good.items() if "quantize" in str(s) and "share" not in str(s)
+    }
+    bytes_of = lambda item: item[1]["file"].value  # noqa: E731
+    best = min(can.values(), key=lambda m: m["lost"].value)["lost"]
+    close = {s: m for s, m in can.items() if m["lost"].value <= best.high}
+    quickest = min(m["latency"].value for m in good.values())
+    quick = {s: m for s, m in good.items() if m["latency"].value == quickest}
+    choices[task] = {
+        "phone": min(good.items(), key=bytes_of),
+        "laptop": min(quick.items(), key=bytes_of),
+        "T4": min(plain.items(), key=bytes_of),
+        "server": min(close.items(), key=bytes_of),
+    }
+    points = [
+        (m["file"], m["lost"]) for m in everything.values() if m["lost"].value < 4
+    ]
+    places = {}
+    for need, (_, m) in choices[task].items():
+        index = points.index((m["file"], m["lost"]))
+        together = next((n for n, i in places.items() if i == index), None)
+        places.pop(together, None)
+        places[f"{together}, {need}" if together else need] = index
+    display(plot.front(points, places, "file", "lost"))
+
+# %% [markdown]
+# ### Which stack for which need?
+#
+# - **Phone**: every byte is downloaded. The smallest file that loses at most a point, or 5 % of perplexity, with its whole interval.
+# - **Laptop**: answers have to come. Of the fastest that lose no more, the smallest.
+# - **T4**: what a GPU's library runs. Weights in INT8 or NF4 and nothing that only an entropy coder can read. This lab ran on no T4: its row is a choice by format, not a measurement.
+# - **Server**: quality first. The smallest among all whose mean lies in the interval of the best.
+
+# %%
+rows = []
+for task, needs_of in choices.items():
+    for need, (steps, m) in needs_of.items():
+        record.add(
+            f"{task}, {need}",
+            steps,
+            file=m["file"],
+            smaller=m["smaller"],
+            lost=m["lost"],
+            latency=m["latency"],
+        )
+        cells = [str(m[metric]) for metric in ("file", "smaller", "lost", "latency")]
+        rows.append([task, need, " → ".join(steps), *cells])
+Table(["model", "for", "stack", "file", "smaller", "lost", "latency"], rows)
+
+# %%
+quantized = recorded_runs("../01_prune_quantize/reference")["standard"]["findings"]
+speed = Measurement(**quantized["stack_speedup_over_compiled"])
+print(f"Lab 01's record: MobileNetV2 in INT8 arithmetic is {speed} faster than FP32,")
+print("both compiled. Here weights are few bits in the file only.")
+adapted = recorded["text"].averaged([text.lora(16, 100)], studies.SEEDS)["lost"]
+print(f"the language model with adapters in 16 bits and nothing else: {adapted}")
+
+# %% [markdown]
+# The last line is what the language model's losses must be held against if yours is to be adapted anyway: part of every figure below zero is what adapters do on any model, and the four bits still cost the distance to it.
+#
+# ## 10 · The ledger
+
+# %%
+phone = choices["images"]["phone"][1]
+record.find("images_smaller", phone["smaller"])
+record.find("images_lost", phone["lost"])
+small_text = choices["text"]["phone"][1]
+record.find("text_file", small_text["file"])
+record.find("text_lost", small_text["lost"])
+ledger = claims.judge("claims.toml", record)
+ledger
+
+# %% [markdown]
+# Why the promises that fail do fail:
+#
+# - *Losses add up*: only between techniques that do not live on each other's slack. Removing channels uses up what pruning would have taken.
+# - *Effects multiply*: they do as long as one changes how many weights there are, and the other how many bits each has. Zeros and codebooks both save bits of the same weights.
+# - *Prune, recover, quantize*: the best order if training changes the weights themselves. Adapters beside integers are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it. They cost their bytes.
+#
+# And where a verdict is *undecided*, five seeds and 44 blocks of text do not tell the order or the interaction from none: a difference so small is no reason to choose.
+#
+# ## 11 · This run and the recorded ones
+
+# %%
+found = record.findings
+record.headline = (
+    f"MobileNetV2 {found['images_smaller'].value:.0f}× smaller at "
+    f"{found['images_lost'].value:.2f} points lost; SmolLM2 in "
+    f"{found['text_file'].value / 1e6:.0f} MB at {found['text_lost'].value:+.3f} nats; "
+    f"{sum(inside)} of {len(inside)} stacks that were run again lie where the record says"
+)
+print(record.headline)
+record.save()
+beside(record, "reference", list(found))
+
+# %% [markdown]
+# ## 12 · Try, and remember
+#
+# 1. Put `powers_of_two` into the order study with `prune` and `distill`. Where does it belong?
+# 2. Take the stack for the phone apart with `stack.ablate`. Which step would you leave out first?
+# 3. Add `images.prune(0.9, "lamp")` twice in a row, with a training between. Is it better than once?
+# 4. Write a step that quantizes to four bits with one scale a channel. Is it on the front?
+# 5. Choose a stack for a need of your own: write down the rule *before* you look at the front.
+# 6. The front was chosen among hundreds of stacks by the pictures on which it is reported. How would you find out how much too good that makes it?
+#
+# Five lines to remember:
+#
+# - Whatever loses must come before what repairs; the rest of the order matters little.
+# - Interactions are measured, not assumed: channels and weights have one, zeros and bits almost none.
+# - Sizes multiply only as far as two techniques save different bits.
+# - Ablate: the step that saves nothing may carry everything, and one that saves much alone may add nothing.
+# - Choose by a rule that was written down before, from points with more than one seed.
+#
+# **Where it leads.** Every claim that any lab has judged stands in one table of this book: the ledger.
+#
+# **Sources**, under the keys by which the text cites them:
+#
+# - `akiba2019optuna`: Akiba and others, [Optuna](https://arxiv.org/abs/1907.10902), 2019
+# - `allal2025smollm2`: Allal and others, [SmolLM2](https://arxiv.org/abs/2502.02737), 2025
+# - `bergstra2011algorithms`: Bergstra and others, [Algorithms for hyper-parameter optimization](https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization), 2011
+# - `deb2002fast`: Deb and others, [A fast and elitist multiobjective genetic algorithm: NSGA-II](https://doi.org/10.1109/4235.996017), 2002
+# - `han2016deep`: Han, Mao and Dally, [Deep Compression](https://arxiv.org/abs/1510.00149), 2016
+# - `harma2024interplay`: Harma and others, [Effective interplay between sparsity and quantization](https://arxiv.org/abs/2405.20935), 2024
+# - `hinton2015distilling`: Hinton, Vinyals and Dean, [Distilling the knowledge in a neural network](https://arxiv.org/abs/1503.02531), 2015
+# - `mahadik2025systematic`: Mahadik, Chhawri and Rooj, [A systematic study of compression ordering](https://arxiv.org/abs/2511.19495), 2025
+# - `men2024shortgpt`: Men and others, [ShortGPT](https://arxiv.org/abs/2403.03853), 2024
+# - `sandler2018mobilenetv2`: Sandler and others, [MobileNetV2](https://arxiv.org/abs/1801.04381), 2018
+# - `sun2024simple`: Sun and others, [A simple and effective pruning approach for large language models](https://arxiv.org/abs/2306.11695), 2024
