@@ -189,7 +189,8 @@ def front(
     x, y = (np.array([m.value for m in column]) for column in zip(*points))
     on_front, ax = pareto_front(x, -y), ax or subplots()[1]
     ax.plot(x, y, "o", color=GREY, markersize=3, alpha=0.5, linewidth=0, label=f"{len(points)} stacks")
-    ax.plot(x[on_front], y[on_front], "o-", color=BLUE, markersize=4, drawstyle="steps-post", linewidth=1, label="front")
+    stairs = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 4}
+    ax.plot(x[on_front], y[on_front], "o-", color=BLUE, label="front", **stairs)
     chosen = [points[i] for i in named.values()]
     xs, ys = ([m.value for m in column] for column in zip(*chosen))
     errors = [_errors(*column) for column in zip(*chosen)]
@@ -210,17 +211,18 @@ def heat_map(
 ) -> Figure:
     """One number for each pair of names (row, column), coloured by how far it is from `neutral`, with its interval.
 
-    A number whose interval holds `neutral` stands in brackets.
+    A number whose interval holds `neutral` stands in brackets and has no colour.
     """
     ax = ax or subplots()[1]
     rows, columns = (list(dict.fromkeys(pair[i] for pair in cells)) for i in (0, 1))
     grid = np.full((len(rows), len(columns)), np.nan)
     for (row, column), m in cells.items():
-        grid[rows.index(row), columns.index(column)] = m.value - neutral
+        told = m.low == m.high or not m.low <= neutral <= m.high
+        grid[rows.index(row), columns.index(column)] = (m.value - neutral) * told
         text = str(m).partition(" ")[0].removesuffix("×") + f"\n{m.low:.2g} – {m.high:.2g}" * (m.low < m.high)
-        text = f"({text})" if m.low <= neutral <= m.high and m.low < m.high else text
+        text = text if told else f"({text})"
         ax.text(columns.index(column), rows.index(row), text, ha="center", va="center", fontsize=8)
-    limit = 1.6 * np.nanmax(np.abs(grid))  # pale enough to read black text on
+    limit = 1.6 * np.nanmax(np.abs(grid)) or 1.0  # pale enough to read black text on
     ax.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     ax.set_xticks(range(len(columns)), [textwrap.fill(name, 14) for name in columns])
     ax.set_yticks(range(len(rows)), rows)

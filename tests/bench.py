@@ -28,7 +28,7 @@ from labkit.techniques.prune import global_masks, prunable, pruned
 
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
 model, state = pretrained.model, pretrained.model.state_dict()
-images = torch.randn(100, 3, pretrained.size, pretrained.size)
+pictures = torch.randn(100, 3, pretrained.size, pretrained.size)
 record = Record("bench", "standard", 0)
 
 
@@ -61,8 +61,8 @@ with tempfile.TemporaryDirectory() as folder:
         compare(f"save {ending}, torch.save", lambda: save_weights(state, path), lambda: torch.save(state, theirs), rounds)
         compare(f"load {ending}, torch.load", lambda: load_weights(path), lambda: torch.load(theirs, weights_only=True))
 
-compare("predict 100 images by 50, the model alone", lambda: predict(model, images, 50),
-        lambda: [model(x) for x in images.split(50)])  # fmt: skip
+compare("predict 100 images by 50, the model alone", lambda: predict(model, pictures, 50),
+        lambda: [model(x) for x in pictures.split(50)])  # fmt: skip
 compare("import labkit, python alone", lambda: python("import labkit"), lambda: python("pass"))
 
 print(f"MobileNetV2, {torch.get_num_threads()} threads", record, sep="\n")

@@ -406,3 +406,33 @@ def test_curves_share_one_unit(series):
     series["latency"] = {0: Measurement.exact(8, "ms")}
     with pytest.raises(ValueError, match="one unit, got '%', 'ms'"):
         plot.curves(series, "sparsity (%)", "accuracy")
+
+
+STACKS = [(times(1), percent(9)), (times(2), percent(4)), (times(4), percent(5)), (times(8), percent(1))]
+
+
+def test_of_many_points_the_front_is_where_nothing_costs_and_loses_less():
+    figure = plot.front(STACKS, {"phone": 1}, "file", "lost")
+    every, front = figure.axes[0].lines[:2]
+    assert len(every.get_xdata()) == 4
+    assert list(front.get_xdata()) == [1, 2, 8]
+    assert figure.axes[0].yaxis.get_inverted()
+
+
+def test_of_many_points_only_the_named_have_names_and_intervals():
+    figure = plot.front(STACKS, {"phone": 1, "server": 3}, "file", "lost")
+    assert texts(figure.axes[0]) == ["phone", "server"]
+    assert [ends for ends in intervals(figure.axes[0], 1) if ends[0] < ends[1]] == [(0, 2), (3, 5)]
+    assert "phone: 2.00×, 4.00% [3.00, 5.00]" in figure.alt
+
+
+def test_a_heat_map_has_a_number_and_its_interval_for_every_pair():
+    figure = plot.heat_map({("a", "b"): times(3, 2, 4), ("a", "c"): times(2)}, "title", neutral=1)
+    assert texts(figure.axes[0]) == ["3.00\n2 – 4", "2.00"]
+    assert "a with b 3.00× [2.00, 4.00]" in figure.alt
+
+
+def test_what_cannot_be_told_from_neutral_stands_in_brackets_without_colour():
+    figure = plot.heat_map({("a", "b"): times(1.5, 0.5, 4), ("a", "c"): times(2)}, "title", neutral=1)
+    assert texts(figure.axes[0])[0] == "(1.50\n0.5 – 4)"
+    assert figure.axes[0].images[0].get_array()[0].tolist() == [0, 1]

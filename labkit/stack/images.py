@@ -169,7 +169,8 @@ def _codebooks(weights: dict[str, torch.Tensor]) -> dict[str, codebook.Codebook]
     return books
 
 
-@step(gives=["codebooks"], refuses={"codebooks": "they are shared already", "integers": "they share few values already", **HALF})
+@step(gives=["codebooks"], refuses={
+    "codebooks": "they are shared already", "integers": "they share few values already", **HALF})  # fmt: skip
 def share(model: nn.Module, task: Images, bits: int) -> nn.Module:
     """Let the weights of each layer take their values from a codebook of so many bits."""
     # A layer of which nothing is left has nothing to share.
@@ -177,7 +178,8 @@ def share(model: nn.Module, task: Images, bits: int) -> nn.Module:
     return settled(model, task)
 
 
-@step(gives=["integers"], refuses={"integers": "they are quantized already", "codebooks": "few values would become many", **HALF})
+@step(gives=["integers"], refuses={
+    "integers": "they are quantized already", "codebooks": "few values would become many", **HALF})  # fmt: skip
 def quantize(model: nn.Module, task: Images, kind: Literal["int8"] = "int8") -> nn.Module:
     """Round the weights to 8 bits, one scale for every output channel."""
     for name in pruning.prunable(model):

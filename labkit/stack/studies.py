@@ -143,8 +143,10 @@ def main(arguments: list[str] | None = None) -> None:
 
         from labkit.stack.search import finished_trials, search
 
-        trials = options.trials if options.command == "search" else 0
-        study = search(runner, space, trials, options.out / f"{options.task}.log", options.sampler, seed=1000 * options.worker)
+        log, trials = options.out / f"{options.task}.log", options.trials if options.command == "search" else 0
+        if not trials and not log.exists():
+            parser.error(f"there is no {log}: run the search first")
+        study = search(runner, space, trials, log, options.sampler, seed=1000 * options.worker)
         refused = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
         found = {"trials": finished_trials(study), "refused": refused, "front": len(study.best_trials)}
         _write(options.out / f"{options.task}_search.json", found)
@@ -163,8 +165,9 @@ def _write(path: Path, data: dict) -> None:
 def _about(rows: Path, options: argparse.Namespace) -> dict:
     """How the rows came about: commands, the size of the search, timings, and the machine that wrote them."""
     known = {part: rows.with_name(f"{rows.name}_{part}.json") for part in ("search", "latency")}
+    commands = [line.strip() for line in __doc__.splitlines() if line.startswith("    python")]
     return {
-        "commands": [line.strip().replace("images", rows.name) for line in __doc__.splitlines() if line.startswith("    python")],
+        "commands": [command.replace("images", rows.name) for command in commands],
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(options.device),
         **{part: json.loads(path.read_text()) if path.exists() else {} for part, path in known.items()},

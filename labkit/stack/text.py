@@ -43,7 +43,10 @@ class Text:
         cut = lambda text: zoo.blocks(text, self.pretrained.tokenizer, length).to(device)  # noqa: E731
         self.training, self.held_out = cut(corpus.training), cut(corpus.held_out)[:held_out_blocks]
         source = self.pretrained.origin.source
-        self.name = f"language model from {source}, {len(self.held_out)} held-out blocks of {length} tokens, {len(self.training)} for training"
+        self.name = (
+            f"language model from {source}, {len(self.held_out)} held-out blocks of {length} tokens, "
+            f"{len(self.training)} for training"
+        )
         self.facts: Facts = frozenset()
         self.latencies = {} if latencies is None else latencies
 

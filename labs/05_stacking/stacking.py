@@ -276,7 +276,7 @@ for ax, (task, found) in zip(axes, orders.items()):
         size = str(m["file"]).partition(" [")[0]
         ax.annotate(size, (m["lost"].high, place), (6, -3), textcoords="offset points")
     ax.invert_yaxis()
-    ax.margins(x=0.12)
+    ax.margins(x=0.12, y=0.1)
     ax.set_xlabel(f"lost ({names[task]})")
 figure.alt = "Loss of every order, with file sizes. " + "; ".join(
     f"{name}: {m['lost']}" for found in orders.values() for name, m in found.items()
@@ -318,14 +318,16 @@ def gain_of(task: str, *best: stack.Step) -> Measurement:
 
 
 p, r, q = studies.IMAGE_STEPS
-record.find("prune_recover_quantize_gain", gain_of("images", p, r, q))
+gain = record.find("prune_recover_quantize_gain", gain_of("images", p, r, q))
+print(f"prune, recover, quantize against the best other order: {gain}", end=" and ")
 p, r, q = studies.TEXT_STEPS
-record.find("text_prune_recover_quantize_gain", gain_of("text", p, r, q))
+gain = record.find("text_prune_recover_quantize_gain", gain_of("text", p, r, q))
+print(gain)
 
 # %% [markdown]
 # ## 6 · Do they interact?
 #
-# For every pair: the loss together minus the sum apart, and the share of the product that the size reaches. Brackets mean that the interval holds the neutral value.
+# For every pair: the loss together minus the sum apart, and the share of the product that the size reaches. Brackets, and no colour, mean that the interval holds the neutral value.
 
 # %%
 PAIRS = {
@@ -337,8 +339,8 @@ found = {
     for task, steps in PAIRS.items()
 }
 for task, interactions in found.items():
-    figure, axes = plot.subplots(1, 2)
-    figure.set_size_inches(10, 3.6 if task == "images" else 2.8)
+    figure, axes = plot.subplots(2, 1)
+    figure.set_size_inches(7.5, 6.4 if task == "images" else 3.6)
     named = [tuple(map(str, each.pair)) for each in interactions]
     losses = dict(zip(named, (each.loss for each in interactions)))
     shares = dict(zip(named, (each.share for each in interactions)))
@@ -369,6 +371,8 @@ nf4 = str(text.quantize("nf4"))
 pruned = str(text.prune(0.3))
 interaction = next(e for e in found["text"] if {*map(str, e.pair)} == {pruned, nf4})
 record.find("text_prune_quantize_interaction", interaction.loss)
+print(f"the largest interaction: {' with '.join(map(str, by_size[0].pair))},", end=" ")
+print(by_size[0].loss)
 
 # %% [markdown]
 # ## 7 · What does each step add?
@@ -399,7 +403,7 @@ for task, whole in ablations.items():
     made = recorded[task].averaged(whole, studies.SEEDS)
     factors = {str(e.step): e.alone_smaller for e in effects if e.alone_smaller}
     measured = ratio(start["file"], made["file"])
-    together = Stack("the start", " → ".join(map(short, whole)), factors, measured)
+    together = Stack("the start", "the whole", factors, measured)
     display(plot.waterfall(together, "smaller"))
 
 # %% [markdown]

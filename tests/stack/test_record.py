@@ -1,0 +1,49 @@
+"""The recorded studies that ship with Lab 05: whole, readable, and as good as the lab says."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from labkit.stack import Recorded, Rows, Runner, admit, images, read, studies, text
+
+FOLDER = Path(__file__).parents[2] / "labs" / "05_stacking" / "reference" / "search"
+START = {"images": frozenset({"BatchNorm"}), "text": frozenset()}
+VOCABULARY = {"images": images, "text": text}
+every_task = pytest.mark.parametrize("task", START)
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Rows]:
+    return {task: Rows(recorded=[FOLDER / f"{task}.jsonl"]) for task in START}
+
+
+@every_task
+def test_every_recorded_stack_can_be_read_and_done_again(rows, task):
+    for row in rows[task].all():
+        admit([read(step, VOCABULARY[task]) for step in row.steps], START[task])
+
+
+@every_task
+def test_every_order_pair_and_ablation_was_recorded_with_every_seed(rows, task):
+    recorded = Runner(Recorded(rows[task], START[task]), rows[task])
+    for steps in {"images": studies.image_stacks, "text": studies.text_stacks}[task]():
+        assert recorded.averaged(steps, studies.SEEDS)
+
+
+def test_the_searches_have_more_than_200_trials_and_the_record_says_how_they_were_run(rows):
+    about = [json.loads((FOLDER / f"{task}_about.json").read_text()) for task in START]
+    assert sum(origin["search"]["trials"] for origin in about) > 200
+    assert all(origin["environment"]["gpu"] and origin["date"] and origin["commands"] for origin in about)
+
+
+def test_mobilenet_is_15_times_smaller_at_most_a_point_worse(rows):
+    found = rows["images"].averaged().values()
+    assert [m for m in found if m["smaller"].low >= 15 and m["lost"].high <= 1 and m["file"].n >= 3]
+
+
+def test_smollm2_is_a_third_of_its_bytes_at_most_5_percent_of_perplexity_worse(rows):
+    found = rows["text"].averaged()
+    start = found[()]["file"].value
+    assert [m for m in found.values() if m["lost"].high <= math.log(1.05) and m["file"].value < start / 3]
