@@ -513,7 +513,7 @@ for task, runner in recorded.items():
 #
 # - **Phone**: every byte is downloaded. The smallest file that loses at most a point, or 5 % of perplexity, with its whole interval.
 # - **Laptop**: answers have to come. Of the fastest that lose no more, the smallest.
-# - **T4**: what a GPU's library runs. Weights in INT8 or NF4 and nothing that only an entropy coder can read. This lab ran on no T4: its row is a choice by format, not a measurement.
+# - **T4**: what a GPU's library runs. Weights in INT8 or NF4, for which it has kernels, and no codebooks. What the card then holds is larger than the file, whose zeros are encoded. This lab ran on no T4: its row is a choice by format, not a measurement.
 # - **Server**: quality first. The smallest among all whose mean lies in the interval of the best.
 
 # %%
