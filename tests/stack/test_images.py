@@ -356,6 +356,11 @@ def test_thinning_removes_this_share_of_the_channels_and_of_the_last_layer_only_
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("share", [0.375, 0.5, 0.75])
+def test_thinning_leaves_the_last_layer_an_output_for_every_class(task, share):
+    assert apply(task, thin(share)).last.weight.shape == (10, 4 * 8 * round(4 * (1 - share) + 0.01))
+
+
 def test_thinning_leaves_its_input_as_it_was(task):
     model = task.start()
     before = state_of(model)
