@@ -122,6 +122,11 @@ task = Light(test_images=200, source="embedded")
 one = (images.prune(0.8), images.recover(20), images.share(4))
 
 
+def training(function: Callable[[], object]) -> Callable[[], object]:
+    """With gradients, which timing switches off."""
+    return torch.enable_grad()(function)
+
+
 def bare() -> None:
     made = task.start()
     for step in one:
@@ -130,7 +135,7 @@ def bare() -> None:
 
 
 stacks = Record("bench", "standard", 0)
-turns = time_in_turn({"ours": lambda: Runner(task).run(one, every=False), "plain": bare}, rounds=10, warmup=1)
+turns = time_in_turn({"ours": training(lambda: Runner(task).run(one, every=False)), "plain": training(bare)}, 10, warmup=1)
 measured = {way: turns.latency(way) for way in turns}
 stacks.add("a stack of three steps, the bare calls", **measured, ours_to_plain=turns.ratio("ours", "plain"))
 
@@ -139,8 +144,8 @@ study = {order[:n] for order in orders((images.prune(0.8), images.distill(5), im
          for n in range(1, 5)}  # fmt: skip
 turns = time_in_turn(
     {
-        "ours": lambda: Runner(task).run_all(study, every=False),
-        "plain": lambda: [Runner(task).run(steps, every=False) for steps in study],
+        "ours": training(lambda: Runner(task).run_all(study, every=False)),
+        "plain": training(lambda: [Runner(task).run(steps, every=False) for steps in study]),
     },
     rounds=1,
     warmup=0,
