@@ -33,7 +33,7 @@ retraining = pytest.mark.parametrize("retrain", RETRAINING.values(), ids=str)
 
 
 def tiny_network() -> nn.Module:
-    """Three convolutions with BatchNorm, one of them depthwise, for 8x8 grey pictures; weights of 16 bits, as shipped."""
+    """Three convolutions with BatchNorm, one of them depthwise, for 8x8 grey pictures; shipped with 16 bits a weight."""
     torch.manual_seed(0)
     layers = OrderedDict()
     for name, (inputs, groups, kernel) in {"first": (1, 1, 3), "depthwise": (32, 32, 3), "point": (32, 1, 1)}.items():
@@ -354,11 +354,6 @@ def test_thinning_removes_this_share_of_the_channels_and_of_the_last_layer_only_
         "first.weight": (24, 1, 3, 3), "depthwise.weight": (24, 1, 3, 3), "point.weight": (24, 24, 1, 1),
         "last.weight": (10, 96),
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("share", [0.375, 0.5, 0.75])
-def test_thinning_leaves_the_last_layer_an_output_for_every_class(task, share):
-    assert apply(task, thin(share)).last.weight.shape == (10, 4 * 8 * round(4 * (1 - share) + 0.01))
 
 
 def test_thinning_leaves_its_input_as_it_was(task):
