@@ -3,13 +3,14 @@ PYTHON ?= python3
 python := .venv/bin/python
 everything := .[labs,book,assignments,dev]
 compiled := $(python) -c 'from labkit.files import cache_folder; print(cache_folder() / "inductor")'
+strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.widgets'
 
 ifdef SCALE
 export LABKIT_SCALE = $(SCALE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help labs test lab notebooks check bench book constraints clean
+.PHONY: help labs test lab notebooks check bench book print links constraints clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -24,10 +25,9 @@ labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standa
 test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
 	@$(python) tests/browser.py || true
 	$(python) -m pytest tests --ignore=tests/book
-	@echo "Executing the labs at scale quick"
-	rm -rf build/test && mkdir -p build/test && cp -R labs build/test/labs
+	@echo "Executing the labs at scale quick, each opened alone and without labkit, as in Colab"
 	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
-		$(python) -m pytest --nbmake --overwrite build/test/labs
+		$(python) tests/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
 
 lab: .venv/.ready  ## Open JupyterLab on the labs
@@ -47,6 +47,13 @@ bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 
 book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
 	$(python) book/build.py
+
+print: .venv/.ready  ## Print the site to build/site.pdf with a Chromium
+	@$(python) tests/browser.py || true
+	$(python) book/print.py
+
+links: .venv/.ready  ## List where the site leads to on other hosts
+	@$(python) book/build.py --links
 
 constraints: .venv/.ready  ## Resolve all packages anew and write constraints.txt
 	@mkdir -p build
@@ -69,4 +76,5 @@ clean:  ## Remove results and the site; the environment and the downloads stay
 	3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(python) -m pip install -c constraints.txt -e '$(everything)'
+	@git config filter.nbstripout.clean "'$(CURDIR)/$(python)' $(strip)" || true
 	@touch $@

@@ -1,6 +1,6 @@
 """Build the site: the pages of the book, with the executed labs among them and the claims of all labs in one table.
 
-    python book/build.py [--executed-only] [--notebooks DIR] [--records DIR] [--site DIR]
+    python book/build.py [--executed-only] [--notebooks DIR] [--records DIR] [--site DIR] [--links]
 
 The labs are not executed here: their notebooks lie in build/notebooks and their records in build/records, where
 `make labs` puts them. Any warning is an error, and a site that cannot be built leaves the last one in place.
@@ -11,12 +11,17 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
 
+import figures
 import ledger
 import yaml
 from docutils.nodes import make_id
@@ -84,21 +89,50 @@ def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool =
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (source / "labs").mkdir()
     for lab in labs:
-        (source / "labs" / lab.name).write_text(json.dumps(with_descriptions(json.loads(lab.read_text()))))
-    links = {lab.stem: ledger_link(lab) for lab in labs}
-    folders = sorted(path.parent for path in LABS.glob("*/claims.toml"))
-    claims = [ledger.read_lab(folder, records, links.get(folder.name, "")) for folder in folders]
-    (source / "ledger.md").write_text(ledger.chapter((BOOK / "ledger.md").read_text(), claims))
+        (source / "labs" / lab.name).write_text(json.dumps(prepared(json.loads(lab.read_text()))))
+    fill_pages(source, read_labs(records, {lab.stem: ledger_link(lab) for lab in labs}))
 
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "-q", str(source)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Sphinx finds the extension buttons.py here, and the pages that run do so with this interpreter.
+    paths = os.pathsep.join(filter(None, [str(BOOK), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "JUPYTER_PREFER_ENV_PATH": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if done.returncode != 0:
         raise BookError(f"Jupyter Book found these faults:\n{done.stdout}")
 
     html = source / "_build" / "html"
     copy_mathjax(html / "_static" / "mathjax")
+    copy_downloads(html, labs)
+    if dead := list(dead_links(html)):
+        raise BookError("these links lead nowhere:\n" + "\n".join(dead))
     replace_folder(site, html)
+
+
+def read_labs(records: Path, links: dict[str, str]) -> list[ledger.Lab]:
+    """Claims and records of all labs; `links` leads to the ledger of those that the site shows."""
+    folders = sorted(path.parent for path in LABS.glob("[0-9][0-9]_*/claims.toml"))
+    return [ledger.read_lab(folder, records, links.get(folder.name, "")) for folder in folders]
+
+
+def fill_pages(source: Path, labs: list[ledger.Lab]) -> None:
+    """Put tables and figures in place of the pages' placeholders. Raises BookError for a figure that nobody measured."""
+    tables = {
+        "counts": ledger.counts_table,
+        "claims": ledger.claims_table,
+        "runs": ledger.runs_table,
+        "timings": figures.timings_table,
+        "labs": figures.labs_table,
+    }
+    for page in source.rglob("*.md"):
+        text = page.read_text()
+        for name, table in tables.items():
+            if f"{{{{ {name} }}}}" in text:
+                text = text.replace(f"{{{{ {name} }}}}", table(labs))
+        try:
+            page.write_text(figures.fill(text, labs))
+        except figures.UnknownFigure as error:
+            raise BookError(f"{page.relative_to(source)}: {error}") from error
 
 
 def ledger_link(notebook: Path) -> str:
@@ -110,9 +144,13 @@ def ledger_link(notebook: Path) -> str:
     return f"labs/{notebook.stem}.html#{make_id(heading[1])}"
 
 
-def with_descriptions(notebook: dict) -> dict:
-    """The notebook with the description of each picture where the page builder looks for it: in the cell's metadata."""
+def prepared(notebook: dict) -> dict:
+    """The notebook as the page builder wants it.
+
+    The description of each picture stands in the cell's metadata, and the badge is found from where the page lies.
+    """
     for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"]).replace("../../book/_static/", "../_static/")
         pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
             cell["metadata"]["mystnb"] = {"image": {"alt": described}}
@@ -124,6 +162,61 @@ def copy_mathjax(folder: Path) -> None:
     package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
     folder.mkdir(parents=True)
     shutil.copy(package / "static" / "mathjax" / "tex-svg-full.js", folder)
+
+
+def copy_downloads(html: Path, labs: list[Path]) -> None:
+    """Put each lab's notebook, without outputs, and its script where its page's buttons lead to."""
+    for lab in labs:
+        folder, name = Path("labs") / lab.stem, lab.stem[3:]
+        (html / folder).mkdir()
+        for ending in (".ipynb", ".py"):
+            shutil.copy(LABS.parent / folder / f"{name}{ending}", html / folder)
+        page = html / "labs" / f"{lab.stem}.html"
+        button = 'class="btn btn-sm btn-download-'
+        page.write_text(page.read_text().replace(button, f"download {button}"))  # not shown in a new tab
+
+
+class Links(HTMLParser):
+    """The addresses that a page leads to and loads from, and the places in it that can be led to."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.addresses, self.places = set(), {""}
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.addresses |= {values[name] for name in ("href", "src") if values.get(name)}
+        self.places |= {values[name] for name in ("id", "name") if values.get(name)}
+
+
+def pages_of(site: Path) -> list[Path]:
+    """The pages of a site, without the templates that the theme leaves among its styles."""
+    return [page for page in sorted(site.rglob("*.html")) if "_static" not in page.parts]
+
+
+def dead_links(site: Path) -> Iterator[str]:
+    """A line for each link within the site, in any of its pages, to a file or place that is not there."""
+    pages = {page.relative_to(site).as_posix(): Links(page) for page in pages_of(site)}
+    for name, page in pages.items():
+        for address in sorted(page.addresses):
+            path, place = urldefrag(urljoin(f"http://site/{name}", address))
+            if not path.startswith("http://site/") or address.startswith(("data:", "#pst-", "javascript:")):
+                continue
+            target = unquote(path.removeprefix("http://site/").partition("?")[0])
+            there = (site / target).exists()
+            if not there or (target in pages and unquote(place) not in pages[target].places):
+                yield f"{name}: {address}"
+
+
+def outside_links(site: Path) -> dict[str, list[str]]:
+    """The addresses outside the site, each with the pages that lead to it."""
+    found: dict[str, list[str]] = {}
+    for page in pages_of(site):
+        for address in sorted(Links(page).addresses):
+            if address.startswith(("http:", "https:")):
+                found.setdefault(address, []).append(page.relative_to(site).as_posix())
+    return dict(sorted(found.items()))
 
 
 def replace_folder(old: Path, new: Path) -> None:
@@ -138,11 +231,16 @@ def replace_folder(old: Path, new: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the site from the executed labs.")
+    parser.add_argument("--links", action="store_true", help="only list where the site leads to on other hosts")
     parser.add_argument("--executed-only", action="store_true", help="leave out labs that were not executed")
     parser.add_argument("--notebooks", type=Path, default=BUILD / "notebooks", help="executed labs (build/notebooks)")
     parser.add_argument("--records", type=Path, default=BUILD / "records", help="this run's results (build/records)")
     parser.add_argument("--site", type=Path, default=BUILD / "site", help="where the site goes (build/site)")
     options = parser.parse_args()
+    if options.links:
+        for address, pages in outside_links(options.site).items():
+            print(f"{address}  ({', '.join(pages[:3])}{' …' * (len(pages) > 3)})")
+        return 0
     try:
         build_site(options.notebooks, options.records, options.site, options.executed_only)
     except BookError as error:

@@ -1,4 +1,4 @@
-"""The chapter that gathers the claims of all labs: its tables, made from the claims and the records of two runs a lab.
+"""The chapter that gathers the claims of all labs: its tables, made from the claims and the records of the labs.
 
 They are MyST, as the chapter around them is, so that a source can be cited. Text from a claim or a record is escaped.
 """
@@ -23,7 +23,7 @@ PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # of ASCII: what a backslash mak
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab's claims, and the records of this run and of the recorded one, as their JSON says; None for no record.
+    """A lab's claims, and the records of this run and of the recorded ones, as their JSON says; None for no record.
 
     `link` leads to the section of the lab that judges the claims; it is empty for a lab that the site leaves out.
     """
@@ -31,28 +31,26 @@ class Lab:
     name: str
     claims: list[Claim]
     this: dict | None
-    recorded: dict | None
+    runs: list[dict]
     link: str = ""
+
+    @property
+    def recorded(self) -> dict | None:
+        """The recorded run at the largest scale; None for no runs."""
+        return largest(self.runs)
 
 
 def read_lab(folder: Path, records: Path, link: str = "") -> Lab:
     """The lab in labs/NN_name, with this run's record from records/NN_name.json where there is one."""
     record = records / f"{folder.name}.json"
     this = json.loads(record.read_text()) if record.is_file() else None
-    recorded = largest(recorded_runs(folder / "reference").values())
-    return Lab(folder.name, load_claims(folder / "claims.toml"), this, recorded, link)
+    runs = list(recorded_runs(folder / "reference").values())
+    return Lab(folder.name, load_claims(folder / "claims.toml"), this, runs, link)
 
 
 def largest(runs: Iterable[dict]) -> dict | None:
     """The run at the largest scale; None for no runs."""
     return max(runs, key=lambda run: SCALES.index(run["scale"]), default=None)
-
-
-def chapter(template: str, labs: list[Lab]) -> str:
-    """The chapter's text: its template with the tables in place of {{ counts }}, {{ claims }} and {{ runs }}."""
-    for name, table in {"counts": counts_table, "claims": claims_table, "runs": runs_table}.items():
-        template = template.replace(f"{{{{ {name} }}}}", table(labs))
-    return template
 
 
 def claims_table(labs: list[Lab]) -> str:

@@ -1,4 +1,6 @@
-"""The command `labkit`: run the labs, fetch what they need, look at the machine, print the verdicts."""
+"""The command `labkit`: run the labs, fetch what they need, look at the machine, print the verdicts, start a new lab,
+name the repository that Colab opens the labs from.
+"""
 
 import argparse
 import sys
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--scale", choices=("quick", "standard", "full"), help="default: LABKIT_SCALE, else by machine")
     run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")
     run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit a cell; default: the lab's own")
+    run.add_argument("--keep", action="store_true", help="keep the records as labs/NN_NAME/reference/SCALE.json")
     run.set_defaults(command=_run)
 
     claims = commands.add_parser("claims", help="print the verdict on every claim of the labs that have been run")
@@ -65,6 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     fetch.set_defaults(command=_fetch)
     doctor = commands.add_parser("doctor", help="say what is missing on this machine and what to do about it")
     doctor.set_defaults(command=_doctor)
+
+    new = commands.add_parser("new", help="make a lab that runs, from a template, and add it to the book and README.md")
+    new.add_argument("name", metavar="NAME", help="lower case, words joined by _: sixteen_bits")
+    new.add_argument("--question", metavar="TEXT", help="the one question that the lab asks; default: the template's")
+    new.set_defaults(command=_new)
+
+    repository = commands.add_parser(
+        "repository", help="say where Colab opens the labs from, or name another place, such as a fork"
+    )
+    repository.add_argument("name", nargs="?", metavar="OWNER/NAME", help="as in its address on GitHub")
+    repository.add_argument("--branch", default="main", help="branch or tag; default: main")
+    repository.set_defaults(command=_repository)
     return parser
 
 
@@ -85,7 +100,8 @@ def _run(options: argparse.Namespace) -> int:
     except (LookupError, FileNotFoundError, ValueError) as error:
         print(f"labkit run: {error}", file=sys.stderr)
         return 2
-    return run.run(labs, chosen, (options.build or root / "build").absolute(), options.jobs, options.timeout)
+    build = (options.build or root / "build").absolute()
+    return run.run(labs, chosen, build, options.jobs, options.timeout, options.keep)
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -114,6 +130,32 @@ def _doctor(_: argparse.Namespace) -> int:
     from labkit import doctor
 
     return doctor.main()
+
+
+def _new(options: argparse.Namespace) -> int:
+    from labkit import new
+
+    try:
+        return new.new(find_root(Path.cwd()), options.name, options.question or new.QUESTION)
+    except (new.NewLabError, FileNotFoundError) as error:
+        print(f"labkit new: {error}", file=sys.stderr)
+        return 2
+
+
+def _repository(options: argparse.Namespace) -> int:
+    from labkit import repository
+
+    try:
+        root = find_root(Path.cwd())
+        if options.name:
+            for path in repository.change(root, repository.Repository(options.name, options.branch)):
+                print(f"changed {path.relative_to(root)}")
+        setting = repository.read(root)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"labkit repository: {error}", file=sys.stderr)
+        return 2
+    print(f"Colab opens the labs from {setting.address}, {setting.branch}")
+    return 0
 
 
 if __name__ == "__main__":

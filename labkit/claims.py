@@ -55,6 +55,7 @@ class Check:
     promise: str
 
     def judge(self, findings: dict[str, Measurement]) -> str:
+        """Whether the finding keeps the promise, in the words of `Bound.judge`."""
         return Bound.parse(self.promise).judge(findings.get(self.metric))
 
 
@@ -74,6 +75,7 @@ class Claim:
     otherwise: Check | None = None
 
     def verdict(self, findings: dict[str, Measurement]) -> str:
+        """"holds", "fails", "undecided", "not measured at this scale", or "holds only if …" with the condition."""
         plain = self.check.judge(findings)
         if plain == FAILS and self.otherwise and self.otherwise.judge(findings) == HOLDS:
             return f"holds only if {self.condition}"

@@ -11,7 +11,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import nn
 
 from labkit.measure.latency import Timings
 from labkit.measure.measurement import Measurement
+from labkit.measure.roofline import Ceilings
 from labkit.record import Record, Stack
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
@@ -319,3 +320,35 @@ def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax
     ax.legend()
     ends = "; ".join(f"{name}, last {[*points.values()][-1]}" for name, points in series.items())
     return _described(ax, f"{y} against {x}: {ends}.")
+
+
+@rc_context(STYLE)
+def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]], ax: Axes | None = None) -> Figure:
+    """Operations a second against operations a byte: the two limits of a machine, and what was measured below them.
+
+    `points` are {name: (FLOP/byte, GFLOP/s)}. The bands are the quartiles of the limits. Raises ValueError for a point
+    that has another unit than the limit of arithmetic.
+    """
+    x, rates = [intensity for intensity, _ in points.values()], [m for _, m in points.values()]
+    unit, ridge, ax = _one_unit([ceilings.arithmetic, *rates]), ceilings.ridge, ax or subplots()[1]
+    y, corner = [m.value for m in rates], (ridge.value, ceilings.arithmetic.value)
+    # Many short pieces: the ends of a band have corners elsewhere, and labels avoid each piece.
+    slope = np.geomspace(min([ridge.value, *x]) / 2, ridge.value, 40)
+    flat = np.geomspace(ridge.value, 2 * max([ridge.value, *x]), 40)
+    limits = {f"memory: {ceilings.bandwidth}": slope, f"arithmetic: {ceilings.arithmetic}": flat}
+    lines = [[(i, m.low), (i, m.high)] for i, m in zip(x, rates)]
+    for (label, at), (color, _, line) in zip(limits.items(), LOOKS):
+        low, height, high = np.transpose([(m.low, m.value, m.high) for m in map(ceilings.attainable, at)])
+        ax.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+        ax.plot(at, height, color=color, linestyle=line, label=label)
+        lines += pairwise(zip(at, height))
+    ax.errorbar(x, y, _errors(*rates), fmt="o", color="black", ecolor=GREY, markersize=5, elinewidth=1)
+    _log_axis(ax.xaxis, "operations per byte", "FLOP/byte")
+    _log_axis(ax.yaxis, "performance", unit)
+    ax.vlines(ridge.value, ax.set_ylim(ax.get_ylim())[0], corner[1], GREY, ":", linewidth=1)
+    ax.plot(*corner, "D", color=GREEN)
+    ax.legend(loc="lower right")
+    names = [*points, f"ridge: {ridge}"]
+    _place_labels(ax, np.array([*zip(x, y), corner]), names, np.array(lines))
+    told = [*limits, names[-1], *(f"{name} at {i:.3g} FLOP/byte: {m}" for name, (i, m) in points.items())]
+    return _described(ax, f"Performance by operations per byte. {'; '.join(told)}.")

@@ -34,7 +34,7 @@ class Stack:
 
     base: str
     whole: str
-    factors: dict[str, Measurement]  # name of a part → how many times smaller or faster it is alone
+    factors: dict[str, Measurement]  #: name of a part → how many times smaller or faster it is alone
     measured: Measurement
 
     @property
@@ -48,7 +48,7 @@ class Stack:
 
     @property
     def share(self) -> Measurement:
-        """Measured whole over predicted product: 1 when the effects multiply, below 1 when they overlap."""
+        """Measured whole over predicted product; 1 when the effects multiply, below 1 when they overlap."""
         return ratio(self.measured, self.predicted)
 
 
@@ -57,7 +57,8 @@ class Record:
     """The results of one run of a lab.
 
     `add` makes a row, or adds measurements to it; `find` keeps a single figure that a claim refers to; `save` writes
-    JSON. In a notebook a record displays its rows as a table.
+    JSON. In a notebook a record displays its rows as a table. What it has kept are `rows` by name, `findings` by key
+    and `verdicts`, one dictionary a claim.
     """
 
     lab: str
@@ -106,6 +107,7 @@ class Record:
         return Stack(base, whole, factors, self.ratio(metric, base, whole))
 
     def as_dict(self) -> dict:
+        """What `save` writes: the record, the command that makes it again, and the environment."""
         return {
             "lab": self.lab, "scale": self.scale, "seed": self.seed, "headline": self.headline,
             "command": f"labkit run {self.lab} --scale {self.scale}",

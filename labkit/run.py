@@ -67,11 +67,14 @@ def expected_peak(lab: Path, scale: str) -> float:
     return max((r["run"]["peak_bytes"] for r in records if r["scale"] == scale and "run" in r), default=UNKNOWN_PEAK)
 
 
-def run(labs: list[Path], scale: str, build: Path, jobs: int | None = None, timeout: int | None = None) -> int:
+def run(
+    labs: list[Path], scale: str, build: Path, jobs: int | None = None, timeout: int | None = None, keep: bool = False
+) -> int:
     """Run labs and return the exit code: 0 all done, 1 some failed, 130 interrupted.
 
     Each lab leaves notebooks/<lab>.ipynb and html/<lab>.html in `build`, also when it failed, and its outcome in
-    runs.json. At most `jobs` run at once; `timeout`, in seconds a cell, overrides the lab's own.
+    runs.json. At most `jobs` run at once; `timeout`, in seconds a cell, overrides the lab's own. With `keep` the record
+    of each lab that was done becomes its recorded run at this scale, reference/<scale>.json.
     """
     # Not more than one lab for every two cores: the labs are written for two cores and time what they do, and
     # on the same cores they would measure one another. And only what fits into memory: swapping is no measurement.
@@ -101,6 +104,10 @@ def run(labs: list[Path], scale: str, build: Path, jobs: int | None = None, time
                     lab.keep()
                     show(lab)
             show()
+    for lab in runs if keep else ():
+        if lab.state == "done" and lab.record.exists():
+            files.write(lab.source.parent / "reference" / f"{scale}.json", lab.record.read_bytes())
+            console.out(f"{lab.lab}: record kept as reference/{scale}.json", highlight=False)
     failed = [lab for lab in runs if lab.state == "failed"]
     for lab in failed:
         console.out(f"\n{lab.report}", highlight=False)

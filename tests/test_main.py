@@ -25,7 +25,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert all(f"\n    {command} " in printed for command in ("run", "fetch", "doctor", "claims"))
+    assert all(f"\n    {command} " in printed for command in ("run", "fetch", "doctor", "claims", "new"))
     assert "LABKIT_SCALE" in printed
 
 
@@ -47,9 +47,10 @@ def test_the_project_is_found_from_a_folder_in_it(project):
     assert find_root(project / "labs/01_one/reference") == project
 
 
-def test_outside_a_project_run_says_what_it_looked_for(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", [["run"], ["new", "two_words"]])
+def test_outside_a_project_a_command_says_what_it_looked_for(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
-    assert main(["run"]) == 2
+    assert main(command) == 2
     assert "holds labs/ and pyproject.toml" in capsys.readouterr().err
 
 

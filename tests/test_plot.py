@@ -17,7 +17,7 @@ from torch import nn
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from labkit import plot
-from labkit.measure import Measurement, Timings
+from labkit.measure import Ceilings, Measurement, Timings
 from labkit.record import Record, Stack
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -436,3 +436,66 @@ def test_what_cannot_be_told_from_neutral_stands_in_brackets_without_colour():
     figure = plot.heat_map({("a", "b"): times(1.5, 0.5, 4), ("a", "c"): times(2)}, "title", neutral=1)
     assert texts(figure.axes[0])[0] == "(1.50\n0.5 – 4)"
     assert figure.axes[0].images[0].get_array()[0].tolist() == [0, 1]
+
+
+# --- roofline ------------------------------------------------------------------------------------
+
+
+def gflops(value: float, low: float | None = None, high: float | None = None) -> Measurement:
+    return Measurement(value, low or value, high or value, "GFLOP/s", 5)
+
+
+MACHINE = Ceilings(gflops(100, 90, 110), Measurement(20, 18, 22, "GB/s", 5))
+LAYERS = {"ReLU": (0.125, gflops(2)), "linear": (4, gflops(50, 40, 60)), "batch 512": (200, gflops(95))}
+
+
+def test_a_roofline_keeps_the_rules_of_every_picture():
+    def draw(**options):
+        return plot.roofline(MACHINE, LAYERS, **options)
+
+    test_every_axis_of_numbers_names_its_unit(draw)
+    test_the_background_is_white_and_the_text_dark_whatever_the_theme_around(draw)
+    test_a_notebook_shows_the_picture_once_with_a_description(draw)
+    test_text_is_legible_and_inside_the_picture(draw)
+    test_pictures_can_stand_side_by_side(draw)
+    test_a_figure_of_pyplots_will_do(draw)
+
+
+def test_the_roof_rises_with_the_bandwidth_to_the_ridge_and_is_flat_from_there():
+    memory, arithmetic = [line.get_xydata() for line in plot.roofline(MACHINE, LAYERS).axes[0].lines[:2]]
+    assert memory[:, 1] == pytest.approx(20 * memory[:, 0])
+    assert memory[-1] == pytest.approx((5, 100)) == arithmetic[0]
+    assert arithmetic[:, 1] == pytest.approx(np.full(40, 100))
+    assert memory[0, 0] < 0.125 and arithmetic[-1, 0] > 200  # the roof covers all points
+
+
+def test_layers_stand_below_the_roof_at_their_intensity_with_their_quartiles():
+    ax = plot.roofline(MACHINE, LAYERS).axes[0]
+    assert ax.containers[0][0].get_xydata().tolist() == [[0.125, 2], [4, 50], [200, 95]]
+    assert (40, 60) in intervals(ax, 1)
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert ax.get_xlabel() == "operations per byte (FLOP/byte, log scale)"
+    assert ax.get_ylabel() == "performance (GFLOP/s, log scale)"
+
+
+def test_layers_and_the_ridge_are_named_and_described():
+    figure = plot.roofline(MACHINE, LAYERS)
+    assert texts(figure.axes[0]) == ["ReLU", "linear", "batch 512", f"ridge: {MACHINE.ridge}"]
+    assert "memory: 20.0 GB/s [18.0, 22.0]; arithmetic: 100 GFLOP/s [90.0, 110]" in figure.alt
+    assert "linear at 4 FLOP/byte: 50.0 GFLOP/s [40.0, 60.0]" in figure.alt
+
+
+def test_names_of_layers_at_one_place_do_not_cover_each_other():
+    ax = plot.roofline(MACHINE, {f"layer {i}": (4 + 0.1 * i, gflops(60 + i)) for i in range(6)}).axes[0]
+    boxes = [matplotlib.text.Text.get_window_extent(text) for text in ax.texts]
+    assert len(boxes) == 7
+    assert not any(box.count_overlaps(boxes[:i]) for i, box in enumerate(boxes))
+
+
+def test_a_machine_without_layers_has_a_roof_still():
+    assert texts(plot.roofline(MACHINE, {}).axes[0]) == [f"ridge: {MACHINE.ridge}"]
+
+
+def test_layers_are_measured_in_the_unit_of_the_roof():
+    with pytest.raises(ValueError, match="one unit, got 'GFLOP/s', 'ms'"):
+        plot.roofline(MACHINE, {"ReLU": (0.125, Measurement.exact(2, "ms"))})

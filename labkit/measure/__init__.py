@@ -17,10 +17,11 @@ from labkit.measure.quality import (
     perplexity_ratio,
     predict,
 )
+from labkit.measure.roofline import Ceilings, ceilings, rate
 from labkit.measure.size import file_sizes, nonzeros, parameters, sparsity
 
 __all__ = [
-    "Measurement", "Timings", "accuracy", "accuracy_loss", "agreement", "averaged", "block_losses",
-    "difference", "file_sizes", "mean_with_interval", "nonzeros", "operations", "parameters", "peak_memory", "perplexity",
-    "perplexity_ratio", "predict", "ratio", "sparsity", "time_in_turn", "training_memory",
+    "Ceilings", "Measurement", "Timings", "accuracy", "accuracy_loss", "agreement", "averaged", "block_losses",
+    "ceilings", "difference", "file_sizes", "mean_with_interval", "nonzeros", "operations", "parameters", "peak_memory",
+    "perplexity", "perplexity_ratio", "predict", "rate", "ratio", "sparsity", "time_in_turn", "training_memory",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ class Measurement:
         return cls(value, value, value, unit, 1)
 
     def as_dict(self) -> dict:
+        """The five fields by name, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:

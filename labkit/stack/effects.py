@@ -19,10 +19,10 @@ class Effect:
     """
 
     step: Step
-    alone_smaller: Measurement | None  # file of the start over file with this step alone
+    alone_smaller: Measurement | None  #: file of the start over file with this step alone
     alone_lost: Measurement | None
-    smaller: Measurement | None  # file without this step over file of the whole
-    lost: Measurement | None  # loss of the whole minus loss without this step: negative where the step repairs
+    smaller: Measurement | None  #: file without this step over file of the whole
+    lost: Measurement | None  #: loss of the whole minus loss without this step; negative where the step repairs
     needed: str = ""
 
 
@@ -63,8 +63,8 @@ class Interaction:
     """Two steps together against the two apart."""
 
     pair: tuple[Step, Step]
-    loss: Measurement  # loss together minus the sum of the losses apart: 0 where the losses add up
-    share: Measurement  # times smaller together over the product of both apart: 1 where the effects multiply
+    loss: Measurement  #: loss together minus the sum of the losses apart; 0 where the losses add up
+    share: Measurement  #: times smaller together over the product of both apart; 1 where the effects multiply
 
 
 def interactions(

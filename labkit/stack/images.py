@@ -75,6 +75,7 @@ class Images:
             yield zoo.to_input(images[index], *self.shape), labels[index]
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
+        """The measurements of a row; its file is written, to know its size, and removed."""
         answers = self._answers(model)
         with tempfile.TemporaryDirectory() as folder:
             file = self.save(model, facts, Path(folder, "model.dc")).stat().st_size

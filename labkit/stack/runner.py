@@ -23,8 +23,8 @@ from labkit.stack.steps import Facts, Step, admit
 class Task(Protocol):
     """A model, what it is for, and how both are measured."""
 
-    name: str  # says what was measured on what: rows of tasks with one name can stand side by side
-    facts: Facts  # what is known about the model at the start
+    name: str  #: says what was measured on what; rows of tasks with one name can stand side by side
+    facts: Facts  #: what is known about the model at the start
 
     def start(self) -> nn.Module:
         """A fresh copy of the model, as it was trained."""
@@ -50,6 +50,7 @@ class Row:
 
     @classmethod
     def from_json(cls, line: str) -> Row:
+        """The row that `as_json` wrote."""
         data = json.loads(line)
         measured = {metric: Measurement(*values) for metric, values in data["measured"].items()}
         return cls(data["task"], tuple(data["steps"]), data["seed"], measured)
@@ -59,11 +60,11 @@ class Rows:
     """Rows by task, steps and seed; in a folder, where there is one, one small file each.
 
     A file is written whole or not at all, so that any number of processes may share the folder, and one that is
-    stopped leaves what it had finished.
+    stopped leaves what it had finished. `recorded` are files with a row a line, as `write` makes them; raises
+    ValueError for a damaged line.
     """
 
     def __init__(self, folder: str | Path | None = None, recorded: Iterable[str | Path] = ()):
-        """`recorded` are files with a row a line, as `write` makes them; raises ValueError for a damaged line."""
         self.folder = Path(folder) if folder else None
         self._rows: dict[tuple, Row] = {}
         for path in recorded:
@@ -78,6 +79,7 @@ class Rows:
         return row
 
     def get(self, task: str, steps: tuple[str, ...], seed: int | None) -> Row | None:
+        """The row of these steps with this seed, or None."""
         if (row := self._rows.get((task, steps, seed))) is None and self.folder:
             try:
                 row = self._keep(Row.from_json(self._path(task, steps, seed).read_text(encoding="utf-8")))
@@ -125,19 +127,23 @@ def _averaged(runs: list[dict[str, Measurement]]) -> dict[str, Measurement]:
 
 
 class Recorded:
-    """A task of which there are only recorded rows; what they lack cannot be had from it."""
+    """A task of which there are only recorded rows; what they lack cannot be had from it.
+
+    Raises ValueError unless the rows are those of one task.
+    """
 
     def __init__(self, rows: Rows, facts: Facts):
-        """Raises ValueError unless the rows are those of one task."""
         names = {row.task for row in rows.all()}
         if len(names) != 1:
             raise ValueError(f"rows of one task are needed, these are of {', '.join(sorted(names)) or 'none'}")
         self.name, self.facts = names.pop(), facts
 
     def start(self) -> nn.Module:
+        """Raises LookupError: the record has rows, and no model."""
         raise LookupError("this stack is not in the record; run it with a task that has the model")
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
+        """Raises LookupError, as `start` does."""
         raise LookupError("a record measures nothing")
 
 
@@ -150,8 +156,8 @@ class Runner:
     def __init__(self, task: Task, rows: Rows | None = None, kept_models: int = 6):
         self.task, self.rows, self.kept_models = task, rows or Rows(), kept_models
         self._models: OrderedDict[tuple, nn.Module] = OrderedDict()
-        self.applied = 0  # steps that were run, and not found
-        self.seconds = 0.0  # spent in steps and measurements
+        self.applied = 0  #: steps that were run, and not found
+        self.seconds = 0.0  #: spent in steps and measurements
 
     def run(self, steps: Sequence[Step], seed: int = 0, every: bool = True) -> list[Row]:
         """A row for the model at the start and one after every step, or for the last alone; raises Refused."""

@@ -10,7 +10,7 @@ from itertools import permutations
 
 from torch import nn
 
-Facts = frozenset[str]  # what is known about a model: "sparse", "integers", …
+Facts = frozenset[str]  #: what is known about a model, such as "sparse", "integers", …
 CONSTANTS = {"True": True, "False": False, "None": None}  # parameters that `read` takes for what they say
 
 
@@ -22,13 +22,13 @@ class Refused(ValueError):
 class Step:
     """A technique with its parameters chosen. Two steps with the same text are the same step."""
 
-    text: str  # as it is written: "prune(0.8)"
-    apply: Callable[..., nn.Module] = field(compare=False, repr=False)  # (model, task, seed) → model
-    needs: Mapping[str, str] = field(compare=False, repr=False)  # a fact, and why without it nothing can be done
-    refuses: Mapping[str, str] = field(compare=False, repr=False)  # a fact, and why with it nothing can be done
+    text: str  #: as it is written, "prune(0.8)"
+    apply: Callable[..., nn.Module] = field(compare=False, repr=False)  #: (model, task, seed) → model
+    needs: Mapping[str, str] = field(compare=False, repr=False)  #: a fact, and why without it nothing can be done
+    refuses: Mapping[str, str] = field(compare=False, repr=False)  #: a fact, and why with it nothing can be done
     gives: Facts = field(compare=False, repr=False)
-    takes: Facts = field(compare=False, repr=False)  # facts that are no longer true afterwards
-    random: bool = field(compare=False, repr=False)  # whether the seed makes a difference
+    takes: Facts = field(compare=False, repr=False)  #: facts that are no longer true afterwards
+    random: bool = field(compare=False, repr=False)  #: whether the seed makes a difference
 
     def __str__(self) -> str:
         return self.text

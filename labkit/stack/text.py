@@ -63,6 +63,7 @@ class Text:
                 yield self.training[index.to(self.device)]
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
+        """The measurements of a row; its file is written, to know its size, and removed."""
         losses = self._losses(model)
         with tempfile.TemporaryDirectory() as folder:
             file = self.save(model, Path(folder, "model.safetensors.zst")).stat().st_size
@@ -84,6 +85,7 @@ class Text:
             return measure.block_losses(model, self.held_out)
 
     def save(self, model: nn.Module, path: Path) -> Path:
+        """Write the model as safetensors in zstd, with 16 bits for what is not quantized."""
         return archive.save_weights(self._stored(model), path)
 
     def load(self, path: Path, like: nn.Module) -> nn.Module:

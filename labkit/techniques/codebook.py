@@ -26,9 +26,9 @@ class Codebook:
     zero.
     """
 
-    centroids: torch.Tensor  # float32 (levels,), ascending when k-means has made them
-    codes: torch.Tensor  # int64 (kept,), indices into `centroids`
-    kept: torch.Tensor  # int64 (kept,), positions in the flattened weight
+    centroids: torch.Tensor  #: float32 (levels,), ascending when k-means has made them
+    codes: torch.Tensor  #: int64 (kept,), indices into `centroids`
+    kept: torch.Tensor  #: int64 (kept,), positions in the flattened weight
     shape: torch.Size
 
     def weight(self) -> torch.Tensor:

@@ -6,11 +6,11 @@ before; both streams are Huffman-coded. Source: Han, Mao and Dally 2016
 (arXiv:1510.00149), sections 2 to 4.
 
 The file needs no notes from the training: every tensor of the state dictionary is
-looked at and stored in the form that is smallest, and the same bits come back.
+looked at and stored in the form that is smallest, and the same bits come back. It is
 
-    header   magic, version, bytes of the table, CRC-32 of the table
-    table    a row for every layer: name, form, sizes, shape, CRC-32 of the layer's parts
-    parts    for every layer: codebook, weights, index
+- a header: magic, version, bytes of the table, CRC-32 of the table;
+- a table, with a row for every layer: name, form, sizes, shape, CRC-32 of its parts;
+- the parts, for every layer: codebook, weights, index.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ class Entry:
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
-    kept: int  # non-zero weights
-    stored: int  # entries, fillers included; all weights if dense
-    levels: int  # values in the codebook, 0 if the values themselves are stored
-    index_bits: int  # 0 if dense
-    parts: dict[str, int]  # bytes of "weights", "index", "codebook", "overhead"
-    # Symbols before entropy coding, (stored,): codes (or bit patterns) as "weights",
-    # and "index", which is empty if dense.
+    kept: int  #: non-zero weights
+    stored: int  #: entries, fillers included; all weights if dense
+    levels: int  #: values in the codebook, 0 if the values themselves are stored
+    index_bits: int  #: 0 if dense
+    parts: dict[str, int]  #: bytes of "weights", "index", "codebook", "overhead"
+    #: Symbols before entropy coding, (stored,); "weights" are codes or bit patterns,
+    #: "index" is empty if dense.
     streams: dict[str, np.ndarray] = field(repr=False)
 
     @property
@@ -264,9 +264,9 @@ def _decode(stream: bytes, alphabet: int, count: int, coded: int) -> np.ndarray:
 class Decoded(NamedTuple):
     """The parts of a layer; all that it takes memory for is bounded by their bytes."""
 
-    values: np.ndarray  # (stored,) bit patterns
-    codes: np.ndarray  # (stored,), the values themselves where there is no codebook
-    index: np.ndarray  # (stored,) or, if dense, (0,)
+    values: np.ndarray  #: (stored,) bit patterns
+    codes: np.ndarray  #: (stored,), the values themselves where there is no codebook
+    index: np.ndarray  #: (stored,) or, if dense, (0,)
 
 
 class Layer(NamedTuple):
@@ -285,9 +285,11 @@ class Layer(NamedTuple):
 
     @property
     def codebook(self) -> int:
+        """Bytes of the codebook."""
         return self.levels * self.dtype.itemsize
 
     def row(self) -> bytes:
+        """The row as it stands in the table of the file."""
         name = self.name.encode()
         form = self[3:9]  # flags to index
         numbers = (DTYPES.index(self.dtype), *form, len(self.shape), *self.shape)
@@ -321,6 +323,7 @@ class Layer(NamedTuple):
             raise ValueError(f"{self.name!r} has more weights than PyTorch can count")
 
     def decode(self, data: bytes) -> Decoded:
+        """The parts out of their bytes; ValueError if they do not fit the row."""
         codebook, codes = self._weights(data)
         values = codebook[codes] if self.levels else codes
         return Decoded(values, codes, self._index(data))
@@ -352,6 +355,7 @@ class Layer(NamedTuple):
         return torch.from_numpy(signed).view(self.dtype)
 
     def entry(self, decoded: Decoded) -> Entry:
+        """What is told of the tensor."""
         parts = {part: getattr(self, part) for part in ("weights", "index", "codebook")}
         return Entry(
             name=self.name,

@@ -16,7 +16,7 @@ from torch import nn
 
 from labkit.techniques.training import Batches
 
-Targets = tuple[torch.Tensor, torch.Tensor]  # the teacher's logits, and the labels
+Targets = tuple[torch.Tensor, torch.Tensor]  #: the teacher's logits, and the labels
 
 
 def distillation_loss(

@@ -22,10 +22,10 @@ class Matching(NamedTuple):
     The numbers of `destinations`, `kept` and `merged` add up to T.
     """
 
-    destinations: torch.Tensor  # (D,), the upper left of each square
-    kept: torch.Tensor  # (N, K), left as they are
-    merged: torch.Tensor  # (N, R), gone after merging
-    into: torch.Tensor  # (N, R), indices into `destinations`
+    destinations: torch.Tensor  #: (D,), the upper left of each square
+    kept: torch.Tensor  #: (N, K), left as they are
+    merged: torch.Tensor  #: (N, R), gone after merging
+    into: torch.Tensor  #: (N, R), indices into `destinations`
 
     def merge(self, x: torch.Tensor) -> torch.Tensor:
         """(N, T, C) to (N, K + D, C): a destination becomes the mean of its own."""

@@ -66,8 +66,8 @@ def dynamic_values() -> torch.Tensor:
 def quantize_blocks(
     weight: torch.Tensor, values: torch.Tensor, block: int = 64
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide every block by its largest |w| and take the nearest of `values`, which lie
-    in [-1, 1].
+    """Divide every block by its largest magnitude and take the nearest of `values`,
+    which lie in [-1, 1].
 
     A block is `block` weights that follow each other, row by row; the last may be
     shorter. Returns codes, indices into `values` (uint8, shape of weight), and absmax

@@ -22,7 +22,7 @@ from labkit.techniques.training import Batches, Loss, Progress, descend
 
 Masks = dict[
     str, torch.Tensor
-]  # parameter name → bool tensor of the weight's shape, True where the weight is kept
+]  #: parameter name → bool tensor of the weight's shape, True where the weight is kept
 
 
 def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -40,8 +40,8 @@ def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def global_masks(model: nn.Module, sparsity: float) -> Masks:
-    """Masks that drop the smallest |w| of the whole network: one threshold, unequal
-    layers.
+    """Masks that drop the smallest weights of the whole network by magnitude: one
+    threshold, unequal layers.
 
     `sparsity` is the fraction of prunable weights to drop, in [0, 1). Same choice as
     `torch.nn.utils.prune.global_unstructured` with `L1Unstructured`.
@@ -88,7 +88,7 @@ def wanda_masks(
     layers: Iterable[str] | None = None,
 ) -> Masks:
     """Masks that drop, from every row of a Linear weight, the round(sparsity *
-    in_features) weights of smallest |W_ij| ‖X_j‖₂: a small weight on a large input
+    in_features) weights of smallest `|W_ij| ‖X_j‖₂`: a small weight on a large input
     counts, too (Wanda, Sun et al. 2024, arXiv:2306.11695).
 
     A row makes one output, and its weights compete with one another alone. X_j is input

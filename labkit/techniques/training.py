@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]  # of inputs and targets
-Loss = Callable[..., torch.Tensor]  # of the model's output and the targets
-Progress = Callable[[int, float], None]  # of the step, from 1 on, and its loss
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]  #: of inputs and targets
+Loss = Callable[..., torch.Tensor]  #: of the model's output and the targets
+Progress = Callable[[int, float], None]  #: of the step, from 1 on, and its loss
 
 
 def descend(

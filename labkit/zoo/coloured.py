@@ -39,7 +39,7 @@ def prompt(item: str, colour: str, background: str) -> str:
     return f"a {colour} {item} on {background}"
 
 
-# In the order of `prompt_index`: the background changes fastest.
+#: What can be asked for, in the order of `prompt_index`, in which the background changes fastest.
 PROMPTS = tuple(prompt(*names) for names in itertools.product(ITEMS, COLOURS, BACKGROUNDS))
 
 
@@ -73,8 +73,8 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 class ColouredSet(NamedTuple):
     """Pictures with what they show."""
 
-    images: torch.Tensor  # uint8 (N, 3, 64, 64)
-    labels: torch.Tensor  # int64 (N, 3): item, colour, background
+    images: torch.Tensor  #: uint8 (N, 3, 64, 64)
+    labels: torch.Tensor  #: int64 (N, 3), item, colour and background
 
 
 def coloured_fashion_mnist(
@@ -211,7 +211,7 @@ def moments(features: torch.Tensor) -> Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Distance of two normal distributions: |m - n|² + tr(A + B - 2 (A B)^½) (Dowson and Landau 1982).
+    """Distance of two normal distributions: `|m - n|² + tr(A + B - 2 (A B)^½)` (Dowson and Landau 1982).
 
     On the features of a classifier it compares sets of pictures (Heusel et al. 2017, arXiv:1706.08500). Small sets
     lie farther apart than large ones of the same kind: compare only distances from equally many pictures.

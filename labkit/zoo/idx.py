@@ -20,8 +20,8 @@ MEAN, STD = 0.2860, 0.3530  # of the training pixels of Fashion-MNIST, scaled to
 class ImageSet:
     """Pictures with their labels."""
 
-    images: torch.Tensor  # uint8 (N, 28, 28)
-    labels: torch.Tensor  # int64 (N,), indices into `classes`
+    images: torch.Tensor  #: uint8 (N, 28, 28)
+    labels: torch.Tensor  #: int64 (N,), indices into `classes`
     classes: tuple[str, ...]
     origin: Origin
 

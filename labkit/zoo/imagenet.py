@@ -28,8 +28,8 @@ LITE0 = {
 class ImageNetModel(Pretrained):
     """A classifier of natural pictures. Its output is logits (N, 1000)."""
 
-    preprocess: Callable[[Image.Image], torch.Tensor]  # RGB picture → float32 (3, 224, 224)
-    categories: tuple[str, ...]  # the names of the 1,000 classes
+    preprocess: Callable[[Image.Image], torch.Tensor]  #: RGB picture → float32 (3, 224, 224)
+    categories: tuple[str, ...]  #: the names of the 1,000 classes
 
 
 def imagenet_model(source: Literal["torchvision", "package"] | None = None) -> ImageNetModel:

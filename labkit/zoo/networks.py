@@ -79,9 +79,9 @@ PRUNED = ("vgg_9", "lenet_5", "lenet_300_100")  # networks that ship pruned, too
 class FashionModel(Pretrained):
     """A classifier of Fashion-MNIST. Its input is `to_input(images, size, channels)`, its output logits (N, 10)."""
 
-    size: int  # input resolution in pixels
+    size: int  #: input resolution in pixels
     channels: int
-    scores: dict  # what the training script measured: accuracies, counts, settings
+    scores: dict  #: accuracies, counts and settings, as the training script measured them
 
 
 def network(name: str) -> nn.Module:

@@ -29,7 +29,7 @@ class Picture:
     """A photograph."""
 
     name: str
-    image: Image.Image  # RGB
+    image: Image.Image  #: RGB
     origin: Origin
 
 

@@ -58,11 +58,11 @@ class TextToImage:
 
     pipeline: "StableDiffusionPipeline"
     origin: Origin
-    adapter: Path  # LCM-LoRA: `pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)` reads it
-    judge: "Judge | ClipJudge"  # reads pictures, float (N, 3, H, W) in [0, 1], by its method `read`
-    reference: Moments | None  # of the judge's features of real pictures, where there are any
-    guidance: float  # with which the model is meant to be sampled
-    small: "UNet2DConditionModel | None"  # distilled from `pipeline.unet` with blocks removed, where there is one
+    adapter: Path  #: LCM-LoRA; `pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)` reads it
+    judge: "Judge | ClipJudge"  #: reads pictures, float (N, 3, H, W) in [0, 1], by its method `read`
+    reference: Moments | None  #: of the judge's features of real pictures, where there are any
+    guidance: float  #: with which the model is meant to be sampled
+    small: "UNet2DConditionModel | None"  #: distilled from `pipeline.unet` with blocks removed, where there is one
 
     def check(self, prompt: str) -> None:
         """Raises ValueError if the prompt is empty, too long, or has words that the embedded model was never shown."""

@@ -3,18 +3,23 @@
 #   execution:
 #     timeout: 900
 #   jupytext:
+#     cell_metadata_filter: all,-execution,-id,-colab,-outputId
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,execution,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
 
 # %% [markdown]
 # # Lab 04 · LCM-LoRA and token merging: fewer steps, fewer tokens
+#
+# [![Open in Colab](../../book/_static/colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/04_lcm_token_merging/lcm_token_merging.ipynb)
 #
 # **25 steps become 4, half the tokens are merged: how much faster, how much worse, and which part did the work?**
 #
@@ -28,25 +33,51 @@
 #
 # What this lab needs, measured, stands below the set-up.
 
-# %%
+# %% tags=["hide-input"]
+import importlib
 import importlib.util
-import logging
 import os
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
-# Where the helper package is missing, as in Colab, install it from the clone around this
-# notebook. Elsewhere this cell does nothing.
+REPOSITORY, REVISION = "https://github.com/efficiency-stack/efficiency-stack", "main"
+CLONE = Path("efficiency-stack")
+FOLDER = CLONE / "labs" / "04_lcm_token_merging"
+
+
+def run(*command):
+    """Run a command quietly; if it fails, show what it said."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+
+
+# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
+# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
+if not Path("claims.toml").exists():
+    if not FOLDER.exists():
+        run("git", "init", "--quiet", str(CLONE))
+        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
+        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
+    os.chdir(FOLDER)
 if importlib.util.find_spec("labkit") is None:
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "../..[labs]"], check=True)
+    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
+    kept = [f"{name}=={metadata.version(name)}" for name in there]
+    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
+    importlib.invalidate_caches()
+print("labkit", metadata.version("efficiency-stack"))
+
+# %%
+import logging
+import os
 
 # What these write while they are imported helps nobody here.
 for library in ("bitsandbytes", "torch.utils._pytree"):
     logging.getLogger(library).setLevel(logging.ERROR)
 os.environ["KINETO_LOG_LEVEL"] = "99"  # of PyTorch's profiler
 
-# %%
 import copy
 from dataclasses import dataclass
 from functools import cache, partial

@@ -27,7 +27,7 @@ def record(*verdicts: dict, scale: str = "quick", run: dict | None = None, **mac
 
 
 def lab(claims=(SMALLER,), this=None, recorded=None, name="01_first", link="") -> ledger.Lab:
-    return ledger.Lab(name, list(claims), this, recorded, link)
+    return ledger.Lab(name, list(claims), this, [recorded] if recorded else [], link)
 
 
 def cells(table: str) -> list[list[str]]:

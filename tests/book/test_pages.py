@@ -1,14 +1,22 @@
 """Every page of the site, loaded in a headless Chromium from a server on this machine."""
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Page
 
-TOC = yaml.safe_load((Path(__file__).parents[2] / "book" / "_toc.yml").read_text())
-CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+from labkit import repository
+
+ROOT = Path(__file__).parents[2]
+TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+FIRST = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
+CHAPTERS = [page["file"] for chapter in FIRST for page in [chapter, *chapter.get("sections", [])]]
 LABS = [chapter for chapter in CHAPTERS if chapter.startswith("labs/")]
 
 WAIT_FOR_PICTURES = "Promise.allSettled([...document.images].map(i => { i.loading = 'eager'; return i.decode() }))"
@@ -78,6 +86,120 @@ def test_a_lab_shows_pictures_and_formulas(visit, lab):
 
 
 @pytest.mark.parametrize("lab", LABS)
-def test_a_lab_can_be_reached_from_the_first_page_and_downloaded_as_a_notebook(visit, lab):
+def test_a_lab_can_be_reached_from_the_first_page(visit, lab):
     assert visit(TOC["root"]).page.locator(f"main a[href='{lab}.html']").count() > 0
-    assert visit(lab).page.locator(f"a[href$='{Path(lab).name}.ipynb']").count() > 0
+
+
+@pytest.mark.parametrize("lab", LABS)
+@pytest.mark.parametrize("ending", [".ipynb", ".py"])
+def test_a_lab_is_downloaded_as_notebook_and_as_script_as_the_repository_has_them(visit, site, lab, ending):
+    name = Path(lab).name
+    page = visit(lab).page
+    page.get_by_role("button", name="Download this lab").click()
+    with page.expect_download() as download:
+        page.locator(f"a[download][href$='{name[3:]}{ending}']").click()
+    assert download.value.path().read_bytes() == (ROOT / lab / f"{name[3:]}{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_lab_opens_in_colab(visit, lab):
+    button = visit(lab).page.get_by_role("link", name="Open in Colab").first
+    assert button.get_attribute("href") == repository.read(ROOT).colab(Path(lab).name)
+
+
+@pytest.mark.parametrize("name", [TOC["root"], *CHAPTERS])
+def test_a_page_leads_to_its_source_in_the_repository(visit, name):
+    setting = repository.read(ROOT)
+    link = visit(name).page.get_by_role("link", name="Source of this page").get_attribute("href")
+    assert link.startswith(setting.source(""))
+    assert (ROOT / link.removeprefix(setting.source(""))).is_file()
+
+
+@every_page
+def test_every_picture_is_described(visit, name):
+    silent = "[...document.images].filter(i => !i.alt.trim() || i.alt == i.src).map(i => i.src.slice(-60))"
+    assert visit(name).page.evaluate(silent) == []
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_code_has_a_button_that_copies_it(visit, lab):
+    page = visit(lab).page
+    assert page.locator("div.highlight button.copybtn").count() == page.locator("div.cell_input div.highlight").count()
+
+
+@every_page
+def test_no_page_scrolls_sideways_on_a_telephone(browser, address, name):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{address}{name}.html", wait_until="networkidle")
+    page.evaluate(WAIT_FOR_FORMULAS)
+    page.evaluate(WAIT_FOR_PICTURES)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@every_page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser, address, name, scheme):
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(f"{address}{name}.html", wait_until="networkidle")
+    page.evaluate(WAIT_FOR_FORMULAS)
+    faults = Axe().run(page).response["violations"]
+    serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]
+    page.close()
+    assert [f"{fault['id']}: {[node['html'][:120] for node in fault['nodes'][:4]]}" for fault in serious] == []
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_plots_stay_dark_on_light_in_dark_mode(browser, address, lab):
+    page = browser.new_page(color_scheme="dark")
+    page.goto(f"{address}{lab}.html", wait_until="networkidle")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    for picture in page.locator(".cell_output img").all()[:3]:
+        picture.scroll_into_view_if_needed()
+        picture.evaluate("i => i.decode()")
+        shown = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"))
+        # Its paper stays light, its ink dark.
+        assert np.median(shown) > 180 and shown.min() < 90
+    page.close()
+
+
+def test_the_search_finds_huffman(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}search.html?q=Huffman", wait_until="networkidle")
+    found = page.locator("#search-results ul.search li a")
+    found.first.wait_for()
+    links = found.evaluate_all("links => links.map(a => a.href)")
+    assert any("glossary" in link for link in links)
+    page.close()
+
+
+def test_the_search_field_is_reached_and_used_by_keyboard(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}index.html", wait_until="networkidle")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("codebook")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=codebook*")
+    page.close()
+
+
+def test_the_first_tab_leads_past_the_menus_to_the_text(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}index.html", wait_until="networkidle")
+    page.keyboard.press("Tab")
+    assert "main content" in page.evaluate("document.activeElement.innerText")
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main-content"
+    page.close()
+
+
+def test_the_theme_is_changed_by_keyboard(browser, address):
+    page = browser.new_page(color_scheme="light")
+    page.goto(f"{address}index.html", wait_until="networkidle")
+    switch = page.locator("button.theme-switch-button").first
+    seen = set()
+    for _ in range(3):
+        switch.press("Enter")
+        seen.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert seen == {"light", "dark"}
+    page.close()

@@ -12,9 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torchvision.datasets import MNIST, FashionMNIST
 
 from labkit import claims, scale
 from labkit.record import Record
+from labkit.zoo.digits import SHA256 as DIGITS
+from labkit.zoo.fashion_mnist import SHA256 as FASHION
 from labkit.zoo.origin import ASSETS
 
 IDX_GZ = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))["idx_gz"]
@@ -180,6 +183,16 @@ def no_hub(request, dead_url, monkeypatch):
 
 
 @pytest.fixture
+def data_sets(server, cache, tiny_archives, monkeypatch):
+    """The local server as the mirror of Fashion-MNIST and of MNIST, with the tiny archives."""
+    for dataset, sha256 in ((FashionMNIST, FASHION), (MNIST, DIGITS)):
+        monkeypatch.setattr(dataset, "mirrors", [f"{server.url}/{dataset.__name__}/"])
+        for name, data in tiny_archives.items():
+            server.files[f"/{dataset.__name__}/{name}"] = data
+            monkeypatch.setitem(sha256, name, hashlib.sha256(data).hexdigest())
+
+
+@pytest.fixture
 def go_through(monkeypatch, tmp_path):
     """Run a lab, every line of it, at scale full with the models of the hub and the smallest of settings.
 
@@ -188,7 +201,7 @@ def go_through(monkeypatch, tmp_path):
 
     def run(script: str, **smallest: object) -> None:
         lab = Path(__file__).parents[2] / "labs" / script
-        smallest |= {"source": "hub", "timing_rounds": 1}
+        smallest = {"source": "hub", "timing_rounds": 1} | smallest
         monkeypatch.setattr(
             scale, "settings", lambda **table: SimpleNamespace(**{name: v[0] for name, v in table.items()} | smallest)
         )

@@ -4,12 +4,11 @@ import io
 import pytest
 import torch
 from torch import nn
-from torchvision.datasets import MNIST, FashionMNIST
+from torchvision.datasets import FashionMNIST
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from labkit import zoo
 from labkit.zoo import Origin, Pretrained, ZooError, fetch_all, imagenet_model, natural_pictures
-from labkit.zoo.digits import SHA256 as DIGITS
 from labkit.zoo.imagenet import timm_name
 
 PICTURES = {picture.name: picture.image for picture in natural_pictures()}
@@ -103,13 +102,9 @@ def test_efficientnet_lite0_from_the_package_sees_what_is_in_pictures():
     assert "missile" in seen["rocket"]
 
 
-def test_fetch_all_says_where_everything_came_from(hub, tiny_archives, dead_url, monkeypatch):
+def test_fetch_all_says_where_everything_came_from(hub, data_sets, dead_url, monkeypatch):
     monkeypatch.setattr(FashionMNIST, "mirrors", [f"{dead_url}/"])
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(MNIST, "mirrors", [f"{hub.url}/"])
-    for name, data in tiny_archives.items():
-        hub.files[f"/{name}"] = data
-        monkeypatch.setitem(DIGITS, name, hashlib.sha256(data).hexdigest())
     smollm2 = Pretrained(nn.Identity(), Origin("SmolLM2", "package", "Apache-2.0", "0" * 64))
     monkeypatch.setattr(zoo, "language_model", lambda source: smollm2)
     origins = [str(origin) for origin in fetch_all()]
@@ -126,3 +121,13 @@ def test_fetch_all_says_where_everything_came_from(hub, tiny_archives, dead_url,
     ]
     assert origins[-1].startswith("SmolLM2 (source: package")
     assert len(origins) == 9 + len(PICTURES) + 1
+
+
+def test_the_lab_goes_through_with_the_model_of_the_hub(hub, data_sets, go_through, capsys, monkeypatch):
+    # Compiling takes longer than all else, and the lab at scale quick compiles the same networks.
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: model)
+    smallest = {"imagenet_views": 2, "sparsities": (0.6,), "calibration_batches": 1, "finetune_steps": 1}
+    go_through("01_prune_quantize/prune_quantize.py", source=None, **smallest)
+    printed = capsys.readouterr().out
+    assert "\nMobileNetV2 on ImageNet (source: torchvision;" in printed
+    assert "\nFashion-MNIST train, 30 pictures (source: torchvision;" in printed

@@ -1,0 +1,48 @@
+"""Sphinx extension: the buttons above a page. A lab opens in Colab and is downloaded as notebook or script; every page
+of the book leads to its source, and can be printed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from labkit import repository
+
+ROOT = Path(__file__).parents[1]
+
+
+def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Add this page's buttons to those of the theme."""
+    if doctree is None:
+        return  # search, index, code: pages without a source of their own
+    setting = repository.read(ROOT)
+    buttons = context["header_buttons"]
+    folder, _, lab = page.rpartition("/")
+    if folder == "labs":
+        files = [f"labs/{lab}/{lab[3:]}{ending}" for ending in (".ipynb", ".py")]
+        buttons.append(_link("Open in Colab", "fas fa-rocket", setting.colab(lab), "launch-colab-button", "Colab"))
+        links = [
+            _link(f"Download the {kind}", icon, context["pathto"](file, 1), f"download-{kind}-button", ending)
+            for file, (kind, icon, ending) in zip(
+                files, [("notebook", "fas fa-book", ".ipynb"), ("script", "fas fa-file-code", ".py")]
+            )
+        ]
+        label = {"tooltip": "Download this lab", "icon": "fas fa-download", "label": "download-buttons"}
+        buttons.append({"type": "group", "buttons": links, **label})
+        source = files[1]
+    else:
+        source = f"book/{Path(app.env.doc2path(page)).relative_to(app.srcdir).as_posix()}"
+    buttons.append(_link("Source of this page", "fab fa-github", setting.source(source), "source-button"))
+    print_it = {"type": "javascript", "javascript": "window.print()", "tooltip": "Print this page, or save it as PDF"}
+    buttons.append({**print_it, "icon": "fas fa-print", "label": "print-button"})
+
+
+def _link(tooltip: str, icon: str, url: str, label: str, text: str = "") -> dict:
+    return {"type": "link", "tooltip": tooltip, "icon": icon, "url": url, "label": label, "text": text}
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("html-page-context", add_buttons, priority=502)  # after the theme's own, 501
+    return {"parallel_read_safe": True}

@@ -1,0 +1,91 @@
+"""Figures in the pages' text: each comes from a lab's recorded run, and none is typed in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ledger import Lab, escape, list_table, origin
+
+from labkit.measure import Measurement
+from labkit.scale import SCALES
+
+LABS = Path(__file__).parents[1] / "labs"
+PLACEHOLDER = re.compile(r"\{\{ (\d\d) ([^{}]+?) \}\}")
+LINK = re.compile(r"\[([^\]]+)\]\(labs/(\w+)\.ipynb[^)]*\)")
+
+
+class UnknownFigure(LookupError):
+    """A page asks for a figure that no recorded run has."""
+
+
+def fill(text: str, labs: list[Lab]) -> str:
+    """The text with figures in place of its placeholders, from each lab's recorded run at the largest scale.
+
+    `{{ 05 key }}` is a finding of Lab 05, `{{ 05 row : metric }}` a measurement of a row. Links to labs that the site
+    leaves out become plain text. Raises UnknownFigure.
+    """
+    by_number = {lab.name[:2]: lab for lab in labs}
+    text = PLACEHOLDER.sub(lambda found: escape(str(figure(by_number[found[1]], found[2]))), text)
+    shown = {lab.name for lab in labs if lab.link}
+    return LINK.sub(lambda link: link[0] if link[2] in shown else link[1], text)
+
+
+def figure(lab: Lab, key: str) -> Measurement:
+    """A finding, or a row's measurement, of the lab's recorded run."""
+    row, colon, metric = key.partition(" : ")
+    found = lab.recorded["findings"]
+    if colon:
+        rows = {each["name"]: each["measurements"] for each in lab.recorded["rows"]}
+        row, found = metric, rows.get(row, {})
+    if row not in found:
+        raise UnknownFigure(f"the recorded run of {lab.name} has no {key!r}; it has {', '.join(found) or 'no such row'}")
+    return Measurement(**found[row])
+
+
+def labs_table(labs: list[Lab]) -> str:
+    """Question, time and memory of each lab that the site shows."""
+    rows = []
+    for lab in labs:
+        if lab.link:
+            title, question = heading(LABS / lab.name / f"{lab.name[3:]}.py")
+            rows.append([f"[{title}](labs/{lab.name}.ipynb)", question, *time_and_memory(usual(lab.runs))])
+    return list_table(["lab", "question", "time", "memory"], rows, ":widths: 26 46 13 15")
+
+
+def heading(script: Path) -> tuple[str, str]:
+    """Title and question of a lab: the first heading of its source, and the first line in bold."""
+    text = script.read_text(encoding="utf-8")
+    return re.search(r"^# # (.+)$", text, re.MULTILINE)[1], re.search(r"^# \*\*(.+)\*\*$", text, re.MULTILINE)[1]
+
+
+def usual(runs: list[dict]) -> dict:
+    """The run at the scale that a reader without a GPU gets, else the smallest."""
+    return next((run for run in runs if run["scale"] == "standard"), ordered(runs)[0])
+
+
+def timings_table(labs: list[Lab]) -> str:
+    """Time and peak memory of each lab: its recorded runs, then this one."""
+    head = ["lab", "run", "scale", "time", "peak memory", "device"]
+    rows = [
+        [f"[{lab.name[:2]}](labs/{lab.name}.ipynb)" if lab.link else lab.name[:2], name, *needs(run)]
+        for lab in labs
+        for name, run in [*(("recorded", run) for run in ordered(lab.runs)), ("this", lab.this)]
+        if run and "run" in run
+    ]
+    return list_table(head, rows, ":class: runs", ":widths: 6 12 12 12 14 44")
+
+
+def ordered(runs: list[dict]) -> list[dict]:
+    """Runs from the smallest scale to the largest."""
+    return sorted(runs, key=lambda run: SCALES.index(run["scale"]))
+
+
+def needs(run: dict) -> list[str]:
+    """Scale, time, peak memory and device of a run, as text."""
+    return [run["scale"], *time_and_memory(run), escape(origin(run)[2])]
+
+
+def time_and_memory(run: dict) -> tuple[str, str]:
+    """What a run took, from a clean kernel to the last cell: minutes, and gigabytes at the most."""
+    return f"{run['run']['seconds'] / 60:.1f} min", f"{run['run']['peak_bytes'] / 1e9:.1f} GB"

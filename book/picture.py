@@ -1,0 +1,72 @@
+"""Draw the picture of the first page and the README: do effects multiply? From the recorded runs of the labs.
+
+    python book/picture.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ledger
+from matplotlib import rc_context
+
+from labkit import plot
+from labkit.measure import Measurement
+from labkit.record import recorded_runs
+
+BOOK = Path(__file__).parent
+LABS = BOOK.parent / "labs"
+# Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should shrink.
+STACKS = [
+    ("03_qlora", "stack_share", "Llama of 1B: NF4 × checkpointing", "peak memory"),
+    ("05_stacking", "channels_share_product", "MobileNetV2: fewer channels × codebook", "file"),
+    ("01_prune_quantize", "product_share", "MobileNetV2: pruning × INT8", "file"),
+    ("04_lcm_token_merging", "stack_share", "Text to image: steps × guidance × merging", "time"),
+    ("05_stacking", "prune_share_product", "MobileNetV2: pruning × codebook", "file"),
+    ("02_deep_compression", "vgg_9_product_share", "VGG-9: pruning × codebook × Huffman", "file"),
+    ("02_deep_compression", "lenet_5_product_share", "LeNet-5: pruning × codebook × Huffman", "file"),
+    ("02_deep_compression", "lenet_300_100_product_share", "LeNet-300-100: pruning × codebook × Huffman", "file"),
+]
+
+
+def shares() -> dict[str, Measurement]:
+    """Measured whole over predicted product, by stack, from each lab's recorded run at the largest scale."""
+    found = {}
+    for lab, key, stack, cost in STACKS:
+        finding = ledger.largest(recorded_runs(LABS / lab / "reference").values())["findings"][key]
+        found[f"{stack} ({cost}, Lab {lab[:2]})"] = Measurement(**finding)
+    return found
+
+
+def draw(found: dict[str, Measurement]) -> plot.Chart:
+    """A point with its interval for each stack, beside the line on which effects multiply."""
+    chart, ax = plot.subplots()
+    chart.set_size_inches(9, 4)
+    with rc_context(plot.STYLE):
+        for y, m in enumerate(found.values()):
+            colour, marker = (plot.BLUE, "o") if m.value >= 1 else (plot.VERMILLION, "s")
+            ax.plot([1, m.value], [y, y], color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
+            ax.errorbar(m.value, y, xerr=[[m.value - m.low], [m.high - m.value]], fmt=marker, color=colour)
+            side, room = ("left", 8) if m.value >= 1 else ("right", -8)
+            end = m.high if m.value >= 1 else m.low
+            ax.annotate(f"{m.value:.0%}", (end, y), (room, 0), textcoords="offset points", ha=side, va="center")
+        ax.axvline(1, color="black", linewidth=1)
+        ax.set_yticks(range(len(found)), found)
+        ax.set(xlim=(0, 1.75), xlabel="measured effect of the whole, as a share of the product of its parts")
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+        ax.yaxis.set_inverted(True)
+        ax.grid(axis="y", visible=False)
+        ax.text(1, 1.01, "effects multiply", ha="center", va="bottom", transform=ax.get_xaxis_transform())
+    told = "; ".join(f"{name}: {m.value:.0%}" for name, m in found.items())
+    chart.alt = f"Measured whole over the product of the parts, by stack. {told}."
+    return chart
+
+
+def write(path: Path, chart: plot.Chart) -> None:
+    """Write an SVG whose bytes depend on nothing but the chart."""
+    with rc_context({"svg.hashsalt": "efficiency-stack"}):
+        chart.savefig(path, format="svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    write(BOOK / "multiply.svg", draw(shares()))

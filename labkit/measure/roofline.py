@@ -1,0 +1,67 @@
+"""The roofline model: what a machine allows at most, by how many operations it does on each byte that it moves.
+
+Source: Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from labkit.measure.latency import time_in_turn
+from labkit.measure.measurement import Measurement
+
+RATES = {"FLOP": "GFLOP/s", "bytes": "GB/s"}
+# More bytes than any cache holds; a GPU is busy only with the larger matrix.
+ARRAY_BYTES = 2**29
+SIDES = {"cpu": 1536, "cuda": 4096}
+
+
+def rate(work: Measurement, latency: Measurement) -> Measurement:
+    """Work done a second, GFLOP/s or GB/s: a count of operations or bytes over the latency of doing it.
+
+    The quartiles change places: the fastest quarter of the calls has the highest rate. Raises ValueError for other
+    units than FLOP or bytes, and ms.
+    """
+    if work.unit not in RATES or latency.unit != "ms":
+        raise ValueError(f"a rate is FLOP or bytes over ms, got {work.unit!r} over {latency.unit!r}")
+    ends = (work.value / (1e6 * milliseconds) for milliseconds in (latency.value, latency.high, latency.low))
+    return Measurement(*ends, RATES[work.unit], latency.n)
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The two limits of a machine: arithmetic in GFLOP/s, traffic between processor and main memory in GB/s."""
+
+    arithmetic: Measurement
+    bandwidth: Measurement
+
+    @property
+    def ridge(self) -> Measurement:
+        """The intensity, in FLOP a byte, below which memory is the limit and above which arithmetic is."""
+        a, b = self.arithmetic, self.bandwidth
+        return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n))
+
+    def attainable(self, intensity: float) -> Measurement:
+        """The most GFLOP/s at an intensity in FLOP a byte: the lower of the two limits. Raises ValueError below 0."""
+        if intensity < 0:
+            raise ValueError(f"an intensity is a number of operations a byte, got {intensity}")
+        a, b = self.arithmetic, self.bandwidth
+        limits = (min(intensity * slope, top) for slope, top in ((b.value, a.value), (b.low, a.low), (b.high, a.high)))
+        return Measurement(*limits, a.unit, min(a.n, b.n))
+
+
+def ceilings(device: str = "cpu", rounds: int = 10) -> Ceilings:
+    """Measure both limits of the CPU or of a GPU ("cuda") in float32: medians with quartiles, in a second or two.
+
+    Arithmetic is that of a product of two square matrices. Bandwidth is that of changing the signs of 512 MiB in place,
+    counted as read once and written once; a kernel with an output of its own would besides fetch what it overwrites.
+    Raises KeyError for another device.
+    """
+    side = SIDES[device]
+    x, numbers = torch.randn(side, side, device=device), torch.ones(ARRAY_BYTES // 4, device=device)
+    product = torch.empty_like(x)
+    timings = time_in_turn({"product": lambda: torch.mm(x, x, out=product), "signs": numbers.neg_}, rounds)
+    operations, traffic = Measurement.exact(2 * side**3, "FLOP"), Measurement.exact(2 * numbers.nbytes, "bytes")
+    return Ceilings(rate(operations, timings.latency("product")), rate(traffic, timings.latency("signs")))

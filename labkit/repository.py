@@ -1,0 +1,143 @@
+"""The repository that Colab opens the labs from, and that a lab opened alone fetches its folder and this package from.
+
+It is one setting, `[tool.labkit]` in pyproject.toml. The badge, the set-up cell and the links that follow from it stand
+in many files; `labkit repository OWNER/NAME` changes them all.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit import files
+
+HOST = "https://github.com"
+NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
+BRANCH = re.compile(r"[A-Za-z0-9._/-]+")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A public repository on GitHub: `name` is "owner/name", `branch` a branch or tag.
+
+    Raises ValueError for what cannot be one.
+    """
+
+    name: str
+    branch: str = "main"
+
+    def __post_init__(self):
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no repository; it is written OWNER/NAME, as in its address on GitHub")
+        if not BRANCH.fullmatch(self.branch):
+            raise ValueError(f"{self.branch!r} is no name of a branch or tag")
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}/{self.name}"
+
+    def source(self, path: str) -> str:
+        """Where GitHub shows a file of the repository."""
+        return f"{self.address}/blob/{self.branch}/{path}"
+
+    def colab(self, lab: str) -> str:
+        """Where Colab opens the notebook of a lab, NN_name."""
+        return f"https://colab.research.google.com/github/{self.name}/blob/{self.branch}/labs/{lab}/{lab[3:]}.ipynb"
+
+
+def read(root: Path) -> Repository:
+    """The setting of the project in `root`."""
+    setting = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["labkit"]
+    return Repository(setting["repository"], setting["branch"])
+
+
+def badge(repository: Repository, lab: str) -> str:
+    """The link to Colab in a lab's first cell, in Markdown. Its picture is ours: a page asks no other host for it."""
+    return f"[![Open in Colab](../../book/_static/colab.svg)]({repository.colab(lab)})"
+
+
+def setup_cell(repository: Repository, lab: str) -> str:
+    """The source of a lab's first code cell: it finds the lab's folder and the package, or fetches them."""
+    return SETUP.format(address=repository.address, branch=repository.branch, lab=lab)
+
+
+SETUP = '''\
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+REPOSITORY, REVISION = "{address}", "{branch}"
+CLONE = Path("efficiency-stack")
+FOLDER = CLONE / "labs" / "{lab}"
+
+
+def run(*command):
+    """Run a command quietly; if it fails, show what it said."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{{' '.join(command)}}\\n{{done.stderr}}")
+
+
+# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
+# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
+if not Path("claims.toml").exists():
+    if not FOLDER.exists():
+        run("git", "init", "--quiet", str(CLONE))
+        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
+        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
+    os.chdir(FOLDER)
+if importlib.util.find_spec("labkit") is None:
+    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
+    kept = [f"{{name}}=={{metadata.version(name)}}" for name in there]
+    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
+    importlib.invalidate_caches()
+print("labkit", metadata.version("efficiency-stack"))
+'''
+
+
+def change(root: Path, new: Repository) -> list[Path]:
+    """Name another repository in the setting and wherever it is used, and derive the notebooks anew.
+
+    Returns the files that changed. All texts are made before the first is written.
+    """
+    old = read(root)
+    texts = {path: path.read_text(encoding="utf-8") for path in _files(root)}
+    changed = {path: _renamed(text, old, new, _lab(root, path)) for path, text in texts.items()}
+    changed = {path: text for path, text in changed.items() if text != texts[path]}
+    for path, text in changed.items():
+        files.write(path, text.encode())
+    labs = [path for path in changed if path.parent.parent.name == "labs"]
+    for path in labs:
+        derive(path)
+    return [*changed, *(path.with_suffix(".ipynb") for path in labs)]
+
+
+def derive(script: Path) -> None:
+    """Make a lab's notebook from its .py, as `make notebooks` does."""
+    command = [sys.executable, "-m", "jupytext", "--quiet", "--update", "--to", "notebook", script.name]
+    subprocess.run(command, cwd=script.parent, check=True)
+
+
+def _files(root: Path) -> list[Path]:
+    return [root / "pyproject.toml", root / "CITATION.cff", root / "README.md", *sorted(root.glob("labs/[0-9][0-9]_*/*.py"))]
+
+
+def _lab(root: Path, path: Path) -> str | None:
+    return path.parent.name if path.parent.parent == root / "labs" else None
+
+
+def _renamed(text: str, old: Repository, new: Repository, lab: str | None) -> str:
+    if lab:
+        text = text.replace(setup_cell(old, lab), setup_cell(new, lab))
+    setting = 'repository = "{0.name}"\nbranch = "{0.branch}"\n'
+    text = text.replace(setting.format(old), setting.format(new))
+    text = text.replace(f"/github/{old.name}/blob/{old.branch}/", f"/github/{new.name}/blob/{new.branch}/")
+    return re.sub(re.escape(old.address) + r"(?![\w-]|\.\w)", new.address, text)

@@ -1,0 +1,104 @@
+"""The one setting that says where Colab opens the labs from, and the command that changes it everywhere."""
+
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from labkit import repository
+from labkit.__main__ import main
+from labkit.repository import Repository
+
+ROOT = Path(__file__).parents[1]
+OLD = repository.read(ROOT)
+LABS = sorted(path.name for path in (ROOT / "labs").glob("[0-9][0-9]_*"))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A copy of all that may name the repository; it is the working directory."""
+    for path in [*ROOT.glob("*.*"), *(path for lab in LABS for path in (ROOT / "labs" / lab).glob("*.*"))]:
+        if path.is_file():
+            target = tmp_path / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_every_lab_has_the_badge_and_the_setup_cell_of_the_setting():
+    for lab in LABS:
+        source = (ROOT / "labs" / lab / f"{lab[3:]}.py").read_text()
+        assert f"# {repository.badge(OLD, lab)}\n" in source
+        assert f'# %% tags=["hide-input"]\n{repository.setup_cell(OLD, lab)}' in source
+
+
+def test_one_command_changes_it_wherever_it_stands(project):
+    assert main(["repository", "ada/lovelace", "--branch", "term-2"]) == 0
+    new = Repository("ada/lovelace", "term-2")
+    assert repository.read(project) == new
+    for name, text in texts(project).items():
+        assert OLD.address not in text and f"/github/{OLD.name}" not in text, name
+    for lab in LABS:
+        source = (project / "labs" / lab / f"{lab[3:]}.py").read_text()
+        assert repository.badge(new, lab) in source and repository.setup_cell(new, lab) in source
+        assert new.colab(lab) in (project / "labs" / lab / f"{lab[3:]}.ipynb").read_text()
+        assert new.colab(lab) in (project / "README.md").read_text()
+
+
+def test_the_notebooks_are_derived_from_the_changed_scripts(project):
+    main(["repository", "ada/lovelace"])
+    before = texts(project)
+    for lab in LABS:
+        repository.derive(project / "labs" / lab / f"{lab[3:]}.py")
+    assert texts(project) == before
+
+
+def test_changing_it_back_leaves_every_file_as_it_was(project):
+    before = texts(project)
+    main(["repository", "ada/lovelace", "--branch", "other"])
+    main(["repository", OLD.name, "--branch", OLD.branch])
+    assert texts(project) == before
+
+
+def test_without_a_name_it_says_what_is_set_and_changes_nothing(project, capsys):
+    before = texts(project)
+    assert main(["repository"]) == 0
+    assert OLD.address in capsys.readouterr().out
+    assert texts(project) == before
+
+
+@pytest.mark.parametrize("name", ["lovelace", "https://github.com/ada/lovelace", "ada/love lace", "ada/", 'a/"b"'])
+def test_what_is_no_repository_is_refused_and_changes_nothing(project, name, capsys):
+    before = texts(project)
+    assert main(["repository", name]) == 2
+    assert "OWNER/NAME" in capsys.readouterr().err
+    assert texts(project) == before
+
+
+@pytest.mark.parametrize("branch", ['main"', "a b", ""])
+def test_what_is_no_branch_is_refused(project, branch, capsys):
+    assert main(["repository", "ada/lovelace", "--branch", branch]) == 2
+    assert "branch" in capsys.readouterr().err
+
+
+def test_a_name_that_begins_alike_is_left_alone(project):
+    other = f"{OLD.address}-atlas"
+    (project / "README.md").write_text(f"See {other} and {OLD.address}.\n")
+    repository.change(project, Repository("ada/lovelace"))
+    assert (project / "README.md").read_text() == f"See {other} and https://github.com/ada/lovelace.\n"
+
+
+def test_where_the_lab_is_at_home_the_setup_cell_only_says_the_version(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT / "labs" / LABS[0])
+    forbidden = lambda *_, **__: pytest.fail("a command was run")  # noqa: E731
+    monkeypatch.setattr(subprocess, "run", forbidden)
+    exec(repository.setup_cell(OLD, LABS[0]), {})
+    assert capsys.readouterr().out == f"labkit {metadata.version('efficiency-stack')}\n"
+    assert Path.cwd() == ROOT / "labs" / LABS[0]
