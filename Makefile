@@ -48,9 +48,9 @@ bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
 	$(python) book/build.py
 
-print: .venv/.ready  ## Print the site to build/site.pdf with a Chromium
-	@$(python) tests/browser.py || true
-	$(python) book/print.py
+print: .venv/.ready  ## Print the labs that `make labs` has executed, and all other pages, to build/book.pdf
+	@$(python) tests/browser.py
+	PYTHONPATH=tests $(python) book/print.py
 
 links: .venv/.ready  ## List where the site leads to on other hosts
 	@$(python) book/build.py --links

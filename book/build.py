@@ -81,9 +81,19 @@ def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool =
 
     Raises BookError and leaves the site as it was.
     """
-    toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks, executed_only)
+    source, labs = write_source(notebooks, records, site.with_name("book"), executed_only)
+    html = run_jupyter_book(source, "html")
+    copy_downloads(html, labs)
+    for page in pages_of(html):
+        page.write_text(accessible(page.read_text()))
+    if dead := list(dead_links(html)):
+        raise BookError("these links lead nowhere:\n" + "\n".join(dead))
+    replace_folder(site, html)
 
-    source = site.with_name("book")
+
+def write_source(notebooks: Path, records: Path, source: Path, executed_only: bool) -> tuple[Path, list[Path]]:
+    """Make what Jupyter Book reads in the folder `source`; return it and the notebooks that it shows."""
+    toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks, executed_only)
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
@@ -91,22 +101,22 @@ def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool =
     for lab in labs:
         (source / "labs" / lab.name).write_text(json.dumps(prepared(json.loads(lab.read_text()))))
     fill_pages(source, read_labs(records, {lab.stem: ledger_link(lab) for lab in labs}))
+    return source, labs
 
+
+def run_jupyter_book(source: Path, builder: str) -> Path:
+    """Build the pages ("html") or all of them in one ("singlehtml") and return the folder. Raises BookError."""
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [str(jupyter_book), "build", "-W", "-n", "--keep-going", "-q", str(source)]
+    command = [str(jupyter_book), "build", "--builder", builder, "-W", "-n", "--keep-going", "-q", str(source)]
     # Sphinx finds the extension buttons.py here, and the pages that run do so with this interpreter.
     paths = os.pathsep.join(filter(None, [str(BOOK), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths, "JUPYTER_PREFER_ENV_PATH": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if done.returncode != 0:
         raise BookError(f"Jupyter Book found these faults:\n{done.stdout}")
-
-    html = source / "_build" / "html"
+    html = source / "_build" / builder
     copy_mathjax(html / "_static" / "mathjax")
-    copy_downloads(html, labs)
-    if dead := list(dead_links(html)):
-        raise BookError("these links lead nowhere:\n" + "\n".join(dead))
-    replace_folder(site, html)
+    return html
 
 
 def read_labs(records: Path, links: dict[str, str]) -> list[ledger.Lab]:
@@ -174,6 +184,13 @@ def copy_downloads(html: Path, labs: list[Path]) -> None:
         page = html / "labs" / f"{lab.stem}.html"
         button = 'class="btn btn-sm btn-download-'
         page.write_text(page.read_text().replace(button, f"download {button}"))  # not shown in a new tab
+
+
+def accessible(page: str) -> str:
+    """The page without what a screen reader stumbles over in the theme's and docutils' HTML, and axe reports."""
+    opener = '<summary><span class="toctree-toggle"'
+    page = page.replace(opener, opener.replace("<summary", '<summary aria-label="pages of this chapter"'))
+    return page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # of no list items
 
 
 class Links(HTMLParser):

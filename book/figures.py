@@ -12,7 +12,7 @@ from labkit.scale import SCALES
 
 LABS = Path(__file__).parents[1] / "labs"
 PLACEHOLDER = re.compile(r"\{\{ (\d\d) ([^{}]+?) \}\}")
-LINK = re.compile(r"\[([^\]]+)\]\(labs/(\w+)\.ipynb[^)]*\)")
+LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)?labs/(\w+)\.ipynb[^)]*\)")
 
 
 class UnknownFigure(LookupError):

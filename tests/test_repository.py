@@ -14,12 +14,13 @@ from labkit.repository import Repository
 ROOT = Path(__file__).parents[1]
 OLD = repository.read(ROOT)
 LABS = sorted(path.name for path in (ROOT / "labs").glob("[0-9][0-9]_*"))
+COPIED = LABS[:2]
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A copy of all that may name the repository; it is the working directory."""
-    for path in [*ROOT.glob("*.*"), *(path for lab in LABS for path in (ROOT / "labs" / lab).glob("*.*"))]:
+    """A copy of all that may name the repository, with two of the labs; it is the working directory."""
+    for path in [*ROOT.glob("*.*"), *(path for lab in COPIED for path in (ROOT / "labs" / lab).glob("*.*"))]:
         if path.is_file():
             target = tmp_path / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def test_one_command_changes_it_wherever_it_stands(project):
     assert repository.read(project) == new
     for name, text in texts(project).items():
         assert OLD.address not in text and f"/github/{OLD.name}" not in text, name
-    for lab in LABS:
+    for lab in COPIED:
         source = (project / "labs" / lab / f"{lab[3:]}.py").read_text()
         assert repository.badge(new, lab) in source and repository.setup_cell(new, lab) in source
         assert new.colab(lab) in (project / "labs" / lab / f"{lab[3:]}.ipynb").read_text()
@@ -55,7 +56,7 @@ def test_one_command_changes_it_wherever_it_stands(project):
 def test_the_notebooks_are_derived_from_the_changed_scripts(project):
     main(["repository", "ada/lovelace"])
     before = texts(project)
-    for lab in LABS:
+    for lab in COPIED:
         repository.derive(project / "labs" / lab / f"{lab[3:]}.py")
     assert texts(project) == before
 

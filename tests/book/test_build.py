@@ -1,5 +1,11 @@
+import json
+import shutil
+from pathlib import Path
+
 import nbformat.v4 as nb
 import pytest
+
+LAB = min(path.parent.name for path in (Path(__file__).parents[2] / "labs").glob("*/claims.toml"))
 
 ONE_LAB = {"parts": [{"chapters": [{"file": "labs/01_first"}]}, {"chapters": [{"file": "references"}]}]}
 TWO_LABS = {"parts": [{"chapters": [{"file": "labs/01_first"}, {"file": "labs/02_second"}]}]}
@@ -34,14 +40,45 @@ def test_a_notebook_with_a_cell_that_did_not_run_was_not_executed_to_its_end(boo
     assert not book.is_executed(lab)
 
 
-def test_a_warning_is_an_error_and_leaves_the_last_site_in_place(book, write_lab, tmp_path, site):
-    for notebook in (site.parent / "notebooks").glob("*.ipynb"):
-        write_lab(tmp_path / "notebooks" / notebook.name, text="[nowhere](missing.md)")
+@pytest.fixture
+def small_book(book, tmp_path, monkeypatch) -> Path:
+    """A book of one page and one lab, in place of the whole."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for name in ("_config.yml", "favicon.svg", "references.bib"):
+        shutil.copy(book.BOOK / name, folder)
+    shutil.copytree(book.BOOK / "_static", folder / "_static")
+    toc = {"format": "jb-book", "root": "index", "parts": [{"chapters": [{"file": f"labs/{LAB}"}]}]}
+    (folder / "_toc.yml").write_text(json.dumps(toc))
+    (folder / "index.md").write_text("# A book\n")
+    monkeypatch.setattr(book, "BOOK", folder)
+    monkeypatch.setenv("PYTHONPATH", str(Path(book.__file__).parent))  # of buttons.py
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("[nowhere](missing.md)", "missing.md"), ('<a href="nowhere.html">away</a>', "index.html: nowhere.html"),
+     ('<a href="index.html#nowhere">away</a>', "index.html#nowhere"), ("{{ 01 nothing }}", "index.md.*nothing")],
+)  # fmt: skip
+def test_a_page_with_a_fault_is_an_error_and_leaves_the_last_site_in_place(book, small_book, write_lab, tmp_path, text, fault):
+    write_lab(tmp_path / "notebooks" / f"{LAB}.ipynb")
+    (small_book / "index.md").write_text(f"# A book\n\n{text}\n")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("the last one")
-    with pytest.raises(book.BookError, match="missing.md"):
+    with pytest.raises(book.BookError, match=fault):
         book.build_site(tmp_path / "notebooks", tmp_path / "records", tmp_path / "site")
     assert (tmp_path / "site" / "index.html").read_text() == "the last one"
+
+
+def test_links_to_other_hosts_are_listed_with_their_pages(book, tmp_path):
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "index.html").write_text('<a href="https://example.org/a">a</a> <a href="labs/b.html">b</a>')
+    (tmp_path / "labs" / "b.html").write_text('<a href="https://example.org/a">a</a> <img src="http://example.org/c">')
+    assert book.outside_links(tmp_path) == {
+        "http://example.org/c": ["labs/b.html"],
+        "https://example.org/a": ["index.html", "labs/b.html"],
+    }
 
 
 def test_the_new_site_takes_the_place_of_the_old_one_whole(book, tmp_path):
@@ -55,7 +92,7 @@ def test_the_new_site_takes_the_place_of_the_old_one_whole(book, tmp_path):
 def test_the_description_of_a_picture_goes_where_the_page_builder_looks_for_it(book):
     described = nb.new_output("display_data", metadata={"image/png": {"alt": "Four bars."}})
     notebook = nb.new_notebook(cells=[nb.new_code_cell("draw()", outputs=[described]), nb.new_code_cell("1")])
-    drawn, plain = book.with_descriptions(notebook)["cells"]
+    drawn, plain = book.prepared(notebook)["cells"]
     assert drawn["metadata"]["mystnb"]["image"]["alt"] == "Four bars."
     assert "mystnb" not in plain["metadata"]
 

@@ -1,7 +1,6 @@
 """The tables of the ledger, from made-up claims and records. How a browser shows them: test_ledger_page.py."""
 
 import json
-from pathlib import Path
 
 import ledger
 import pytest
@@ -155,10 +154,3 @@ def test_a_lab_is_read_from_its_folder_and_the_folder_of_records(tmp_path):
     records.mkdir()
     (records / "01_first.json").write_text(json.dumps(record(scale="standard")))
     assert ledger.read_lab(folder, records, "a").this == record(scale="standard")
-
-
-def test_every_table_stands_in_the_chapter():
-    template = (Path(ledger.__file__).parent / "ledger.md").read_text()
-    chapter = ledger.chapter(template, [lab()])
-    assert "{{" in template and "{{" not in chapter
-    assert all(table([lab()]) in chapter for table in (ledger.counts_table, ledger.claims_table, ledger.runs_table))
