@@ -98,6 +98,7 @@ def write_source(notebooks: Path, records: Path, source: Path, executed_only: bo
     shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (source / "labs").mkdir()
+    shutil.copy(LABS / "colab.svg", source / "labs")
     for lab in labs:
         (source / "labs" / lab.name).write_text(json.dumps(prepared(json.loads(lab.read_text()))))
     fill_pages(source, read_labs(records, {lab.stem: ledger_link(lab) for lab in labs}))
@@ -160,7 +161,7 @@ def prepared(notebook: dict) -> dict:
     The description of each picture stands in the cell's metadata, and the badge is found from where the page lies.
     """
     for cell in notebook["cells"]:
-        cell["source"] = "".join(cell["source"]).replace("../../book/_static/", "../_static/")
+        cell["source"] = "".join(cell["source"]).replace("(../colab.svg)", "(colab.svg)")
         pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
             cell["metadata"]["mystnb"] = {"image": {"alt": described}}

@@ -57,7 +57,7 @@ def read(root: Path) -> Repository:
 
 def badge(repository: Repository, lab: str) -> str:
     """The link to Colab in a lab's first cell, in Markdown. Its picture is ours: a page asks no other host for it."""
-    return f"[![Open in Colab](../../book/_static/colab.svg)]({repository.colab(lab)})"
+    return f"[![Open in Colab](../colab.svg)]({repository.colab(lab)})"
 
 
 def setup_cell(repository: Repository, lab: str) -> str:

@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 01 · Pruning × quantization
 #
-# [![Open in Colab](../../book/_static/colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/01_prune_quantize/prune_quantize.ipynb)
+# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/01_prune_quantize/prune_quantize.ipynb)
 #
 # **Prune 60 % and quantize to INT8: how much smaller, how much faster, how much worse, and is the whole the product of the parts?**
 #

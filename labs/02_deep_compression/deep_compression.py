@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 02 · Deep Compression, down to the last bit
 #
-# [![Open in Colab](../../book/_static/colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/02_deep_compression/deep_compression.ipynb)
+# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/02_deep_compression/deep_compression.ipynb)
 #
 # **A paper says 40 times smaller without loss. Does the file exist, does it load again, and which of its bytes did each step save?**
 #

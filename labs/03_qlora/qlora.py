@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 03 · QLoRA, from sixteen numbers to a fine-tuned model
 #
-# [![Open in Colab](../../book/_static/colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/03_qlora/qlora.ipynb)
+# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/03_qlora/qlora.ipynb)
 #
 # **Fine-tune a language model whose weights have four bits: what is saved, where, and what does it cost in quality and time?**
 #

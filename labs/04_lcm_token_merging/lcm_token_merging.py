@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 04 · LCM-LoRA and token merging: fewer steps, fewer tokens
 #
-# [![Open in Colab](../../book/_static/colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/04_lcm_token_merging/lcm_token_merging.ipynb)
+# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/04_lcm_token_merging/lcm_token_merging.ipynb)
 #
 # **25 steps become 4, half the tokens are merged: how much faster, how much worse, and which part did the work?**
 #

@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 05 · Stacking: order, interaction, ablation, choice
 #
-# [![Open in Colab](../../book/_static/colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/05_stacking/stacking.ipynb)
+# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/05_stacking/stacking.ipynb)
 #
 # **Given pruning, distillation, quantization and adapters: in which order, how much of each, and what does each one add to the stack?**
 #
