@@ -211,8 +211,9 @@ class LabRun(threading.Thread):
             self._end_processes()
             if not self.stopped:
                 files.write(self.notebook, nbformat.writes(notebook).encode())
-                where = {"metadata": {"path": folder}}  # of the pictures that the text names
-                files.write(self.page, HTMLExporter(embed_images=True).from_notebook_node(notebook, where)[0].encode())
+                files.write(self.page, HTMLExporter(embed_images=True).from_notebook_node(notebook)[0].encode())
+                for picture in self.source.parents[1].glob("*.svg"):  # which lie beside the labs: ../NAME.svg
+                    files.write(self.build / picture.name, picture.read_bytes())
         if self.record.exists():
             record = json.loads(self.record.read_text(encoding="utf-8"))
             self.headline = record.get("headline", "")
