@@ -16,8 +16,8 @@ from typing import BinaryIO
 import requests
 import urllib3
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from labkit.zoo.progress import shown
 
 
 class ZooError(RuntimeError):
@@ -155,19 +155,12 @@ def _receive(url: str, part: Path, timeout: tuple[float, float]) -> str:
         if response.status_code != 206:  # the whole file comes, whatever was asked for
             digest, have = hashlib.sha256(), 0
         total = have + int(response.headers.get("Content-Length", 0)) or None
-        with open(part, "ab" if have else "wb") as file, _progress() as progress:
-            bar = progress.add_task(part.stem, total=total, completed=have)
+        with open(part, "ab" if have else "wb") as file, shown(part.stem, total, have) as advance:
             for chunk in response.raw.stream(1 << 16, decode_content=False):
                 file.write(chunk)
                 digest.update(chunk)
-                progress.advance(bar, len(chunk))
+                advance(len(chunk))
     return digest.hexdigest()
-
-
-def _progress() -> Progress:
-    """A bar on a terminal, which vanishes at the end; nothing in a notebook's page or in a log."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def fetch_from_index(

@@ -109,3 +109,14 @@ def test_a_lab_that_judges_nothing_is_an_error(book, tmp_path):
     lab.write_text(nb.writes(nb.new_notebook(cells=[nb.new_markdown_cell("The ledger")])))
     with pytest.raises(book.BookError, match="01_first.*The ledger"):
         book.ledger_link(lab)
+
+
+def test_what_a_progress_bar_left_is_not_in_the_page(book):
+    empty, full = (nb.new_output("display_data", {"text/html": text, "text/plain": "HTML"}) for text in ("", "<b>1</b>"))
+    text = nb.new_output("stream", text="a line")
+    notebook = nb.new_notebook(cells=[nb.new_code_cell("fetch()", outputs=[empty, text, full, picture()])])
+    assert book.prepared(notebook)["cells"][0]["outputs"] == [text, full, picture()]
+
+
+def picture():
+    return nb.new_output("display_data", {"image/png": "iVBORw0KGgo="})
