@@ -10,7 +10,7 @@ export LABKIT_SCALE = $(SCALE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help labs test lab notebooks check bench book print links constraints clean
+.PHONY: help labs test lab notebooks check bench book print links assignments grade constraints clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,12 @@ print: .venv/.ready  ## Print the labs that `make labs` has executed, and all ot
 
 links: .venv/.ready  ## List where the site leads to on other hosts
 	@$(python) book/build.py --links
+
+assignments: .venv/.ready  ## Make the student notebooks and autograders of all labs in build/assignments
+	$(python) -m labkit assign
+
+grade: .venv/.ready  ## Grade the notebooks in DIR=folder: scores, feedback and a summary in build/grades
+	$(python) -m labkit grade "$(DIR)"
 
 constraints: .venv/.ready  ## Resolve all packages anew and write constraints.txt
 	@mkdir -p build

@@ -1,5 +1,5 @@
 """The command `labkit`: run the labs, fetch what they need, look at the machine, print the verdicts, start a new lab,
-name the repository that Colab opens the labs from.
+name the repository that Colab opens the labs from, make homework and grade it.
 """
 
 import argparse
@@ -80,6 +80,15 @@ def _parser() -> argparse.ArgumentParser:
     repository.add_argument("name", nargs="?", metavar="OWNER/NAME", help="as in its address on GitHub")
     repository.add_argument("--branch", default="main", help="branch or tag; default: main")
     repository.set_defaults(command=_repository)
+
+    homework = commands.add_parser("assign", help="make student notebooks and autograders of the labs' assignments")
+    homework.add_argument("--out", type=Path, metavar="DIR", help="default: the project's build/assignments")
+    homework.set_defaults(command=_assign)
+    grade = commands.add_parser("grade", help="grade a folder of notebooks: scores, feedback, a summary of the class")
+    grade.add_argument("submissions", type=Path, metavar="DIR", help="with notebooks, also in sub-folders")
+    grade.add_argument("--assignments", type=Path, metavar="DIR", help="default: the project's build/assignments")
+    grade.add_argument("--out", type=Path, metavar="DIR", help="default: the project's build/grades")
+    grade.set_defaults(command=_grade)
     return parser
 
 
@@ -155,6 +164,35 @@ def _repository(options: argparse.Namespace) -> int:
         print(f"labkit repository: {error}", file=sys.stderr)
         return 2
     print(f"Colab opens the labs from {setting.address}, {setting.branch}")
+    return 0
+
+
+def _assign(options: argparse.Namespace) -> int:
+    from labkit.classroom import assign
+
+    try:
+        root = find_root(Path.cwd())
+        for lab in sorted(path.parent for path in root.glob("labs/[0-9][0-9]_*/assignment.py")):
+            folder = (options.out or root / "build" / "assignments") / lab.name
+            assign.make(lab, folder)
+            print(f"{folder / assign.STUDENT}\n{folder / assign.AUTOGRADER}", flush=True)
+    except (assign.AssignError, FileNotFoundError) as error:
+        print(f"labkit assign: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from labkit.classroom import grade
+
+    try:
+        build = find_root(Path.cwd()) / "build"
+        out = options.out or build / "grades"
+        grade.grade_folder(options.submissions, options.assignments or build / "assignments", out)
+    except FileNotFoundError as error:
+        print(f"labkit grade: {error}", file=sys.stderr)
+        return 2
+    print(f"scores: {out / 'scores.csv'}\nsummary: {out / 'summary.html'}")
     return 0
 
 

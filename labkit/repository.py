@@ -127,7 +127,9 @@ def derive(script: Path) -> None:
 
 
 def _files(root: Path) -> list[Path]:
-    return [root / "pyproject.toml", root / "CITATION.cff", root / "README.md", *sorted(root.glob("labs/[0-9][0-9]_*/*.py"))]
+    scripts = [lab / f"{lab.name[3:]}.py" for lab in sorted(root.glob("labs/[0-9][0-9]_*"))]
+    others = [root / name for name in ("pyproject.toml", "CITATION.cff", "README.md")]
+    return [*others, *filter(Path.is_file, scripts)]
 
 
 def _lab(root: Path, path: Path) -> str | None:

@@ -1,0 +1,98 @@
+"""Student notebooks and autograders, made by Otter Assign from the labs' assignment.py."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat.v4 import new_code_cell
+
+from labkit import files
+
+STUDENT, AUTOGRADER = "student.ipynb", "autograder.zip"
+CHECK = re.compile(r'grader\.check\("(\w+)"\)')
+CHECKER = '''\
+import inspect
+
+
+def check(*tests):
+    """Run public tests against the functions of this notebook, and say what they say."""
+    for test in tests:
+        name = test.__name__.removeprefix("test_").replace("_", " ")
+        try:
+            test(*(globals().get(needed) for needed in inspect.signature(test).parameters))
+        except Exception as error:
+            print(f"not yet: {name}\\n         {type(error).__name__}: {error}")
+        else:
+            print(f"passed:  {name}")'''
+HEADING = """\
+# The public tests of this exercise. Run the cell as often as you like; it changes nothing, and
+# what it prints says what to look at. Hidden tests of the same kind run when it is graded.
+"""
+
+
+class AssignError(RuntimeError):
+    """An assignment cannot be made; the message says why."""
+
+
+def make(lab: Path, out: Path) -> None:
+    """Write the student's notebook and the autograder of a lab's assignment.py into the folder `out`.
+
+    Raises AssignError with what Otter said.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        source, made = Path(scratch, "assignment.ipynb"), Path(scratch, "made")
+        jupytext.write(jupytext.read(lab / "assignment.py"), source)
+        command = [sys.executable, "-m", "otter", "assign", "--no-run-tests", source, made]
+        done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise AssignError(f"{lab / 'assignment.py'}: Otter Assign ended with\n{done.stdout}")
+        notebook = self_checking(nbformat.read(made / "student" / source.name, as_version=4))
+        [autograder] = (made / "autograder").glob("*.zip")
+        out.mkdir(parents=True, exist_ok=True)
+        files.write(out / STUDENT, nbformat.writes(notebook).encode())
+        shutil.copy(autograder, out / AUTOGRADER)
+
+
+def self_checking(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Otter's student notebook with its public tests in the cells that run them.
+
+    Otter keeps them in the notebook's metadata, which a kernel in Colab cannot read.
+    """
+    public = notebook.metadata.pop("otter")["tests"]
+    first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    notebook.cells.insert(first, new_code_cell(CHECKER, id="check"))
+    for number, cell in enumerate(notebook.cells):
+        cell.metadata.pop("lines_to_next_cell", None)
+        if cell.cell_type == "code" and (asked := CHECK.fullmatch(cell.source.strip())):
+            tests = functions(public[asked[1]])
+            names = re.findall(r"^def (\w+)\(", tests, re.MULTILINE)
+            cell.source = f"{HEADING}{tests}\n\n\ncheck({', '.join(names)})"
+    return notebook
+
+
+def functions(tests: str) -> str:
+    """The test functions in one of Otter's test files, without what Otter needs around them."""
+    text = re.sub(r"^@test_case\(.*\)\n", "", tests, flags=re.MULTILINE)
+    return text[text.index("def ") :].strip()
+
+
+def all_tests(autograder: Path) -> dict[str, str]:
+    """Otter's test files in an autograder, with the hidden tests and all points: text by the exercise's name."""
+    with zipfile.ZipFile(autograder) as archive:
+        names = [name for name in archive.namelist() if name.startswith("tests/") and name.endswith(".py")]
+        return {Path(name).stem: archive.read(name).decode() for name in names}
+
+
+def exercises(student: Path, tests: dict[str, str]) -> list[str]:
+    """The names of the exercises, which are those of the functions asked for, as they stand in the notebook."""
+    source = "\n".join("".join(cell["source"]) for cell in json.loads(student.read_text(encoding="utf-8"))["cells"])
+    return sorted(tests, key=lambda name: source.index(f"def {name}("))

@@ -1,0 +1,246 @@
+"""Grade a folder of notebooks: scores, a page of feedback for each, and a summary of the class."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html
+import io
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, median
+
+from labkit import files
+from labkit.classroom import assign, sandbox
+
+LARGEST = 2**24  # bytes of a submitted notebook that is opened
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of an exercise: what it shows, its points, and whether students see it."""
+
+    name: str
+    points: float
+    hidden: bool
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An assignment as it is graded: the source of its test functions, and each exercise's tests in their order."""
+
+    name: str
+    sources: dict[str, str]
+    exercises: dict[str, list[Test]]
+
+    @property
+    def points(self) -> float:
+        return sum(test.points for tests in self.exercises.values() for test in tests)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What one submission gets: for each exercise its points, and for each failed test what is told of it."""
+
+    submission: str
+    assignment: str
+    points: dict[str, float]
+    feedback: dict[str, list[str]]
+    notes: list[str]
+
+    @property
+    def total(self) -> float:
+        return sum(self.points.values())
+
+
+def load(folder: Path) -> Assignment:
+    """An assignment from the folder that `labkit assign` made. Otter's format decides how points are given."""
+    from otter.test_files.exception_test import ExceptionTestFile
+
+    sources = assign.all_tests(folder / assign.AUTOGRADER)
+    exercises = {}
+    for name in assign.exercises(folder / assign.STUDENT, sources):
+        cases = ExceptionTestFile.from_string(sources[name]).test_cases
+        titles = [case.body.test_func.__name__.removeprefix("test_").replace("_", " ") for case in cases]
+        exercises[name] = [Test(title, case.points, case.hidden) for title, case in zip(titles, cases)]
+    return Assignment(folder.name, {name: assign.functions(text) for name, text in sources.items()}, exercises)
+
+
+def code_cells(notebook: bytes) -> list[str]:
+    """The sources of a notebook's code cells. Raises ValueError, in words for a student, for what is no notebook."""
+    try:
+        cells = json.loads(notebook)["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError("the file is no notebook that can be read: hand in the .ipynb as it was saved") from error
+
+
+def belongs_to(cells: list[str], assignments: list[Assignment]) -> Assignment | None:
+    """The assignment most of whose functions the cells define, whatever the file is called; None if none has any."""
+    defined = {name for cell in cells for name in re.findall(r"^def (\w+)\(", cell, re.MULTILINE)}
+    best = max(assignments, key=lambda each: len(defined & each.exercises.keys()))
+    return best if defined & best.exercises.keys() else None
+
+
+def grade(path: Path, name: str, assignments: list[Assignment], limits: sandbox.Limits) -> Grade:
+    """Grade one file; whatever is wrong with it becomes a note."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"the file is larger than {LARGEST >> 20} MB: clear its outputs and hand it in again")
+        cells = code_cells(path.read_bytes())
+        if (assignment := belongs_to(cells, assignments)) is None:
+            raise ValueError("none of the functions that the exercises ask for is defined in it")
+    except (ValueError, OSError) as error:
+        return Grade(name, "", {}, {}, [str(error)])
+    outcome = sandbox.run(cells, assignment.sources, limits)
+    points, feedback = {}, {}
+    for exercise, tests in assignment.exercises.items():
+        said = outcome.passed.get(exercise, {})
+        results = [(test, said.get(i, "was not run")) for i, test in enumerate(tests)]
+        points[exercise] = sum(test.points for test, problem in results if not problem)
+        feedback[exercise] = [
+            f"{test.name} (hidden test, {test.points:g} points)"
+            if test.hidden
+            else f"{test.name} ({test.points:g}): {problem}"
+            for test, problem in results
+            if problem
+        ]
+    return Grade(name, assignment.name, points, feedback, outcome.notes)
+
+
+def grade_folder(
+    submissions: Path, made: Path, out: Path, limits: sandbox.Limits = sandbox.Limits(), show=print
+) -> list[Grade]:
+    """Grade every notebook in a folder and its sub-folders, and write scores.csv, feedback and summary.html to `out`.
+
+    `made` is the folder of assignments that `labkit assign` wrote. A submission that was graded before, by the same
+    tests and limits, is not run again. Raises FileNotFoundError where there are no notebooks or no assignments.
+    """
+    assignments = [load(folder.parent) for folder in sorted(made.glob(f"*/{assign.AUTOGRADER}"))]
+    if not assignments:
+        raise FileNotFoundError(f"no assignments in {made}: run `make assignments` first")
+    paths = sorted(p for p in submissions.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    if not paths:
+        raise FileNotFoundError(f"no notebooks in {submissions}")
+    tests = json.dumps([[each.name, each.sources] for each in assignments]) + repr(limits)
+
+    def graded(path: Path) -> Grade:
+        name = path.relative_to(submissions).with_suffix("").as_posix()
+        key = hashlib.sha256(tests.encode() + name.encode() + path.read_bytes()).hexdigest()
+        kept = out / "graded" / f"{key}.json"
+        if kept.is_file():
+            return Grade(**json.loads(kept.read_text()))
+        result = grade(path, name, assignments, limits)
+        files.write(kept, json.dumps(asdict(result), indent=1).encode())
+        return result
+
+    grades = []
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for number, result in enumerate(pool.map(graded, paths), 1):
+            grades.append(result)
+            notes = f"  ({len(result.notes)} notes)" if result.notes else ""
+            show(f"{number}/{len(paths)}  {result.submission}  {result.total:g} points{notes}")
+            page = feedback_page(result, assignments)
+            files.write(out / "feedback" / f"{result.submission}.html", page.encode())
+    finally:
+        pool.shutdown(cancel_futures=True)
+    files.write(out / "scores.csv", scores(grades, assignments).encode())
+    files.write(out / "summary.html", summary(grades, assignments).encode())
+    return grades
+
+
+def scores(grades: list[Grade], assignments: list[Assignment]) -> str:
+    """One line a submission: assignment, points, points of each exercise in order, notes."""
+    text = io.StringIO()
+    most = max(len(each.exercises) for each in assignments)
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["submission", "assignment", "points", "of", *(f"exercise {i + 1}" for i in range(most)), "notes"])
+    of = {each.name: each.points for each in assignments}
+    for each in grades:
+        points = [f"{value:g}" for value in each.points.values()]
+        cells = [each.submission, each.assignment, f"{each.total:g}", f"{of.get(each.assignment, 0):g}"]
+        table.writerow([*map(plain, cells), *points, *[""] * (most - len(points)), plain("; ".join(each.notes))])
+    return text.getvalue()
+
+
+def plain(text: str) -> str:
+    """A cell that a spreadsheet takes for text: a student's words must not become a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def feedback_page(result: Grade, assignments: list[Assignment]) -> str:
+    """What one student is told, as a page that needs nothing else."""
+    assignment = next((each for each in assignments if each.name == result.assignment), None)
+    parts = [f"<h1>{html.escape(result.submission)}</h1>"]
+    if assignment:
+        parts.append(f"<p>{html.escape(assignment.name)}: <b>{result.total:g} of {assignment.points:g} points</b></p>")
+        for exercise, tests in assignment.exercises.items():
+            possible = sum(test.points for test in tests)
+            parts.append(f"<h2>{html.escape(exercise)}: {result.points[exercise]:g} of {possible:g}</h2>")
+            failed = "".join(f"<li><pre>{html.escape(line)}</pre></li>" for line in result.feedback[exercise])
+            parts.append(f"<p>Not passed:</p><ul>{failed}</ul>" if failed else "<p>All tests passed.</p>")
+    if result.notes:
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in result.notes)
+        parts.append(f"<h2>Notes on the run</h2><ul>{notes}</ul>")
+    return whole_page(f"Feedback: {result.submission}", "\n".join(parts))
+
+
+def summary(grades: list[Grade], assignments: list[Assignment]) -> str:
+    """The class at a glance: distribution of points, and the exercises from the hardest on."""
+    parts = ["<h1>Class summary</h1>"]
+    for assignment in assignments:
+        totals = [each.total for each in grades if each.assignment == assignment.name]
+        if not totals:
+            continue
+        parts.append(f"<h2>{html.escape(assignment.name)}</h2>")
+        parts.append(
+            f"<p>{len(totals)} submissions, {assignment.points:g} points: mean {mean(totals):.1f}, "
+            f"median {median(totals):g}, from {min(totals):g} to {max(totals):g}.</p>"
+        )
+        shares = [min(9, int(10 * total / assignment.points)) for total in totals]
+        rows = [(f"{10 * i} – {10 * i + 10} %", shares.count(i)) for i in range(10)]
+        parts.append(bars("points", "submissions", rows))
+        hardest = []
+        for exercise, tests in assignment.exercises.items():
+            got = [each.points[exercise] for each in grades if each.assignment == assignment.name]
+            hardest.append((100 * mean(got) / sum(test.points for test in tests), exercise))
+        rows = [(exercise, round(share)) for share, exercise in sorted(hardest)]
+        parts.append("<h3>Exercises, the hardest first</h3>" + bars("exercise", "% of the points", rows))
+    if lost := [each for each in grades if not each.assignment]:
+        names = "".join(
+            f"<li>{html.escape(each.submission)}: {html.escape('; '.join(each.notes))}</li>" for each in lost
+        )
+        parts.append(f"<h2>Could not be graded</h2><ul>{names}</ul>")
+    return whole_page("Class summary", "\n".join(parts))
+
+
+def bars(label: str, unit: str, rows: list[tuple[str, int]]) -> str:
+    """A table whose numbers are also drawn."""
+    most = max(1, *(value for _, value in rows))
+    body = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{value}</td>"
+        f'<td><div class="bar" style="width: {100 * value / most:.0f}%"></div></td></tr>'
+        for name, value in rows
+    )
+    return f"<table><thead><tr><th>{label}</th><th>{unit}</th><th></th></tr></thead><tbody>{body}</tbody></table>"
+
+
+def whole_page(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font-family: sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }}
+pre {{ white-space: pre-wrap; margin: 0; }}
+table {{ border-collapse: collapse; width: 100%; }} th, td {{ text-align: left; padding: 0.15rem 0.8rem 0.15rem 0; }}
+td:last-child {{ width: 60%; }} .bar {{ background: #0072B2; height: 0.9rem; min-width: 1px; }}
+</style></head><body>
+{body}
+</body></html>
+"""

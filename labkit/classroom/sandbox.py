@@ -1,0 +1,182 @@
+"""Run a student's cells and then the tests in a process of their own, with limits, and start again past what ends it.
+
+What is limited: time (of a cell, of a test, of all), memory, the size of a file, open files. The process works in an
+empty folder which is removed, with an environment that names nothing of the teacher's. Started by root it becomes
+nobody, where nobody may use the interpreter.
+What is not given: a wall against code that attacks on purpose. Such code runs under the same kernel, can reach the
+network, can read whatever is readable to everybody, and, once its functions are called by the tests, can look at them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WORKER = Path(__file__).with_name("worker.py")
+NOBODY = 65534
+GRACE = 3  # seconds for which a process may go on after it should have stopped itself
+
+
+@dataclass(frozen=True)
+class Limits:
+    """For one submission: seconds of a cell or test, seconds of all, bytes of memory and of a file."""
+
+    seconds: int = 20
+    all_seconds: int = 90
+    memory: int = 6 * 2**30  # of addresses: importing PyTorch alone reserves more than half of it
+    file_bytes: int = 2**24
+
+
+@dataclass
+class Outcome:
+    """What became of the tests, and what there is to say about the cells.
+
+    `passed[exercise][i]` is "" where test i passed, else what it said.
+    """
+
+    passed: dict[str, dict[int, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> Outcome:
+    """Run the cells in order, then all tests on what they left; `tests` has the source of the functions by exercise.
+
+    A cell that ends the process is left out at the next attempt, a test that does so counts as not passed; so every
+    other answer is still graded. After `limits.all_seconds` the rest counts as not passed.
+    """
+    outcome, deadline = Outcome(), time.monotonic() + limits.all_seconds
+    left_out: set[int] = set()
+    while True:
+        attempt = _Attempt(cells, tests, limits, left_out, outcome)
+        fatal = attempt.run(deadline)
+        outcome.notes = list(dict.fromkeys(outcome.notes + attempt.notes))
+        if fatal is None:
+            return outcome
+        if time.monotonic() > deadline:
+            outcome.notes.append(f"after {limits.all_seconds} s in all, the rest was not run")
+            return outcome
+        too_long = f"ran for more than {limits.seconds} s and was stopped"
+        why = too_long if attempt.silent else "ended the whole process and was left out"
+        if isinstance(fatal, int):
+            left_out.add(fatal)
+            outcome.notes.append(f"cell {fatal + 1}: {why}")
+        else:
+            exercise, number = fatal
+            outcome.passed.setdefault(exercise, {})[number] = why
+
+
+class _Attempt:
+    """One process, from its start to its end."""
+
+    def __init__(self, cells: list[str], tests: dict[str, str], limits: Limits, left_out: set[int], outcome: Outcome):
+        known = [[exercise, number] for exercise, results in outcome.passed.items() for number in results]
+        self.job = {
+            "cells": [(number, cell) for number, cell in enumerate(cells) if number not in left_out],
+            "skip": known, "seconds": limits.seconds, "cpu_seconds": limits.all_seconds,
+            "memory": limits.memory, "file_bytes": limits.file_bytes,
+        }  # fmt: skip
+        self.tests, self.limits, self.outcome = tests, limits, outcome
+        self.notes: list[str] = []
+        self.tests_sent = self.silent = False
+        self.begun: int | tuple[str, int] | None = None
+
+    def run(self, deadline: float) -> int | tuple[str, int] | None:
+        """None if all was run; else the cell or test in which the process ended. Raises RuntimeError before either."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            os.chmod(folder, 0o777)
+            process = subprocess.Popen(
+                [sys.executable, "-I", WORKER], cwd=folder, env=_environment(folder), start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **_nobody(),
+            )  # fmt: skip
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    self._send(process, self.job)
+                for line in self._lines(process, deadline):
+                    if self._take(line, process):
+                        return None
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                said = process.stderr.read().decode(errors="replace")
+                process.stdin.close(), process.stdout.close(), process.stderr.close()
+                process.wait()
+        if self.begun is None:
+            raise RuntimeError(f"the process for a student's code did not start: {said.strip()[-500:] or 'no word'}")
+        return self.begun
+
+    def _send(self, process: subprocess.Popen, what: object) -> None:
+        process.stdin.write((json.dumps(what) + "\n").encode())
+        process.stdin.flush()
+
+    def _lines(self, process: subprocess.Popen, deadline: float):
+        """Lines that the process writes, until it ends, or is silent for too long."""
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while True:
+                patience = min(self.limits.seconds + GRACE, deadline - time.monotonic())
+                if patience <= 0 or not selector.select(patience):
+                    self.silent = True
+                    return
+                if not (data := os.read(process.stdout.fileno(), 65536)):
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines
+
+    def _take(self, line: bytes, process: subprocess.Popen) -> bool:
+        """Note what a line says. True for the last."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return False
+        if "begins" in said:
+            self.begun = said["begins"] if isinstance(said["begins"], int) else tuple(said["begins"])
+        elif "cell" in said:
+            where = f"cell {said['cell'] + 1}"
+            if said["note"]:
+                self.notes.append(f"{where}: {said['note']}")
+            if said["lost"]:
+                self.notes.append(f"{where} printed {said['lost']:,} characters more than are kept")
+        elif "test" in said and self.tests_sent:  # before that, only a student's code can have written it
+            exercise, number = said["test"]
+            self.outcome.passed.setdefault(exercise, {})[number] = said["note"]
+        elif said.get("cells") == "done":
+            self.begun = self.begun if self.begun is not None else -1
+            self.tests_sent = True
+            self._send(process, self.tests)
+        return said.get("tests") == "done"
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """Nothing of the teacher's but where programs are; one thread, so that submissions do not disturb one another."""
+    return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+
+
+@functools.cache
+def _nobody() -> dict:
+    """For root: the options that start a process as nobody, where nobody may use this interpreter."""
+    options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    if os.geteuid() != 0:
+        return {}
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-I", "-c", f"open({str(WORKER)!r})"], cwd="/", capture_output=True, **options
+        )
+    except PermissionError:
+        return {}
+    return options if tried.returncode == 0 else {}
+
+
+def is_another_user() -> bool:
+    """Whether a student's code runs as another user than this process."""
+    return bool(_nobody())

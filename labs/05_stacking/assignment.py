@@ -1,0 +1,782 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [raw]
+# # ASSIGNMENT CONFIG
+# init_cell: false
+# check_all_cell: false
+# export_cell: false
+# tests:
+#   ok_format: false
+# generate:
+#   show_hidden: true
+
+# %% [markdown]
+# # Assignment 05 · Interaction, front, order, verdict, choice
+#
+# You write the functions with which a study of stacks is read: what two techniques do together, what no other stack
+# beats, which orders can be run, what a claim is worth, and which stack to take. Numbers in examples are made up, to
+# be checked in the head. **20 points, about 75 minutes.**
+#
+# Each exercise is one function and stands alone: do them in any order. Exercise 1 belongs to section 6 of Lab 05,
+# exercises 2 and 5 to section 9, exercise 3 to sections 2 and 5, exercise 4 to sections 5 and 10. The cell below each
+# exercise runs the public tests; hidden tests of the same kind are run when it is graded. No function may change what
+# it is given.
+
+# %%
+import torch
+
+# %% [raw]
+# # BEGIN QUESTION
+# name: interaction
+# points: 3
+
+# %% [markdown]
+# ## 1 · Together and apart
+#
+# *easy, 8 minutes, 3 points*
+#
+# `measured` maps a stack, a tuple of names in the order in which the steps were applied, to `(lost, file)`: points of
+# accuracy lost against the start, and bytes. The start is the empty tuple; it lost nothing. For two steps $a$ and $b$,
+# applied in this order, return the interaction and the share of the product as a tuple of two numbers:
+#
+# $$ I = L(a, b) - L(a) - L(b), \qquad
+# \frac{r(a, b)}{r(a)\, r(b)} \quad\text{with}\quad r(S) = \frac{B(\varnothing)}{B(S)} . $$
+#
+# The start has 1200 bytes. Prune: 1 point lost, 600 bytes. Quantize: 0.5 points, 300 bytes. Prune, then quantize: 2
+# points, 200 bytes. Then $I = 0.5$ points, and the share is $6 / (2 \cdot 4) = 0.75$.
+#
+# <details><summary>Hint</summary>
+#
+# A factor says how many times smaller a file is than that of the start. Look the pair up in the order that is asked
+# for.
+#
+# </details>
+
+# %% [raw]
+# # BEGIN SOLUTION
+
+
+# %%
+def interaction(measured, first, second):
+    """What two steps do together beyond what each does alone.
+
+    measured: {steps: (lost in points, file in bytes)}, steps a tuple of names.
+    first, second: names; `second` is applied to what `first` made.
+    Returns (interaction in points, share of the product of sizes, without a unit).
+    """
+    # BEGIN SOLUTION
+    start = measured[()][1]
+    lost_first, file_first = measured[(first,)]
+    lost_second, file_second = measured[(second,)]
+    lost, file = measured[first, second]
+    product = (start / file_first) * (start / file_second)
+    return lost - lost_first - lost_second, start / file / product
+    # END SOLUTION
+
+
+# %% [raw]
+# # END SOLUTION
+
+# %% [raw]
+# # BEGIN TESTS
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_two_steps_together_against_the_two_apart(interaction):
+    measured = {(): (0.0, 1200), ("prune",): (1.0, 600), ("quantize",): (0.5, 300)}
+    measured["prune", "quantize"] = (2.0, 200)
+    lost, share = interaction(measured, "prune", "quantize")
+    assert abs(lost - 0.5) < 1e-6, (
+        f"2 points together, 1 and 0.5 apart: 0.5 beyond the sum, got {lost}"
+    )
+    assert abs(share - 0.75) < 1e-6, (
+        f"6 times smaller together, 2 and 4 times apart: 6 / 8 of the product, got {share}"
+    )
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_the_other_order_is_another_stack(interaction):
+    measured = {(): (0.0, 800), ("train",): (-0.25, 800), ("prune",): (9.0, 400)}
+    measured |= {("prune", "train"): (0.75, 400), ("train", "prune"): (8.5, 320)}
+    before = dict(measured)
+    for pair, lost, share in (("prune train", -8, 1), ("train prune", -0.25, 1.25)):
+        found = interaction(measured, *pair.split())
+        assert abs(found[0] - lost) < 1e-6, f"{pair}: {lost} points, got {found[0]}"
+        assert abs(found[1] - share) < 1e-6, f"{pair}: {share}, got {found[1]}"
+    assert measured == before, "the measurements were changed"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_any_measurements_in_any_order_of_the_dictionary(interaction):
+    import torch
+
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(20):
+        la, lb, lab = (
+            4 * torch.rand(3, generator=generator, dtype=torch.double)
+        ).tolist()
+        start, a, b, ab = torch.randint(1, 10**7, (4,), generator=generator).tolist()
+        measured = {("a", "b"): (lab, ab), ("b",): (lb, b), ("c",): (1.0, 7)}
+        measured |= {("b", "a"): (3.0, 5), ("a",): (la, a), (): (0.0, start)}
+        lost, share = interaction(measured, "a", "b")
+        assert abs(lost - (lab - la - lb)) < 1e-5, f"interaction: {lost}"
+        expected = a * b / (start * ab)
+        assert abs(share / expected - 1) < 1e-5, f"share: {share}, expected {expected}"
+
+
+# %% [raw]
+# # END TESTS
+
+# %% [raw]
+# # END QUESTION
+
+# %% [raw]
+# # BEGIN QUESTION
+# name: pareto_front
+# points: 3
+
+# %% [markdown]
+# ## 2 · What no other beats
+#
+# *easy, 10 minutes, 3 points*
+#
+# Stack $i$ has `files[i]` bytes and `losses[i]` points lost; **lower is better in both**. Stack $j$ *dominates* stack
+# $i$ when it is no larger, loses no more, and differs in at least one of the two. Return the indices of the stacks
+# that no other dominates, as a list of integers in ascending order. Two stacks that are equal in both do not dominate
+# each other: if nothing else dominates them, both stay. Without stacks the list is empty.
+#
+# Files 300, 200, 200, 400 and losses 1, 2, 2, 1: the front is `[0, 1, 2]`, for the last is as good as the first, and
+# larger.
+#
+# <details><summary>Hint</summary>
+#
+# Ask of every stack whether there is *any* other that dominates it. "No larger and loses no more" alone is also true
+# of a stack and its equal.
+#
+# </details>
+
+# %% [raw]
+# # BEGIN SOLUTION
+
+
+# %%
+def pareto_front(files, losses):
+    """Indices of the stacks that no other dominates, ascending; lower is better in both.
+
+    files: list of n sizes in bytes; losses: list of n losses in points.
+    """
+    # BEGIN SOLUTION
+    points = list(zip(files, losses))
+
+    def dominated(p):
+        return any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points)
+
+    return [i for i, p in enumerate(points) if not dominated(p)]
+    # END SOLUTION
+
+
+# %% [raw]
+# # END SOLUTION
+
+# %% [raw]
+# # BEGIN TESTS
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_equals_stay_and_as_good_but_larger_goes(pareto_front):
+    found = pareto_front([300, 200, 200, 400], [1.0, 2.0, 2.0, 1.0])
+    assert found == [0, 1, 2], (
+        "stack 3 loses as much as stack 0 and is larger: dominated; stacks 1 and 2 are "
+        f"equal: both stay. Expected [0, 1, 2], got {found}"
+    )
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_one_two_no_stacks_and_a_front_that_is_not_sorted_by_size(pareto_front):
+    assert pareto_front([], []) == [], "no stacks: an empty list"
+    assert pareto_front([7], [3.0]) == [0], "a stack alone is on the front"
+    assert pareto_front([5, 5], [1.0, 2.0]) == [0], (
+        "as large, and loses more: dominated"
+    )
+    files, losses = [900, 100, 500, 500], [0.5, 3.0, 1.0, 1.5]
+    assert pareto_front(files, losses) == [0, 1, 2], "indices in ascending order"
+    assert files == [900, 100, 500, 500], "the input was changed"
+    assert losses == [0.5, 3.0, 1.0, 1.5], "the input was changed"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_many_stacks_with_many_ties(pareto_front):
+    import torch
+
+    generator = torch.Generator().manual_seed(9)
+    for most in (3, 6, 30):
+        x, y = torch.randint(most, (2, 40), generator=generator)
+        better = (x[:, None] <= x) & (y[:, None] <= y)  # (j, i): j is no worse than i
+        better &= (x[:, None] < x) | (y[:, None] < y)
+        expected = [i for i in range(40) if not better[:, i].any()]
+        found = pareto_front(x.tolist(), y.tolist())
+        assert found == expected, f"{x.tolist()}, {y.tolist()}: {expected}, got {found}"
+
+
+# %% [raw]
+# # END TESTS
+
+# %% [raw]
+# # END QUESTION
+
+# %% [raw]
+# # BEGIN QUESTION
+# name: admissible_orders
+# points: 4
+
+# %% [markdown]
+# ## 3 · All admissible orders
+#
+# *medium, 15 minutes, 4 points*
+#
+# `steps` is a list of at most seven different names. `before` is a list of pairs: `(a, b)` says that $a$ has to come
+# before $b$, at once or later. A pair of which one name is not among the steps asks nothing. Return all orders of the
+# steps that break no pair, as a list of tuples of names in lexicographic order (that of Python's `sorted`). If the
+# pairs contradict each other, the list is empty. Of no steps there is one order, the empty tuple.
+#
+# Steps *quantize*, *prune*, *distill*, with *prune* before *distill*:
+#
+# ```python
+# [("prune", "distill", "quantize"), ("prune", "quantize", "distill"), ("quantize", "prune", "distill")]
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# Either try every order and throw out the bad ones, or ask which steps may come first: those that no step which is
+# still to come has to precede.
+#
+# </details>
+
+# %% [raw]
+# # BEGIN SOLUTION
+
+
+# %%
+def admissible_orders(steps, before):
+    """All orders of the steps that break no rule, in lexicographic order.
+
+    steps: list of different names; before: list of (earlier, later).
+    Returns a list of tuples, each with all the steps.
+    """
+    # BEGIN SOLUTION
+    if not steps:
+        return [()]
+    orders = []
+    for first in sorted(steps):
+        rest = [step for step in steps if step != first]
+        if not any(later == first and earlier in rest for earlier, later in before):
+            orders += [(first, *order) for order in admissible_orders(rest, before)]
+    return orders
+    # END SOLUTION
+
+
+# %% [raw]
+# # END SOLUTION
+
+# %% [raw]
+# # BEGIN TESTS
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_prune_before_distill_but_not_at_once(admissible_orders):
+    found = admissible_orders(["quantize", "prune", "distill"], [("prune", "distill")])
+    expected = [("prune", "distill", "quantize"), ("prune", "quantize", "distill")]
+    expected += [("quantize", "prune", "distill")]
+    assert found == expected, (
+        "three of the six orders have prune before distill, one of them with quantize "
+        f"between the two; tuples, sorted. Expected {expected}, got {found}"
+    )
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_a_rule_about_an_absent_step_asks_nothing(admissible_orders):
+    before = [("fold", "half"), ("thin", "prune"), ("prune", "thin"), ("half", "fold")]
+    found = admissible_orders(["half", "prune"], before)
+    assert found == [("half", "prune"), ("prune", "half")], f"got {found}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_contradictions_and_no_steps(admissible_orders):
+    circle = [("a", "b"), ("b", "c"), ("c", "a")]
+    assert admissible_orders(["a", "b", "c"], circle) == [], "no order keeps a circle"
+    assert admissible_orders([], circle) == [()], "of no steps there is one order"
+    assert admissible_orders(["b"], circle) == [("b",)], (
+        "of one step there is one order"
+    )
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_any_steps_and_rules_and_the_input_stays(admissible_orders):
+    from itertools import permutations
+
+    import torch
+
+    generator = torch.Generator().manual_seed(7)
+    for rules in (0, 2, 3, 5):
+        steps = [f"step {i}" for i in torch.randperm(5, generator=generator).tolist()]
+        pairs = [
+            torch.randperm(5, generator=generator)[:2].tolist() for _ in range(rules)
+        ]
+        before = [(steps[min(i, j)], steps[max(i, j)]) for i, j in pairs]
+        given = list(steps), list(before)
+        found = admissible_orders(steps, before)
+        expected = [
+            order
+            for order in permutations(sorted(steps))
+            if all(order.index(a) < order.index(b) for a, b in before)
+        ]
+        assert found == expected, f"{before}: expected {expected}, got {found}"
+        assert (steps, before) == given, "the input was changed"
+
+
+# %% [raw]
+# # END TESTS
+
+# %% [raw]
+# # END QUESTION
+
+# %% [raw]
+# # BEGIN QUESTION
+# name: prune_first_verdict
+# points: 5
+
+# %% [markdown]
+# ## 4 · Prune before you quantize?
+#
+# *hard, 20 minutes, 5 points*
+#
+# The claim: *prune before you quantize; the other order loses more*. `rows` are the measurements, in any order: tuples
+# `(order, seed, loss)`, where `order` is a tuple of names and `loss` is in nats a token. Decide by the ledger's rule.
+#
+# 1. For every seed with which both `("prune", "quantize")` and `("quantize", "prune")` were run, take the *gain*: the
+#    loss of the second minus that of the first. Other stacks say nothing about this claim. Each stack stands there at
+#    most once with each seed, and at least one seed has both.
+# 2. The seeds ascending, these are the gains $d_0, \dots, d_{n-1}$; $\bar d$ is their mean. Each row of `draws`
+#    (integer tensor, resamples × $n$) is a bootstrap sample: indices of gains, some of them several times. Take the
+#    mean gain of each sample. `low` and `high` are the 2.5th and 97.5th percentile of these means, interpolated
+#    linearly, as `torch.quantile` and `numpy.percentile` do it.
+# 3. Promised is a gain $\geq 0$. The claim *holds* if the whole interval keeps that, *fails* if the whole interval
+#    breaks it, and is *undecided* otherwise; *undecided*, too, with fewer than three gains, which may agree by chance.
+#
+# Return `(mean, low, high, verdict)`: three numbers in nats, and `"holds"`, `"fails"` or `"undecided"`.
+#
+# Seeds 0, 1, 2; pruned first, 1, 5, 9 are lost; quantized first, 2, 7, 12. The gains are 1, 2, 3, their mean 2. With
+# the draws `[[0, 0, 0], [2, 2, 2]]` the means are 1 and 3, `low` is 1.05, `high` 2.95, and the claim holds, although
+# the losses of the two orders overlap.
+#
+# <details><summary>Hint</summary>
+#
+# Two dictionaries from seed to loss, one for each order. If the gains are a tensor `d`, what shape has `d[draws]`?
+#
+# </details>
+
+# %% [raw]
+# # BEGIN SOLUTION
+
+
+# %%
+def prune_first_verdict(rows, draws):
+    """Whether pruning before quantizing loses no more than the other order.
+
+    rows: list of (order, seed, loss in nats), order a tuple of names.
+    draws: (resamples, n) int64 tensor of indices below n, the number of seeds with both orders.
+    Returns (mean gain, low, high, verdict), the numbers in nats.
+    """
+    # BEGIN SOLUTION
+    first = {seed: loss for order, seed, loss in rows if order == ("prune", "quantize")}
+    last = {seed: loss for order, seed, loss in rows if order == ("quantize", "prune")}
+    gains = torch.tensor(
+        [last[seed] - first[seed] for seed in sorted(first.keys() & last.keys())],
+        dtype=torch.double,
+    )
+    means = gains[draws].mean(dim=1)  # (resamples,)
+    low, high = means.quantile(0.025).item(), means.quantile(0.975).item()
+    verdict = "holds" if low >= 0 else "fails" if high < 0 else "undecided"
+    if len(gains) < 3:
+        verdict = "undecided"
+    return gains.mean().item(), low, high, verdict
+    # END SOLUTION
+
+
+# %% [raw]
+# # END SOLUTION
+
+# %% [raw]
+# # BEGIN TESTS
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_seed_by_seed_the_gain_is_clear_though_the_losses_overlap(prune_first_verdict):
+    import torch
+
+    p, q = ("prune", "quantize"), ("quantize", "prune")
+    rows = [
+        (p, 0, 1.0),
+        (p, 1, 5.0),
+        (p, 2, 9.0),
+        (q, 2, 12.0),
+        (q, 0, 2.0),
+        (q, 1, 7.0),
+    ]
+    draws = torch.tensor([[0, 0, 0], [2, 2, 2]])
+    mean, low, high, verdict = prune_first_verdict(rows, draws)
+    assert abs(mean - 2) < 1e-4, f"the gains are 1, 2 and 3: mean 2, got {mean}"
+    assert abs(low - 1.05) < 1e-4, f"2.5 % of the way from 1 to 3: 1.05, got {low}"
+    assert abs(high - 2.95) < 1e-4, f"97.5 % of the way from 1 to 3: 2.95, got {high}"
+    assert verdict == "holds", f"the whole interval is above 0: holds, got {verdict!r}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_an_interval_on_both_sides_of_zero_decides_nothing(prune_first_verdict):
+    import torch
+
+    p, q = ("prune", "quantize"), ("quantize", "prune")
+    draws = torch.tensor([[0, 0, 0], [1, 1, 1], [2, 2, 2], [0, 1, 2]])
+    for gains, expected in (([3, 2, -1], "undecided"), ([-1, -2, -3], "fails")):
+        rows = [(p, seed, 4.0) for seed in range(3)]
+        rows += [(q, seed, 4.0 + gain) for seed, gain in enumerate(gains)]
+        _, low, high, verdict = prune_first_verdict(rows, draws)
+        assert verdict == expected, (
+            f"gains {gains}: look at both ends of the interval, not at the mean. Yours is "
+            f"{low} to {high}, expected {expected!r}, got {verdict!r}"
+        )
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_zero_keeps_the_promise_and_two_seeds_never_decide(prune_first_verdict):
+    import torch
+
+    p, q = ("prune", "quantize"), ("quantize", "prune")
+    for n, first, last, expected in (
+        (3, 1.5, 1.5, "holds"),  # the interval is the point 0
+        (3, 1.5, 1.25, "fails"),
+        (2, 1.0, 2.0, "undecided"),
+        (1, 2.0, 1.0, "undecided"),
+    ):
+        rows = [(p, seed, first) for seed in range(n)] + [(p, 9, 0.0)]
+        rows += [(q, seed, last) for seed in range(n)]
+        draws = torch.zeros(4, n, dtype=torch.int64)
+        mean, low, high, verdict = prune_first_verdict(rows, draws)
+        assert verdict == expected, f"{n} gains of {last - first}: {verdict!r}"
+        for number in (mean, low, high):
+            assert abs(number - (last - first)) < 1e-4, f"{last - first}, got {number}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 2
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(prune_first_verdict):
+    import numpy as np
+    import torch
+
+    p, q = ("prune", "quantize"), ("quantize", "prune")
+    generator = torch.Generator().manual_seed(11)
+    for n, shift in ((3, 0.0), (5, 1.5), (8, -1.5), (6, 0.3)):
+        noise = torch.randn(3, n + 2, generator=generator, dtype=torch.double).numpy()
+        losses = {p: 4 * noise[0], q: 4 * noise[0] + noise[1] + shift}
+        losses[("prune", "lora", "quantize")] = losses[("quantize",)] = noise[2]
+        rows = [
+            (o, 3 * s, float(v))
+            for o, all_ in losses.items()
+            for s, v in enumerate(all_)
+        ]
+        rows = [row for row in rows if row[:2] not in ((p, 0), (q, 3 * n + 3))]
+        rows = [
+            rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()
+        ]
+        draws, given = torch.randint(n, (200, n), generator=generator), list(rows)
+        gains = (losses[q] - losses[p])[
+            1:-1
+        ]  # one order lacks the first seed, one the last
+        low, high = np.percentile(gains[draws.numpy()].mean(axis=1), [2.5, 97.5])
+        expected = "holds" if low >= 0 else "fails" if high < 0 else "undecided"
+        mean, a, b, verdict = prune_first_verdict(rows, draws)
+        for name, x, y in (
+            ("mean", mean, gains.mean()),
+            ("low", a, low),
+            ("high", b, high),
+        ):
+            assert abs(x - y) < 1e-4, f"{name} of {n} gains: {y:.4f}, got {x}"
+        assert verdict == expected, f"{n} gains: {expected}, got {verdict!r}"
+        assert rows == given, "the rows were changed"
+
+
+# %% [raw]
+# # END TESTS
+
+# %% [raw]
+# # END QUESTION
+
+# %% [raw]
+# # BEGIN QUESTION
+# name: choose_stack
+# points: 5
+
+# %% [markdown]
+# ## 5 · Choose a stack
+#
+# *hard, 20 minutes, 5 points*
+#
+# `rows` has tuples `(steps, seed, file, low, high)`, in any order: the steps as they were applied (a tuple of names),
+# the seed, bytes, and the interval of the points lost in this run. The rows with the same steps in the same order are
+# the runs of one stack. Of the stacks that keep both of these rules choose the one with the smallest file:
+#
+# - It was run with **at least three different seeds**: the best of hundreds of single runs is a lucky one. A seed may
+#   occur twice, where a run was repeated; it is one seed still. Of a stack in which no step is random the seed is
+#   `None`, and one such run is enough.
+# - Its **whole interval** is at most `bound`. The interval of a stack reaches from the lowest `low` to the highest
+#   `high` of all its rows.
+#
+# The file of a stack is the mean over all its rows. Of equally small ones take the one whose interval ends lower.
+# Return the steps as a tuple, or `None` if no stack keeps the rules.
+#
+# `bound` is 1. Prune, seeds 0, 1, 2: 300 bytes, intervals [0, 0.8], [0.1, 0.9], [0, 0.7]. Prune and share, seeds 0, 1,
+# 2: 100 bytes, [0.2, 0.9], [0.4, 1.1], [0.2, 0.9]: one run may lose more than a point. Share, seeds 0, 1: 80 bytes,
+# [0, 0.1] twice: too few. Fold, `None`: 400 bytes, [0, 0]: larger. The answer is `("prune",)`.
+#
+# <details><summary>Hint</summary>
+#
+# First collect the rows of each stack in a dictionary, then judge one stack at a time. Which end of the interval can
+# break the bound?
+#
+# </details>
+
+# %% [raw]
+# # BEGIN SOLUTION
+
+
+# %%
+def choose_stack(rows, bound):
+    """The smallest stack that was run with enough seeds and whose whole interval keeps the bound.
+
+    rows: list of (steps, seed or None, file in bytes, low, high), the last two in points lost.
+    bound: points lost that are allowed. Returns a tuple of names, or None.
+    """
+    # BEGIN SOLUTION
+    runs = {}
+    for steps, *run in rows:
+        runs.setdefault(steps, []).append(run)
+    allowed = []
+    for steps, found in runs.items():
+        seeds = {seed for seed, *_ in found}
+        highest = max(high for *_, high in found)
+        if (len(seeds) >= 3 or None in seeds) and highest <= bound:
+            file = sum(file for _, file, *_ in found) / len(found)
+            allowed.append((file, highest, steps))
+    return min(allowed)[2] if allowed else None
+    # END SOLUTION
+
+
+# %% [raw]
+# # END SOLUTION
+
+# %% [raw]
+# # BEGIN TESTS
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_the_smallest_that_keeps_both_rules(choose_stack):
+    runs = {("prune",): (300, [(0, 0.8), (0.1, 0.9), (0, 0.7)])}
+    runs["prune", "share"] = 100, [(0.2, 0.9), (0.4, 1.1), (0.2, 0.9)]
+    runs[("share",)] = 80, [(0, 0.1), (0, 0.1)]
+    rows = [
+        (s, i, f, *ends) for s, (f, all_) in runs.items() for i, ends in enumerate(all_)
+    ]
+    rows.append((("fold",), None, 400, 0.0, 0.0))
+    found = choose_stack(rows, 1.0)
+    assert found != ("share",), "share has two seeds only: it may have been lucky"
+    assert found != ("prune", "share"), "seed 1 of prune, share may lose 1.1 points"
+    assert found == ("prune",), f"of prune (300 B) and fold (400 B), prune; got {found}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""# END TEST CONFIG
+
+
+def test_no_stack_may_keep_the_rules(choose_stack):
+    fixed = (("half",), None, 50, 0.2, 0.3)
+    assert choose_stack([fixed], 0.3) == ("half",), (
+        "0.3 is at most 0.3; None needs no seeds"
+    )
+    assert choose_stack([fixed], 0.25) is None, "the interval passes the bound: None"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_seeds_are_counted_not_rows_and_files_are_averaged(choose_stack):
+    rows = [(("a",), seed, 10, 0.0, 0.1) for seed in (0, 1, 1, 0)]
+    rows += [(("b",), seed, file, 0.0, 0.1) for seed, file in enumerate((20, 90, 70))]
+    rows += [(("c",), seed, file, 0.0, 0.1) for seed, file in enumerate((50, 50, 65))]
+    found = choose_stack(rows, 1)
+    assert found == ("c",), f"a has two seeds, b 60 bytes on average, c 55; got {found}"
+    found = choose_stack([*rows, (("a",), 2, 10, 0.0, 0.1)], 1)
+    assert found == ("a",), f"a third seed lets a in; got {found}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_the_order_of_the_steps_and_ties(choose_stack):
+    p, q = ("prune", "quantize"), ("quantize", "prune")
+    rows = [(p, 0, 70, 0.0, 0.5), (q, 1, 70, 0.0, 0.4), (p, 2, 70, 0.0, 0.5)]
+    assert choose_stack([*rows, (("z",), None, 99, 0, 0)], 1) == ("z",), (
+        "one order, one stack"
+    )
+    rows += [(s, seed, 70, 0.2, 0.4) for s in (p, q) for seed in (5, 6)]
+    assert choose_stack(rows, 1) == q, "equally small: the interval that ends lower"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""# END TEST CONFIG
+
+
+def test_any_rows(choose_stack):
+    import torch
+
+    generator = torch.Generator().manual_seed(13)
+    chosen = set()
+    for bound in (0.7, 1.0, 1.3, 1.5, 9.0):
+        rows = []
+        for i in range(30):
+            file, runs = (
+                1000 + 50 * i,
+                int(torch.randint(1, 6, (1,), generator=generator)),
+            )
+            for seed in range(runs):
+                low, more = torch.rand(2, generator=generator).tolist()
+                rows.append(((f"step {i}", "half"), seed, file, low, low + more))
+        rows = [
+            rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()
+        ]
+        given, expected = list(rows), None
+        for i in reversed(range(30)):
+            own = [row for row in rows if row[0][0] == f"step {i}"]
+            if len(own) >= 3 and all(row[4] <= bound for row in own):
+                expected = own[0][0]
+        found = choose_stack(rows, bound)
+        assert found == expected, f"bound {bound}: expected {expected}, got {found}"
+        assert rows == given, "the rows were changed"
+        chosen.add(expected)
+    assert len(chosen) > 2, "these rows would accept an answer that looks at nothing"
+
+
+# %% [raw]
+# # END TESTS
+
+# %% [raw]
+# # END QUESTION
+
+# %% [markdown]
+# ## To discuss
+#
+# Not graded. In exercise 4 the gains were paired by seed. The lab's `difference` takes the two intervals as
+# independent instead, and each of them also holds what the run could not know better: its test data are a sample.
+# Which of the two intervals is the narrower one here, and why? What does the bootstrap over seeds leave out that the
+# lab's interval has in it, and could its verdict be too bold? Say what you would have to record for every run to have
+# both the pairing and the chance of the test data.

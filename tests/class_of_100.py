@@ -1,0 +1,71 @@
+"""Grade a simulated class of 100: right, partly right, late with a file from Colab, hostile.
+
+    python tests/class_of_100.py FOLDER
+
+The expected points are those of the answers that each notebook holds. Prints what took how long; ends with 1 if a score
+is not the expected one, or if grading again gives anything else.
+"""
+
+import filecmp
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "classroom"))
+
+import nbformat.v4 as nb
+import test_answers as homework
+import test_sandbox
+
+from labkit.classroom import assign, grade
+
+COLAB = {"colab": {"provenance": []}, "kernelspec": {"name": "python3", "display_name": "Python 3"}, "accelerator": "GPU"}
+
+
+def simulate(folder: Path, made: Path) -> dict[str, float]:
+    """Write 100 notebooks; return their expected points."""
+    chance, expected = random.Random(0), {}
+    wrong = [answer for answer in homework.answers() if answer.kind == "wrong"]
+    assignments = {lab: grade.load(made / lab) for lab in homework.LABS}
+    for number in range(100):
+        lab = homework.LABS[number % len(homework.LABS)]
+        given = homework.solutions(lab)
+        kind = ("right", "partly right", "hostile", "hostile and partly right")[number // 25]
+        if "partly" in kind:
+            for exercise in chance.sample(sorted(given), 2):
+                given[exercise] = chance.choice([a.code for a in wrong if (a.lab, a.exercise) == (lab, exercise)])
+            given.pop(chance.choice(sorted(given)))  # left blank
+        cells = homework.handed_in(made / lab / assign.STUDENT, given)
+        name = f"{kind}/student {number:03}"
+        expected[name] = sum(homework.points(assignments[lab], cells).values())
+        if "hostile" in kind:
+            deed = chance.choice(sorted(set(test_sandbox.HOSTILE) - {"a memory bomb"}))
+            cells.insert(chance.randrange(3, len(cells)), test_sandbox.HOSTILE[deed][0])
+        notebook = nb.new_notebook(cells=[nb.new_code_cell(cell) for cell in cells], metadata=chance.choice([COLAB, {}]))
+        path = folder / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(notebook))
+    return expected
+
+
+def main(folder: Path) -> int:
+    for lab in homework.LABS:
+        assign.make(homework.ROOT / "labs" / lab, folder / "made" / lab)
+    expected = simulate(folder / "submissions", folder / "made")
+    results = []
+    for attempt in ("first", "again"):
+        began = time.perf_counter()
+        grades = grade.grade_folder(folder / "submissions", folder / "made", folder / attempt, show=lambda _: None)
+        print(f"{attempt}: {len(grades)} submissions, {(time.perf_counter() - began) / len(grades):.1f} s each", flush=True)
+        results.append({each.submission: each.total for each in grades})
+    other = {name: (results[0][name], points) for name, points in expected.items() if results[0][name] != points}
+    print(f"not the expected points: {other or 'none'}")
+    same = results[0] == results[1] and filecmp.cmp(folder / "first/scores.csv", folder / "again/scores.csv", shallow=False)
+    print(f"graded again: {'the same' if same else 'something else'}")
+    return int(bool(other) or not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,105 @@
+"""From a folder of notebooks to scores, feedback and summary."""
+
+import csv
+import json
+
+import pytest
+from submissions import SQUARE, TWICE, notebook
+
+from labkit.__main__ import main
+from labkit.classroom import grade, sandbox
+
+LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
+CLASS = {
+    "ada": (notebook(TWICE, SQUARE), 6),
+    "ben": (notebook(TWICE), 3),
+    "cem/second try (1)": (notebook("def square(x):\n    return 9", TWICE), 4),
+    "copied cells": (notebook(TWICE, "def twice(x):\n    return 0", TWICE, SQUARE), 6),
+    "blank": (notebook("def twice(x):\n    ...", "def square(x):\n    ..."), 0),
+    "broken": (b"{", 0),
+    "other": (notebook("print('hello')"), 0),
+    "stopped": (notebook("while True: pass", TWICE, SQUARE), 6),
+    "=formula": (notebook(TWICE), 3),
+}
+
+
+@pytest.fixture
+def submissions(tmp_path):
+    for name, (data, _) in CLASS.items():
+        path = tmp_path / "submissions" / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "submissions"
+
+
+@pytest.fixture
+def graded(submissions, made, tmp_path):
+    return grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
+
+
+def rows(folder) -> dict[str, dict[str, str]]:
+    with open(folder / "scores.csv", newline="") as file:
+        return {row["submission"]: row for row in csv.DictReader(file)}
+
+
+def test_every_submission_gets_its_points(graded):
+    assert {each.submission: each.total for each in graded} == {name: points for name, (_, points) in CLASS.items()}
+
+
+def test_the_table_of_scores_has_a_line_for_each_and_no_formula(graded, tmp_path):
+    table = rows(tmp_path / "out")
+    assert set(table) == {name.replace("=formula", "'=formula") for name in CLASS}
+    assert (table["cem/second try (1)"]["exercise 1"], table["cem/second try (1)"]["exercise 2"]) == ("3", "1")
+    assert table["ada"]["of"] == "6" and "no notebook" in table["broken"]["notes"]
+    assert "none of the functions" in table["other"]["notes"] and "more than 1 s" in table["stopped"]["notes"]
+
+
+def test_feedback_tells_what_a_public_test_says_and_of_a_hidden_one_only_its_name(graded, tmp_path):
+    page = (tmp_path / "out" / "feedback" / "blank.html").read_text()
+    assert "try it with 3 in your head" in page
+    assert "a larger number (hidden test, 2 points)" in page and "unseen" not in page
+
+
+def test_the_summary_shows_the_distribution_and_the_hardest_exercise_first(graded, tmp_path):
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert "7 submissions, 6 points" in page
+    assert page.index("<td>square</td>") < page.index("<td>twice</td>")
+    assert "broken" in page and "other" in page
+
+
+def test_grading_again_changes_nothing(graded, submissions, made, tmp_path):
+    names = ["scores.csv", "summary.html", *(f"feedback/{each.submission}.html" for each in graded)]
+    before = [(tmp_path / "out" / name).read_bytes() for name in names]
+    assert grade.grade_folder(submissions, made, tmp_path / "again", LIMITS, show=lambda _: None) == graded
+    assert [(tmp_path / "again" / name).read_bytes() for name in names] == before
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(submissions, made, tmp_path, monkeypatch):
+    def stop_at_three(line: str) -> None:
+        if line.startswith("3/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=stop_at_three)
+    done = {json.loads(path.read_text())["submission"] for path in (tmp_path / "out" / "graded").glob("*.json")}
+    assert len(done) >= 3
+    again = []
+    run = grade.grade
+    monkeypatch.setattr(grade, "grade", lambda path, name, *rest: again.append(name) or run(path, name, *rest))
+    grades = grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
+    assert set(again) == set(CLASS) - done
+    assert {each.submission: each.total for each in grades} == {name: points for name, (_, points) in CLASS.items()}
+
+
+def test_a_changed_submission_is_graded_anew(graded, submissions, made, tmp_path):
+    (submissions / "ben.ipynb").write_bytes(notebook(TWICE, SQUARE))
+    grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
+    assert rows(tmp_path / "out")["ben"]["points"] == "6"
+
+
+def test_without_notebooks_or_assignments_it_says_what_is_missing(made, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["grade", str(tmp_path / "empty"), "--assignments", str(made)]) == 2
+    assert "no notebooks" in capsys.readouterr().err
+    assert main(["grade", str(tmp_path), "--assignments", str(tmp_path)]) == 2
+    assert "make assignments" in capsys.readouterr().err

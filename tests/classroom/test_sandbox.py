@@ -1,0 +1,82 @@
+"""A student's code in its own process: whatever it does, the other answers count, and a note says what happened."""
+
+import pytest
+from submissions import SQUARE, TWICE
+
+from labkit.classroom import sandbox
+
+LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
+
+HOSTILE = {
+    "an infinite loop": ("while True: pass", "more than 1 s"),
+    "an infinite loop that catches all errors": (
+        "while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass", "more than 1 s"),
+    "a memory bomb": ("held = []\nwhile True: held.append(bytearray(10**8))", "more memory"),
+    "sys.exit": ("import sys\nsys.exit(0)", "called exit"),
+    "os._exit": ("import os\nos._exit(0)", "ended the whole process"),
+    "a signal to itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "ended the whole process"),
+    "a signal to its group": ("import os, signal\nos.killpg(0, signal.SIGKILL)", "ended the whole process"),
+    "a syntax error": ("def twice(x)\n    return x", "SyntaxError"),
+    "an error": ("1 / 0", "ZeroDivisionError"),
+    "megabytes of output": ("print('x' * 10**7)\nprint('x' * 10**6)", "printed 10,980,002 characters more"),
+    "output past Python": ("import os\nos.write(1, b'x' * 10**6)", None),
+    "a large file": ("open('large', 'wb').write(b'x' * 10**7)", "OSError"),
+    "a file of the grader": ("text = open('autograder.zip').read()", "FileNotFoundError"),
+    "a forged result": (
+        "import json, os\nfor fd in range(3, 20):\n    try:\n        os.write(fd, b'\\n' + json.dumps(dict(test=['square', 0], "
+        "note='')).encode() + b'\\n')\n    except OSError:\n        pass", None),
+    "a question to the user": ("input('name?')", "EOFError"),
+    "a thread that stays": ("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()", None),
+    "a child that stays": ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", None),
+    "a changed library": ("import builtins\nbuiltins.len = None", None),
+    "a shell line": ("!pip install nothing\n%time 1", None),
+    "a shell cell": ("%%bash\nrm -rf *", None),
+    "Colab's own module": ("from google.colab import drive", "ModuleNotFoundError"),
+}  # fmt: skip
+
+
+def passed(outcome: sandbox.Outcome) -> dict[str, list[bool]]:
+    return {name: [not results[i] for i in sorted(results)] for name, results in sorted(outcome.passed.items())}
+
+
+@pytest.mark.parametrize("deed", HOSTILE)
+def test_the_answers_beside_a_hostile_cell_count_and_a_note_says_what_it_did(small, deed):
+    cell, note = HOSTILE[deed]
+    outcome = sandbox.run([TWICE, cell, "def square(x):\n    return 0"], small.sources, LIMITS)
+    assert passed(outcome) == {"square": [False, False], "twice": [True, True]}
+    assert len(outcome.notes) == bool(note)
+    assert not note or (note in outcome.notes[0] and outcome.notes[0].startswith("cell 2"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("while True: pass", "more than 1 s"),
+        ("import os; os._exit(0)", "ended the whole process"),
+        ("import sys; sys.exit(0)", "called exit"),
+        ("return [0] * 10**10", "more memory"),
+        ("return twice(x)", "RecursionError"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_an_answer_that_fails_when_it_is_called_costs_its_own_points_only(small, answer, said):
+    outcome = sandbox.run([SQUARE, f"def twice(x):\n    {answer}"], small.sources, LIMITS)
+    assert passed(outcome) == {"square": [True, True], "twice": [False, False]}
+    assert all(said in problem for problem in outcome.passed["twice"].values())
+
+
+def test_all_the_time_together_is_limited_and_what_was_graded_before_counts(small):
+    limits = sandbox.Limits(seconds=2, all_seconds=3, memory=2**30, file_bytes=2**20)
+    outcome = sandbox.run(["while True: pass"] * 4 + [TWICE], small.sources, limits)
+    assert outcome.passed == {} and "after 3 s in all" in outcome.notes[-1]
+
+
+def test_nothing_of_the_teachers_environment_is_seen(small, monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "secret")
+    cell = "import os\nassert 'SECRET_TOKEN' not in os.environ\nassert os.listdir() == []"
+    assert sandbox.run([cell], small.sources, LIMITS).notes == []
+
+
+def test_the_tests_are_nowhere_in_the_process_while_the_cells_run(small):
+    cell = "import gc\nfound = [x for x in gc.get_objects() if isinstance(x, dict) and 'test' + '_three' in str(x.values())]"
+    assert sandbox.run([cell + "\nassert not found"], small.sources, LIMITS).notes == []
