@@ -134,6 +134,7 @@ def fill_pages(source: Path, labs: list[ledger.Lab]) -> None:
         "runs": ledger.runs_table,
         "timings": figures.timings_table,
         "labs": figures.labs_table,
+        "exercises": figures.exercises_table,
     }
     for page in source.rglob("*.md"):
         text = page.read_text()

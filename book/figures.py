@@ -39,7 +39,9 @@ def figure(lab: Lab, key: str) -> Measurement:
         rows = {each["name"]: each["measurements"] for each in lab.recorded["rows"]}
         row, found = metric, rows.get(row, {})
     if row not in found:
-        raise UnknownFigure(f"the recorded run of {lab.name} has no {key!r}; it has {', '.join(found) or 'no such row'}")
+        raise UnknownFigure(
+            f"the recorded run of {lab.name} has no {key!r}; it has {', '.join(found) or 'no such row'}"
+        )
     return Measurement(**found[row])
 
 
@@ -51,6 +53,22 @@ def labs_table(labs: list[Lab]) -> str:
             title, question = heading(LABS / lab.name / f"{lab.name[3:]}.py")
             rows.append([f"[{title}](labs/{lab.name}.ipynb)", question, *time_and_memory(usual(lab.runs))])
     return list_table(["lab", "question", "time", "memory"], rows, ":widths: 26 46 13 15")
+
+
+def exercises_table(labs: list[Lab]) -> str:
+    """What the assignment of each lab asks for, as its assignment.py says."""
+    head = ["lab", "exercise", "difficulty", "minutes", "points"]
+    rows = [[lab.name[:2], *row] for lab in labs for row in exercises(LABS / lab.name / "assignment.py")]
+    return list_table(head, rows, ":widths: 8 50 16 13 13")
+
+
+def exercises(script: Path) -> list[list[str]]:
+    """Title, difficulty, minutes and points of each exercise of an assignment; none where there is no assignment."""
+    text = script.read_text(encoding="utf-8") if script.is_file() else ""
+    return [
+        list(found)
+        for found in re.findall(r"^# ## \d+ · (.+)\n#\n# \*(\w+), (\d+) minutes, (\d+) points\*", text, re.MULTILINE)
+    ]
 
 
 def heading(script: Path) -> tuple[str, str]:

@@ -130,6 +130,14 @@ def test_make_lab_opens_jupyterlab_on_the_labs(clone, tmp_path):
         server.communicate()
 
 
+def test_homework_is_made_and_graded(clone):
+    assert f"build/assignments/{LAB}/student.ipynb" in run(clone, "make assignments")
+    (clone / "submissions").mkdir()
+    shutil.copy(clone / "build" / "assignments" / LAB / "student.ipynb", clone / "submissions" / "ada.ipynb")
+    assert "ada  0 points" in run(clone, "make grade DIR=submissions")
+    assert (clone / "build" / "grades" / "feedback" / "ada.html").is_file()
+
+
 def test_the_doctor_looks_at_the_machine(clone):
     assert "[OK]   Python" in run(clone, ".venv/bin/labkit doctor")
 

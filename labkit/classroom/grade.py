@@ -126,6 +126,7 @@ def grade_folder(
     paths = sorted(p for p in submissions.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
     if not paths:
         raise FileNotFoundError(f"no notebooks in {submissions}")
+    show(f"{sandbox.walls()}.")
     tests = json.dumps([[each.name, each.sources] for each in assignments]) + repr(limits)
 
     def graded(path: Path) -> Grade:

@@ -1,16 +1,15 @@
 """Run a student's cells and then the tests in a process of their own, with limits, and start again past what ends it.
 
 What is limited: time (of a cell, of a test, of all), memory, the size of a file, open files. The process works in an
-empty folder which is removed, with an environment that names nothing of the teacher's. Started by root it becomes
-nobody, where nobody may use the interpreter.
-What is not given: a wall against code that attacks on purpose. Such code runs under the same kernel, can reach the
-network, can read whatever is readable to everybody, and, once its functions are called by the tests, can look at them.
+empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux has Landlock, it can
+read what Python needs and write that folder, and reaches no other file, no network and no process outside.
+What is not given: a wall inside the process. The functions that a student wrote are called by the tests, so code that
+attacks on purpose can look at the tests then, and forge their results.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import selectors
@@ -22,8 +21,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labkit.classroom import wall
+
 WORKER = Path(__file__).with_name("worker.py")
-NOBODY = 65534
 GRACE = 3  # seconds for which a process may go on after it should have stopped itself
 
 
@@ -93,10 +93,9 @@ class _Attempt:
     def run(self, deadline: float) -> int | tuple[str, int] | None:
         """None if all was run; else the cell or test in which the process ended. Raises RuntimeError before either."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            os.chmod(folder, 0o777)
             process = subprocess.Popen(
                 [sys.executable, "-I", WORKER], cwd=folder, env=_environment(folder), start_new_session=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **_nobody(),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
             try:
                 with contextlib.suppress(BrokenPipeError):
@@ -162,21 +161,10 @@ def _environment(folder: str) -> dict[str, str]:
     return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"}
 
 
-@functools.cache
-def _nobody() -> dict:
-    """For root: the options that start a process as nobody, where nobody may use this interpreter."""
-    options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    if os.geteuid() != 0:
-        return {}
-    try:
-        tried = subprocess.run(
-            [sys.executable, "-I", "-c", f"open({str(WORKER)!r})"], cwd="/", capture_output=True, **options
-        )
-    except PermissionError:
-        return {}
-    return options if tried.returncode == 0 else {}
-
-
-def is_another_user() -> bool:
-    """Whether a student's code runs as another user than this process."""
-    return bool(_nobody())
+def walls() -> str:
+    """What a student's code is kept from on this machine, in a sentence."""
+    kernel = wall.version()
+    if not kernel:
+        return "Without Landlock here, a student's code can read and write what you can: use Otter's containers"
+    kept = ["your files"] + ["the network"] * (kernel >= 4) + ["other processes"] * (kernel >= 6)
+    return f"A student's code is kept from {', '.join(kept)}"

@@ -18,6 +18,11 @@ import signal
 import sys
 import traceback
 
+sys.path.insert(0, os.path.dirname(__file__))
+import wall  # noqa: E402
+
+del sys.path[0]
+
 PRINTED = 20_000  # characters of a cell's output that are kept
 BUILTINS = dict(vars(builtins))
 MESSAGE = 600  # characters of an error's text that are kept
@@ -100,6 +105,7 @@ def main() -> None:
 
     job = json.loads(orders.readline())
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
+    wall.build(os.getcwd())
     namespace = {"__name__": "__main__"}
     for number, source in job["cells"]:
         report(begins=number)

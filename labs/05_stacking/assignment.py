@@ -15,6 +15,9 @@
 # init_cell: false
 # check_all_cell: false
 # export_cell: false
+# requirements:
+#   - numpy
+#   - torch
 # tests:
 #   ok_format: false
 # generate:

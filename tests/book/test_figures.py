@@ -80,6 +80,12 @@ def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say(bo
         assert (time, memory) == figures.time_and_memory(figures.usual(each.runs))
 
 
+def test_the_table_of_exercises_has_those_of_every_assignment(book):
+    table = figures.exercises_table(book.read_labs(ROOT / "nowhere", {}))
+    asked = {path.parent.name: path.read_text().count("# # BEGIN QUESTION") for path in ROOT.glob("labs/*/assignment.py")}
+    assert asked and {lab: len(re.findall(rf"^\* - {lab[:2]}$", table, re.MULTILINE)) for lab in asked} == asked
+
+
 def test_the_picture_of_the_first_page_is_the_one_that_the_recorded_runs_give(tmp_path):
     picture.write(tmp_path / "multiply.svg", picture.draw(picture.shares()))
     assert (tmp_path / "multiply.svg").read_bytes() == (ROOT / "book" / "multiply.svg").read_bytes(), (

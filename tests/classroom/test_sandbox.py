@@ -1,9 +1,11 @@
 """A student's code in its own process: whatever it does, the other answers count, and a note says what happened."""
 
+import socket
+
 import pytest
 from submissions import SQUARE, TWICE
 
-from labkit.classroom import sandbox
+from labkit.classroom import sandbox, wall
 
 LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
 
@@ -75,6 +77,50 @@ def test_nothing_of_the_teachers_environment_is_seen(small, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "secret")
     cell = "import os\nassert 'SECRET_TOKEN' not in os.environ\nassert os.listdir() == []"
     assert sandbox.run([cell], small.sources, LIMITS).notes == []
+
+
+WALLED = {
+    "reads": "open({file!r}).read()",
+    "overwrites": "open({file!r}, 'w').write('mine')",
+    "deletes": "import os\nos.remove({file!r})",
+    "renames": "import os\nos.rename({file!r}, 'mine')",
+    "lists the folder of": "import os\nos.listdir(os.path.dirname({file!r}))",
+    "lets another program read": "import subprocess\nsubprocess.run(['cat', {file!r}], check=True)",
+}
+
+
+@pytest.mark.skipif(wall.version() < 6, reason="this kernel has no Landlock, or an older one")
+@pytest.mark.parametrize("deed", WALLED)
+def test_code_that_wants_a_file_of_somebody_else_is_refused(small, tmp_path, deed):
+    file = tmp_path / "somebody's.ipynb"
+    file.write_text("theirs")
+    outcome = sandbox.run([TWICE, WALLED[deed].format(file=str(file))], small.sources, LIMITS)
+    assert passed(outcome)["twice"] == [True, True] and len(outcome.notes) == 1
+    assert "PermissionError" in outcome.notes[0] or "non-zero exit" in outcome.notes[0]
+    assert file.read_text() == "theirs"
+
+
+@pytest.mark.skipif(wall.version() < 6, reason="this kernel has no Landlock, or an older one")
+@pytest.mark.parametrize(
+    "cell", ["import os\nos.kill(os.getppid(), 9)", "import socket\nsocket.create_connection(('127.0.0.1', {port}))"]
+)
+def test_other_processes_and_the_network_are_out_of_reach(small, cell):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        outcome = sandbox.run([TWICE, cell.format(port=server.getsockname()[1])], small.sources, LIMITS)
+    assert passed(outcome)["twice"] == [True, True]
+    assert "PermissionError" in outcome.notes[0]
+
+
+def test_its_own_folder_can_be_written_and_read(small):
+    cell = "open('mine', 'w').write('1')\nassert open('mine').read() == '1'\nimport tempfile\ntempfile.mkdtemp()"
+    assert sandbox.run([cell], small.sources, LIMITS).notes == []
+
+
+def test_what_is_not_walled_off_is_said(monkeypatch):
+    monkeypatch.setattr(wall, "version", lambda: 0)
+    assert "Otter's containers" in sandbox.walls()
+    monkeypatch.setattr(wall, "version", lambda: 6)
+    assert "your files, the network, other processes" in sandbox.walls()
 
 
 def test_the_tests_are_nowhere_in_the_process_while_the_cells_run(small):
