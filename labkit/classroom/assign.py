@@ -19,6 +19,8 @@ from labkit import files
 
 STUDENT, AUTOGRADER = "student.ipynb", "autograder.zip"
 CHECK = re.compile(r'grader\.check\("(\w+)"\)')
+QUESTION = re.compile(r"# BEGIN QUESTION\n(?:#? ?)name: (\w+)")
+TEST = re.compile(r"^def (test_\w+)\(.*", re.MULTILINE | re.DOTALL)
 CHECKER = '''\
 import inspect
 
@@ -31,6 +33,8 @@ def check(*tests):
             test(*(globals().get(needed) for needed in inspect.signature(test).parameters))
         except Exception as error:
             print(f"not yet: {name}\\n         {type(error).__name__}: {error}")
+            if "NoneType" in str(error):
+                print("         (Does the function return something yet?)")
         else:
             print(f"passed:  {name}")'''
 HEADING = """\
@@ -50,20 +54,32 @@ def make(lab: Path, out: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         source, made = Path(scratch, "assignment.ipynb"), Path(scratch, "made")
-        jupytext.write(jupytext.read(lab / "assignment.py"), source)
+        assignment = jupytext.read(lab / "assignment.py")
+        jupytext.write(assignment, source)
         command = [sys.executable, "-m", "otter", "assign", "--no-run-tests", source, made]
         done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise AssignError(f"{lab / 'assignment.py'}: Otter Assign ended with\n{done.stdout}")
-        notebook = self_checking(nbformat.read(made / "student" / source.name, as_version=4))
+        notebook = self_checking(nbformat.read(made / "student" / source.name, as_version=4), as_written(assignment))
         [autograder] = (made / "autograder").glob("*.zip")
         out.mkdir(parents=True, exist_ok=True)
         files.write(out / STUDENT, nbformat.writes(notebook).encode())
         shutil.copy(autograder, out / AUTOGRADER)
 
 
-def self_checking(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Otter's student notebook with its public tests in the cells that run them.
+def as_written(assignment: nbformat.NotebookNode) -> dict[tuple[str, str], str]:
+    """The source of every test, by the names of its exercise and its function: Otter's copy has lost its layout."""
+    tests, exercise = {}, ""
+    for cell in assignment.cells:
+        if question := QUESTION.search(cell.source):
+            exercise = question[1]
+        if test := TEST.search(cell.source):
+            tests[exercise, test[1]] = test[0].strip()
+    return tests
+
+
+def self_checking(notebook: nbformat.NotebookNode, written: dict[tuple[str, str], str]) -> nbformat.NotebookNode:
+    """Otter's student notebook with its public tests, as they were written, in the cells that run them.
 
     Otter keeps them in the notebook's metadata, which a kernel in Colab cannot read.
     """
@@ -73,9 +89,9 @@ def self_checking(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for number, cell in enumerate(notebook.cells):
         cell.metadata.pop("lines_to_next_cell", None)
         if cell.cell_type == "code" and (asked := CHECK.fullmatch(cell.source.strip())):
-            tests = functions(public[asked[1]])
-            names = re.findall(r"^def (\w+)\(", tests, re.MULTILINE)
-            cell.source = f"{HEADING}{tests}\n\n\ncheck({', '.join(names)})"
+            names = re.findall(r"^def (\w+)\(", public[asked[1]], re.MULTILINE)
+            tests = [written[asked[1], name] for name in names]
+            cell.source = "\n\n\n".join([HEADING + tests[0], *tests[1:], f"check({', '.join(names)})"])
     return notebook
 
 

@@ -205,13 +205,13 @@ def summary(grades: list[Grade], assignments: list[Assignment]) -> str:
         )
         shares = [min(9, int(10 * total / assignment.points)) for total in totals]
         rows = [(f"{10 * i} – {10 * i + 10} %", shares.count(i)) for i in range(10)]
-        parts.append(bars("points", "submissions", rows))
+        parts.append(bars("points", "submissions", rows, max(1, *(count for _, count in rows))))
         hardest = []
         for exercise, tests in assignment.exercises.items():
             got = [each.points[exercise] for each in grades if each.assignment == assignment.name]
             hardest.append((100 * mean(got) / sum(test.points for test in tests), exercise))
         rows = [(exercise, round(share)) for share, exercise in sorted(hardest)]
-        parts.append("<h3>Exercises, the hardest first</h3>" + bars("exercise", "% of the points", rows))
+        parts.append("<h3>Exercises, the hardest first</h3>" + bars("exercise", "% of the points", rows, 100))
     if lost := [each for each in grades if not each.assignment]:
         names = "".join(
             f"<li>{html.escape(each.submission)}: {html.escape('; '.join(each.notes))}</li>" for each in lost
@@ -220,9 +220,8 @@ def summary(grades: list[Grade], assignments: list[Assignment]) -> str:
     return whole_page("Class summary", "\n".join(parts))
 
 
-def bars(label: str, unit: str, rows: list[tuple[str, int]]) -> str:
-    """A table whose numbers are also drawn."""
-    most = max(1, *(value for _, value in rows))
+def bars(label: str, unit: str, rows: list[tuple[str, int]], most: int) -> str:
+    """A table whose numbers are also drawn, `most` over the whole width."""
     body = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{value}</td>"
         f'<td><div class="bar" style="width: {100 * value / most:.0f}%"></div></td></tr>'

@@ -64,7 +64,7 @@ def {name}(x):
 points: 1
 """# END TEST CONFIG
 def test_three({name}):
-    assert {name}(3) == {three}, "try it with 3 in your head"
+    assert {name}(3) == {three}, "try it with 3 in your head"  # public
 
 # %%
 """# BEGIN TEST CONFIG

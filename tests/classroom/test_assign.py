@@ -49,5 +49,18 @@ def test_a_broken_assignment_is_an_error_that_shows_what_otter_said(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+def test_a_public_test_is_shown_as_it_was_written(student):
+    check = next(cell.source for cell in student.cells if "check(test_three)" in cell.source)
+    assert 'def test_three(twice):\n    assert twice(3) == 6, "try it with 3 in your head"  # public\n' in check
+
+
+def test_a_blank_answer_is_asked_whether_it_returns_something(student, capsys):
+    namespace = {}
+    for cell in student.cells:
+        if cell.cell_type == "code":
+            exec(cell.source.replace("twice(3) ==", "twice(3) + 0 =="), namespace)
+    assert "Does the function return something yet?" in capsys.readouterr().out
+
+
 def test_the_notebook_is_valid(made):
     nbformat.validate(json.loads((made / "01_small" / assign.STUDENT).read_text()))
