@@ -25,7 +25,7 @@ labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standa
 test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
 	@$(python) tests/browser.py || true
 	$(python) -m pytest tests --ignore=tests/book
-	@echo "Executing the labs at scale quick, each opened alone and without labkit, as in Colab"
+	@echo "Executing the labs at scale quick, each opened alone, as in Colab"
 	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
 		$(python) tests/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
@@ -59,6 +59,7 @@ assignments: .venv/.ready  ## Make the student notebooks and autograders of all 
 	$(python) -m labkit assign
 
 grade: .venv/.ready  ## Grade the notebooks in DIR=folder: scores, feedback and a summary in build/grades
+	@test -n "$(DIR)" || { echo "Say which folder: make grade DIR=folder"; exit 2; }
 	$(python) -m labkit grade "$(DIR)"
 
 constraints: .venv/.ready  ## Resolve all packages anew and write constraints.txt

@@ -81,7 +81,7 @@ def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool =
 
     Raises BookError and leaves the site as it was.
     """
-    source, labs = write_source(notebooks, records, site.with_name("book"), executed_only)
+    source, labs = write_source(notebooks, records, site.with_name(f"{site.name}.source"), executed_only)
     html = run_jupyter_book(source, "html")
     copy_downloads(html, labs)
     for page in pages_of(html):

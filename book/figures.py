@@ -26,13 +26,15 @@ def fill(text: str, labs: list[Lab]) -> str:
     leaves out become plain text. Raises UnknownFigure.
     """
     by_number = {lab.name[:2]: lab for lab in labs}
-    text = PLACEHOLDER.sub(lambda found: escape(str(figure(by_number[found[1]], found[2]))), text)
+    text = PLACEHOLDER.sub(lambda found: escape(str(figure(by_number.get(found[1]), found[2]))), text)
     shown = {lab.name for lab in labs if lab.link}
     return LINK.sub(lambda link: link[0] if link[2] in shown else link[1], text)
 
 
-def figure(lab: Lab, key: str) -> Measurement:
+def figure(lab: Lab | None, key: str) -> Measurement:
     """A finding, or a row's measurement, of the lab's recorded run."""
+    if lab is None or lab.recorded is None:
+        raise UnknownFigure(f"there is no recorded run of the lab to take {key!r} from")
     row, colon, metric = key.partition(" : ")
     found = lab.recorded["findings"]
     if colon:

@@ -112,12 +112,14 @@ def change(root: Path, new: Repository) -> list[Path]:
     texts = {path: path.read_text(encoding="utf-8") for path in _files(root)}
     changed = {path: _renamed(text, old, new, _lab(root, path)) for path, text in texts.items()}
     changed = {path: text for path, text in changed.items() if text != texts[path]}
+    written = []
     for path, text in changed.items():
         files.write(path, text.encode())
-    labs = [path for path in changed if path.parent.parent.name == "labs"]
-    for path in labs:
-        derive(path)
-    return [*changed, *(path.with_suffix(".ipynb") for path in labs)]
+        written.append(path)
+        if _lab(root, path):
+            derive(path)
+            written.append(path.with_suffix(".ipynb"))
+    return written
 
 
 def derive(script: Path) -> None:
@@ -128,8 +130,9 @@ def derive(script: Path) -> None:
 
 def _files(root: Path) -> list[Path]:
     scripts = [lab / f"{lab.name[3:]}.py" for lab in sorted(root.glob("labs/[0-9][0-9]_*"))]
-    others = [root / name for name in ("pyproject.toml", "CITATION.cff", "README.md")]
-    return [*others, *filter(Path.is_file, scripts)]
+    # The setting comes last: whoever is interrupted before can give the command again.
+    others = [root / name for name in ("CITATION.cff", "README.md", "pyproject.toml")]
+    return [*filter(Path.is_file, scripts), *others]
 
 
 def _lab(root: Path, path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Grade a simulated class of 100: right, partly right, late with a file from Colab, hostile.
+"""Grade a simulated class of 100: right, partly right, hostile, and any of them from Colab.
 
     python tests/class_of_100.py FOLDER
 

@@ -14,9 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
 
+import psutil
+
 from labkit import files
 from labkit.classroom import assign, sandbox
 
+NOT_RUN = "the grader could not run it"
+DISTURBED = (NOT_RUN, "ran for more", "ended the whole process", "in all, the rest")  # may come of a busy machine
+IGNORED = re.compile(r"/(\.ipynb_checkpoints|__MACOSX)/|/\._[^/]*$")  # of Jupyter, and of archives made on a Mac
 LARGEST = 2**24  # bytes of a submitted notebook that is opened
 
 
@@ -96,7 +101,10 @@ def grade(path: Path, name: str, assignments: list[Assignment], limits: sandbox.
             raise ValueError("none of the functions that the exercises ask for is defined in it")
     except (ValueError, OSError) as error:
         return Grade(name, "", {}, {}, [str(error)])
-    outcome = sandbox.run(cells, assignment.sources, limits)
+    try:
+        outcome = sandbox.run(cells, assignment.sources, limits)
+    except Exception as error:  # noqa: BLE001 - one submission must not stop the grading of a class
+        return Grade(name, "", {}, {}, [f"{NOT_RUN}: {type(error).__name__}: {error}"])
     points, feedback = {}, {}
     for exercise, tests in assignment.exercises.items():
         said = outcome.passed.get(exercise, {})
@@ -123,36 +131,43 @@ def grade_folder(
     assignments = [load(folder.parent) for folder in sorted(made.glob(f"*/{assign.AUTOGRADER}"))]
     if not assignments:
         raise FileNotFoundError(f"no assignments in {made}: run `make assignments` first")
-    paths = sorted(p for p in submissions.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+    paths = sorted(p for p in submissions.rglob("*.ipynb") if p.is_file() and not IGNORED.search(f"/{p.relative_to(submissions)}"))
     if not paths:
         raise FileNotFoundError(f"no notebooks in {submissions}")
     show(f"{sandbox.walls()}.")
-    tests = json.dumps([[each.name, each.sources] for each in assignments]) + repr(limits)
+    tests = json.dumps([asdict(each) for each in assignments]) + repr(limits) + sandbox.WORKER.read_text()
 
     def graded(path: Path) -> Grade:
         name = path.relative_to(submissions).with_suffix("").as_posix()
-        key = hashlib.sha256(tests.encode() + name.encode() + path.read_bytes()).hexdigest()
+        key = hashlib.sha256((tests + name).encode(errors="backslashreplace") + path.read_bytes()).hexdigest()
         kept = out / "graded" / f"{key}.json"
         if kept.is_file():
             return Grade(**json.loads(kept.read_text()))
         result = grade(path, name, assignments, limits)
-        files.write(kept, json.dumps(asdict(result), indent=1).encode())
+        if not any(sign in said for said in [*result.notes, *sum(result.feedback.values(), [])] for sign in DISTURBED):
+            files.write(kept, json.dumps(asdict(result), indent=1).encode())
         return result
 
     grades = []
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(workers(limits))
     try:
         for number, result in enumerate(pool.map(graded, paths), 1):
             grades.append(result)
             notes = f"  ({len(result.notes)} notes)" if result.notes else ""
             show(f"{number}/{len(paths)}  {result.submission}  {result.total:g} points{notes}")
-            page = feedback_page(result, assignments)
-            files.write(out / "feedback" / f"{result.submission}.html", page.encode())
+            page = feedback_page(result, assignments).encode(errors="backslashreplace")
+            files.write(out / "feedback" / f"{result.submission}.html", page)
     finally:
         pool.shutdown(cancel_futures=True)
-    files.write(out / "scores.csv", scores(grades, assignments).encode())
-    files.write(out / "summary.html", summary(grades, assignments).encode())
+    files.write(out / "scores.csv", scores(grades, assignments).encode(errors="backslashreplace"))
+    files.write(out / "summary.html", summary(grades, assignments).encode(errors="backslashreplace"))
     return grades
+
+
+def workers(limits: sandbox.Limits) -> int:
+    """How many submissions to run at once: no more than this process has cores, and memory for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, psutil.virtual_memory().available // limits.memory))
 
 
 def scores(grades: list[Grade], assignments: list[Assignment]) -> str:

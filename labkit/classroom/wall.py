@@ -1,4 +1,4 @@
-"""Keep this process, for good, from files, network and other processes: Landlock, which Linux has without any privilege.
+"""Keep this process, for good, from files, TCP connections and other processes: Landlock, which Linux has without any privilege.
 
 Standard library only: the worker imports it as a neighbour. See landlock(7); the numbers are those of the kernel's
 interface, the same on every processor that these calls exist on.
@@ -41,7 +41,8 @@ def build(folder: str) -> None:
     attributes = struct.pack(f"={len(used)}Q", *used)
     rules = _checked(libc.syscall(CREATE_RULESET, attributes, len(attributes), 0))
     reading = EXECUTE | READ | READ_DIR
-    allowed = dict.fromkeys(readable(), reading) | {"/dev": reading | WRITE, folder: everything}
+    devices = dict.fromkeys(("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"), READ | WRITE)
+    allowed = dict.fromkeys(readable(), reading) | devices | {folder: everything}
     for path, rights in allowed.items():
         if os.path.exists(path):
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)

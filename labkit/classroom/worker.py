@@ -17,32 +17,33 @@ import resource
 import signal
 import sys
 import traceback
+import types
 
 sys.path.insert(0, os.path.dirname(__file__))
 import wall  # noqa: E402
 
 del sys.path[0]
 
-PRINTED = 20_000  # characters of a cell's output that are kept
+PRINTED = 100_000  # characters of a cell's output that are worth a note
 BUILTINS = dict(vars(builtins))
+ENDLESS = "ran for more"
 MESSAGE = 600  # characters of an error's text that are kept
-# Lines for the notebook's shell, which the answers do not need: %time, !pip, and %%bash for a whole cell.
-SHELL_CELL, SHELL_LINE = re.compile(r"\s*%%"), re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+# What a notebook's shell would take: whole cells such as %%bash, and lines such as !pip or %time.
+SHELL_CELL = re.compile(r"\s*%%(?!(time|timeit|capture|prun)\b)")
+SHELL_LINE = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
 
 
 class TooLong(BaseException):
     """The time for a cell or a test is over. Not an Exception: `except Exception` in a loop does not stop it."""
 
 
-class Sink(io.StringIO):
-    """What a cell prints: the beginning is kept, the rest is counted."""
+class Sink(io.TextIOBase):
+    """What a cell prints: counted, and gone."""
 
-    lost = 0
+    count = 0
 
     def write(self, text: str) -> int:
-        room = max(0, PRINTED - self.tell())
-        super().write(text[:room])
-        self.lost += len(text) - len(text[:room])
+        self.count += len(text)
         return len(text)
 
 
@@ -68,7 +69,7 @@ def timed(seconds: int, function, *arguments) -> str:
         function(*arguments)
         return ""
     except TooLong:
-        return f"ran for more than {seconds} s and was stopped"
+        return f"{ENDLESS} than {seconds} s and was stopped"
     except MemoryError:
         return "needed more memory than there is for an answer"
     except SystemExit:
@@ -81,8 +82,14 @@ def timed(seconds: int, function, *arguments) -> str:
 
 
 def run_cell(source: str, namespace: dict) -> None:
-    if not SHELL_CELL.match(source):
-        exec(compile(SHELL_LINE.sub(r"\1pass", source), "<answer>", "exec"), namespace)
+    """Run a notebook's cell. Its shell is not there: what is for it alone is left out."""
+    if SHELL_CELL.match(source):
+        raise NotImplementedError("a cell for the shell (%%) is not run here")
+    try:
+        code = compile(source, "<answer>", "exec", dont_inherit=True)
+    except SyntaxError:  # a line for the shell, perhaps; in Python's own syntax % and ! may begin a line, too
+        code = compile(SHELL_LINE.sub(r"\1pass", source), "<answer>", "exec", dont_inherit=True)
+    exec(code, namespace)
 
 
 def run_test(test, namespace: dict) -> None:
@@ -106,25 +113,29 @@ def main() -> None:
     job = json.loads(orders.readline())
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
     wall.build(os.getcwd())
-    namespace = {"__name__": "__main__"}
+    sys.modules["__main__"] = notebook = types.ModuleType("__main__")
+    namespace = vars(notebook)
+    namespace |= {"display": print, "get_ipython": lambda: None}  # which a notebook has without an import
     for number, source in job["cells"]:
         report(begins=number)
         sys.stdout = sys.stderr = sink = Sink()
         note = timed(job["seconds"], run_cell, source, namespace)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        report(cell=number, note=note, lost=sink.lost)
+        report(cell=number, note=note, printed=sink.count if sink.count > PRINTED else 0)
 
     report(cells="done")
     for exercise, source in json.loads(orders.readline()).items():
         defined: dict = {}
         exec(compile(source, "<test>", "exec"), defined)
         tests = [thing for name, thing in defined.items() if name.startswith("test_")]  # in the order of the source
+        endless = ""  # an answer that ran too long once is not waited for again
         for number, test in enumerate(tests):
             if [exercise, number] in job["skip"]:
                 continue
             report(begins=[exercise, number])
             sys.stdout = sys.stderr = Sink()
-            note = timed(job["seconds"], run_test, test, namespace)
+            note = endless or timed(job["seconds"], run_test, test, namespace)
+            endless = note if note.startswith(ENDLESS) else ""
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
             report(test=[exercise, number], note=note)
     report(tests="done")

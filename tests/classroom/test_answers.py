@@ -15,7 +15,7 @@ from otter.test_files.exception_test import ExceptionTestFile
 from labkit.classroom import assign, grade, sandbox, worker
 
 ROOT = Path(__file__).parents[2]
-LABS = sorted(path.parent.name for path in ROOT.glob("labs/[0-9][0-9]_*/claims.toml"))
+LABS = sorted(path.parent.name for path in ROOT.glob("labs/[0-9][0-9]_*/assignment.py"))
 ANSWER = re.compile(r"^# %% (wrong|right): (.+)\n", re.MULTILINE)
 MARK = re.compile(r"^ *# (BEGIN|END) SOLUTION *\n?", re.MULTILINE)
 BODY = re.compile(r"^ *# BEGIN SOLUTION\n(.*?)^ *# END SOLUTION", re.MULTILINE | re.DOTALL)
@@ -104,8 +104,8 @@ def full(assignment: grade.Assignment) -> dict[str, float]:
 def test_a_lab_has_four_to_eight_exercises_with_difficulty_minutes_points_and_a_hint(lab, assignments):
     exercises = full(assignments[lab])
     assert 4 <= len(exercises) <= 8
-    texts = [cell.source for cell in source(lab).cells if cell.cell_type == "markdown" and cell.source.startswith("## ")]
-    for text, of in zip(texts, exercises.values()):
+    texts = [cell.source for cell in source(lab).cells if re.match(r"## \d+ · ", cell.source)]
+    for text, of in zip(texts, exercises.values(), strict=True):
         said = re.search(r"^\*(easy|medium|hard), (\d+) minutes, (\d+) points\*", text, re.MULTILINE)
         assert said and int(said[3]) == of, text.splitlines()[0]
         assert "<details><summary>Hint</summary>" in text

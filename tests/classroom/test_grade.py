@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
+import zipfile
 
 import pytest
 from submissions import SQUARE, TWICE, notebook
 
 from labkit.__main__ import main
-from labkit.classroom import grade, sandbox
+from labkit.classroom import assign, grade, sandbox
 
 LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
 CLASS = {
@@ -95,6 +97,24 @@ def test_a_changed_submission_is_graded_anew(graded, submissions, made, tmp_path
     (submissions / "ben.ipynb").write_bytes(notebook(TWICE, SQUARE))
     grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
     assert rows(tmp_path / "out")["ben"]["points"] == "6"
+
+
+def test_a_change_of_points_is_graded_anew(graded, submissions, made, tmp_path):
+    changed = tmp_path / "made" / "01_small"
+    shutil.copytree(made / "01_small", changed)
+    with zipfile.ZipFile(made / "01_small" / assign.AUTOGRADER) as old, zipfile.ZipFile(changed / assign.AUTOGRADER, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"points=2", b"points=4").replace(b"points = 3", b"points = 5"))
+    grade.grade_folder(submissions, tmp_path / "made", tmp_path / "out", LIMITS, show=lambda _: None)
+    assert (rows(tmp_path / "out")["ada"]["points"], rows(tmp_path / "out")["ada"]["of"]) == ("10", "10")
+
+
+def test_what_a_mac_puts_into_an_archive_is_no_submission(graded, submissions, made, tmp_path):
+    (submissions / "__MACOSX").mkdir()
+    for name in ("__MACOSX/ada.ipynb", "._ada.ipynb"):
+        (submissions / name).write_bytes(b"\0")
+    (submissions / "folder.ipynb").mkdir()
+    assert grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None) == graded
 
 
 def test_without_notebooks_or_assignments_it_says_what_is_missing(made, tmp_path, capsys):

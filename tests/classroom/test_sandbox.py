@@ -2,6 +2,7 @@
 
 import socket
 
+import psutil
 import pytest
 from submissions import SQUARE, TWICE
 
@@ -20,7 +21,7 @@ HOSTILE = {
     "a signal to its group": ("import os, signal\nos.killpg(0, signal.SIGKILL)", "ended the whole process"),
     "a syntax error": ("def twice(x)\n    return x", "SyntaxError"),
     "an error": ("1 / 0", "ZeroDivisionError"),
-    "megabytes of output": ("print('x' * 10**7)\nprint('x' * 10**6)", "printed 10,980,002 characters more"),
+    "megabytes of output": ("print('x' * 10**7)\nprint('x' * 10**6)", "printed 11,000,002 characters"),
     "output past Python": ("import os\nos.write(1, b'x' * 10**6)", None),
     "a large file": ("open('large', 'wb').write(b'x' * 10**7)", "OSError"),
     "a file of the grader": ("text = open('autograder.zip').read()", "FileNotFoundError"),
@@ -32,7 +33,10 @@ HOSTILE = {
     "a child that stays": ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", None),
     "a changed library": ("import builtins\nbuiltins.len = None", None),
     "a shell line": ("!pip install nothing\n%time 1", None),
-    "a shell cell": ("%%bash\nrm -rf *", None),
+    "a shell cell": ("%%bash\nrm -rf *", "is not run here"),
+    "words that are no text": ("raise ValueError('\\ud800')", "ValueError"),
+    "a forged end": ("import os\nfor fd in range(3, 20):\n    try:\n        os.write(fd, b'\\n1\\n{\"begins\": null}\\n')\n"
+                     "    except OSError:\n        pass", None),
     "Colab's own module": ("from google.colab import drive", "ModuleNotFoundError"),
 }  # fmt: skip
 
@@ -65,6 +69,34 @@ def test_an_answer_that_fails_when_it_is_called_costs_its_own_points_only(small,
     outcome = sandbox.run([SQUARE, f"def twice(x):\n    {answer}"], small.sources, LIMITS)
     assert passed(outcome) == {"square": [True, True], "twice": [False, False]}
     assert all(said in problem for problem in outcome.passed["twice"].values())
+
+
+def test_an_endless_answer_is_waited_for_once_whatever_it_catches(small):
+    limits = sandbox.Limits(seconds=1, all_seconds=12, memory=2**30, file_bytes=2**20)
+    stubborn = "while True:\n        try:\n            while True: pass\n        except BaseException:\n            pass"
+    outcome = sandbox.run([f"def twice(x):\n    {stubborn}", SQUARE], small.sources, limits)
+    assert passed(outcome) == {"square": [True, True], "twice": [False, False]}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%time\ndef twice(x):\n    return 2 * x",
+        "def twice(x):\n    display(x)\n    return (4 * x\n    % (4 * x + 1)\n    ) // 2",
+        "import pickle\nclass Held:\n    pass\npickle.dumps(Held())\ndef twice(x: int):\n    return 2 * x",
+        "def twice(x: int):\n    return 2 * x\nassert twice.__annotations__ == {'x': int}",
+    ],
+)
+def test_what_runs_in_a_notebook_runs_here(small, cell):
+    outcome = sandbox.run([cell], small.sources, LIMITS)
+    assert outcome.notes == [] and passed(outcome)["twice"] == [True, True]
+
+
+def test_a_child_that_left_its_group_is_ended_too(small):
+    cell = "import subprocess\nsubprocess.Popen(['sleep', '1234'], start_new_session=True)"
+    sandbox.run([cell], small.sources, LIMITS)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1234"] and p.is_running()
+                and p.status() != psutil.STATUS_ZOMBIE]  # fmt: skip
 
 
 def test_all_the_time_together_is_limited_and_what_was_graded_before_counts(small):
@@ -120,7 +152,7 @@ def test_what_is_not_walled_off_is_said(monkeypatch):
     monkeypatch.setattr(wall, "version", lambda: 0)
     assert "Otter's containers" in sandbox.walls()
     monkeypatch.setattr(wall, "version", lambda: 6)
-    assert "your files, the network, other processes" in sandbox.walls()
+    assert "your files, TCP connections, other processes" in sandbox.walls()
 
 
 def test_the_tests_are_nowhere_in_the_process_while_the_cells_run(small):
