@@ -21,10 +21,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
-import figures
-import ledger
 import yaml
 from docutils.nodes import make_id
+
+import figures
+import ledger
 
 BOOK = Path(__file__).parent
 LABS = BOOK.parent / "labs"

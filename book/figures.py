@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ledger import Lab, escape, list_table, origin
-
 from labkit.measure import Measurement
 from labkit.scale import SCALES
+from ledger import Lab, escape, list_table, origin
 
 LABS = Path(__file__).parents[1] / "labs"
 PLACEHOLDER = re.compile(r"\{\{ (\d\d) ([^{}]+?) \}\}")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ledger
 from matplotlib import rc_context
 
+import ledger
 from labkit import plot
 from labkit.measure import Measurement
 from labkit.record import recorded_runs

@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import browser  # of the page tests: it finds a Chromium
 from playwright.sync_api import sync_playwright
 
+import browser  # of the page tests: it finds a Chromium
 import build
 from labkit import files
 

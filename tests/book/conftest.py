@@ -10,12 +10,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import browser as chromium
 import nbformat.v4 as nb
 import pytest
 import yaml
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
+
+import browser as chromium
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "book"))  # build.py imports its neighbour ledger.py, and so do the tests

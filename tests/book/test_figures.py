@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import figures
 import ledger
 import picture
-import pytest
-
 from labkit import repository
 
 ROOT = Path(__file__).parents[2]

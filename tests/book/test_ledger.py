@@ -2,12 +2,12 @@
 
 import json
 
-import ledger
 import pytest
 from docutils.core import publish_doctree
 from docutils.nodes import entry, raw
 from myst_parser.parsers.docutils_ import Parser
 
+import ledger
 from labkit.claims import Check, Claim
 
 EXTENSIONS = ["colon_fence", "dollarmath", "linkify", "substitution", "tasklist"]  # those of Jupyter Book

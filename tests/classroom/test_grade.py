@@ -6,10 +6,10 @@ import shutil
 import zipfile
 
 import pytest
-from submissions import SQUARE, TWICE, notebook
 
 from labkit.__main__ import main
 from labkit.classroom import assign, grade, sandbox
+from submissions import SQUARE, TWICE, notebook
 
 LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
 CLASS = {

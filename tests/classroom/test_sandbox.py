@@ -4,9 +4,9 @@ import socket
 
 import psutil
 import pytest
-from submissions import SQUARE, TWICE
 
 from labkit.classroom import sandbox, wall
+from submissions import SQUARE, TWICE
 
 LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
 

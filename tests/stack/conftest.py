@@ -3,8 +3,8 @@
 import os
 
 import pytest
-import toy
 
+import toy
 from labkit.stack import Rows, Runner
 
 

@@ -3,8 +3,8 @@
 import math
 
 import pytest
-import toy
 
+import toy
 from labkit.measure import Measurement, difference
 from labkit.stack import Recorded, Refused, Rows, Runner, ablate, interactions
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import toy
 from labkit import files
 from labkit.measure import Measurement, averaged
 from labkit.stack import Recorded, Refused, Row, Rows, Runner, is_admissible, step

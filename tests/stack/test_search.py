@@ -8,10 +8,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-import toy
 from optuna.storages.journal import _file as journal
 from optuna.trial import FixedTrial, TrialState
 
+import toy
 from labkit.stack import Refused, Runner, admit, step
 from labkit.stack.search import finished_trials, search
 

@@ -5,10 +5,10 @@ from itertools import permutations
 
 import pytest
 import torch
-import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+import toy
 from labkit.stack import Refused, Runner, Step, admit, is_admissible, orders, read, step
 
 PLAIN = toy.Toy.facts

@@ -6,9 +6,9 @@ from itertools import permutations
 
 import optuna
 import pytest
-import toy
 from optuna.trial import FixedTrial
 
+import toy
 from labkit.measure import Measurement
 from labkit.stack import Refused, Row, Rows, Runner, Step, admit, images, is_admissible, read, studies, text
 from labkit.stack.search import finished_trials, search

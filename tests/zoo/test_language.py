@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
-from wheels import make_wheel
 
 from labkit.zoo import ZooError, blocks, complete, documentation_corpus, language, language_model
 from labkit.zoo.language import HUB_FILES, MANIFEST, SMOLLM2, TINYLLAMA
+from wheels import make_wheel
 
 HIDDEN, INNER = 32, 64
 Q4_1 = gguf.GGMLQuantizationType.Q4_1
