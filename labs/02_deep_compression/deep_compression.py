@@ -78,14 +78,13 @@ from pathlib import Path
 import constriction
 import numpy as np
 import torch
-import torch.nn.functional as F
 from IPython.display import display
 from torch import nn
 
 from labkit import claims, measure, plot, scale, show, zoo
 from labkit.measure import Measurement, mean_with_interval
 from labkit.record import Record, Stack, Table, beside, needs
-from labkit.techniques import codebook, container, huffman, prune
+from labkit.techniques import codebook, container, distill, huffman, prune
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 SEED = 0
@@ -410,29 +409,18 @@ assert book.gradient(gradient).tolist() == [1001, 100]  # 1 + 1000, and 100
 
 
 # %%
-def taught(teacher: nn.Module, data: zoo.ImageSet, seed: int):
-    """Batches whose targets are the teacher's logits beside the labels."""
-    for x, y in batches(data, seed):
-        with torch.no_grad():
-            logits = teacher(x)
-        yield x, (logits, y)
+show(distill.distillation_loss)
 
 
-def distillation(logits: torch.Tensor, targets, temperature: float = 3) -> torch.Tensor:
-    """Nine tenths from the teacher's softened answers, one tenth from the labels."""
-    ours, theirs = (F.log_softmax(x / temperature, 1) for x in (logits, targets[0]))
-    soft = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-    return 0.9 * temperature**2 * soft + 0.1 * F.cross_entropy(logits, targets[1])
-
-
+# %%
 def trained_on(name: str, model: nn.Module, codebooks: dict, seed: int) -> nn.Module:
     """Fine-tune the centroids. Dropout is off: the masks have taken that capacity."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    data = taught(dense[name], train, seed)
-    steps = settings.centroid_steps
-    codebook.finetune_centroids(model, codebooks, data, steps, loss=distillation)
+    data = distill.with_teacher(batches(train, seed), dense[name])
+    loss, steps = distill.distillation_loss, settings.centroid_steps
+    codebook.finetune_centroids(model, codebooks, data, steps, loss=loss)
     return model
 
 

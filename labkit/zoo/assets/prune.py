@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from train import accuracy, augment
 
 from labkit.techniques import container, prune
+from labkit.techniques.distill import distillation_loss
 from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
 
 TEMPERATURE, TEACHERS_SHARE = 3.0, 0.9
@@ -35,11 +36,7 @@ def distillation(logits: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor
     teacher, labels = targets
     if teacher is None:
         return F.cross_entropy(logits, labels, label_smoothing=0.05)  # as in train.py
-    soft = F.kl_div(
-        F.log_softmax(logits / TEMPERATURE, 1), F.log_softmax(teacher / TEMPERATURE, 1),
-        reduction="batchmean", log_target=True,
-    )  # fmt: skip
-    return TEACHERS_SHARE * TEMPERATURE**2 * soft + (1 - TEACHERS_SHARE) * F.cross_entropy(logits, labels)
+    return distillation_loss(logits, targets, TEMPERATURE, TEACHERS_SHARE)
 
 
 def main() -> None:
