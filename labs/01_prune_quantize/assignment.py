@@ -20,8 +20,6 @@
 #   - torch
 # tests:
 #   ok_format: false
-# generate:
-#   show_hidden: true
 
 # %% [markdown]
 # # Assignment 01 · Pruning × quantization
@@ -598,12 +596,16 @@ hidden: true
 """# END TEST CONFIG
 def test_what_is_missing_is_not_measured(verdicts):
     rows = [{"technique": "x", "file": 9}, {"technique": "y", "latency": (1, 1, 1)}]
+    rows.append({"technique": "w", "file": 18})
+    known = {"id": "k", "technique": "x", "baseline": "w"}
+    known |= {"metric": "smaller", "promise": ("<=", 5)}
     for metric in ("smaller", "faster", "lost"):
         for new, old in (("x", "y"), ("y", "x"), ("x", "z"), ("z", "y")):
             claim = {"id": "c", "metric": metric, "promise": ("<=", 5)}
-            found = verdicts(rows, [{**claim, "technique": new, "baseline": old}])
-            text = f"{metric}, {new} against {old}: {found['c']!r}"
-            assert found["c"] == "not measured", text
+            claim = {**claim, "technique": new, "baseline": old}
+            found = verdicts(rows, [claim, known])
+            text = f"{metric}, {new} against {old}; x is twice as small as w: {found}"
+            assert found == {"c": "not measured", "k": "holds"}, text
 
 
 # %% [raw]

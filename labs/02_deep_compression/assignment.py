@@ -20,8 +20,6 @@
 #   - torch
 # tests:
 #   ok_format: false
-# generate:
-#   show_hidden: true
 
 # %% [markdown]
 # # Assignment 02 · Deep Compression, down to the last bit

@@ -20,8 +20,6 @@
 #   - torch
 # tests:
 #   ok_format: false
-# generate:
-#   show_hidden: true
 
 # %% [markdown]
 # # Assignment 03 · Adapters, four bits, and where the memory goes
@@ -93,7 +91,7 @@ def lora_forward(x, weight, A, B, alpha):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 1
 """# END TEST CONFIG
 def test_the_example(lora_forward):
     import torch
@@ -111,7 +109,7 @@ def test_the_example(lora_forward):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 1
+points: 2
 hidden: true
 """# END TEST CONFIG
 def test_any_shape_of_inputs_and_none_is_changed(lora_forward):
@@ -222,7 +220,7 @@ def training_bytes(method, linear, other, adapters):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 1
 """# END TEST CONFIG
 def test_a_small_model_by_hand(training_bytes):
     for method, expected, why in (
@@ -259,7 +257,7 @@ def test_a_real_backward_pass_leaves_the_predicted_gradients(training_bytes):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 1
+points: 2
 hidden: true
 """# END TEST CONFIG
 def test_any_counts(training_bytes):
@@ -289,6 +287,8 @@ points: 1
 hidden: true
 """# END TEST CONFIG
 def test_an_unknown_method_is_refused(training_bytes):
+    got = training_bytes("LoRA", 16_384, 1, 1)
+    assert got["gradients"] == 4, f"LoRA is known; one float32 is trained, got {got}"
     try:
         got = training_bytes("qlora", 16_384, 1, 1)
     except ValueError:
@@ -357,7 +357,7 @@ def encode_blocks(weight, levels):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 1
 """# END TEST CONFIG
 def test_three_blocks_by_hand(encode_blocks):
     import torch
@@ -379,7 +379,7 @@ def test_three_blocks_by_hand(encode_blocks):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 3
 hidden: true
 """# END TEST CONFIG
 def test_every_weight_takes_the_nearest_level_of_nf4(encode_blocks):
@@ -508,7 +508,7 @@ def test_a_change_below_half_a_step_is_lost_and_one_on_the_grid_survives(
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 1
 """# END TEST CONFIG
 def test_the_claim_fails_for_a_small_change_in_four_bits(surviving_share):
     import torch
@@ -530,7 +530,7 @@ def test_the_claim_fails_for_a_small_change_in_four_bits(surviving_share):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 3
 hidden: true
 """# END TEST CONFIG
 def test_other_grids_ranks_and_shapes_and_no_input_is_changed(surviving_share):
@@ -561,9 +561,11 @@ hidden: true
 def test_an_adapter_that_is_still_zero_loses_nothing(surviving_share):
     import torch
 
-    A = torch.ones(2, 3)
-    got = surviving_share(torch.ones(4, 3), A, torch.zeros(4, 2), 16, torch.round)
+    weight, A, B = torch.ones(4, 3), torch.ones(2, 3), torch.zeros(4, 2)
+    got = surviving_share(weight, A, B, 16, torch.round)
     assert got == 1, f"B is zero, as before training: expected 1, got {got}"
+    got = surviving_share(weight, A, B + 0.01, 16, torch.round)
+    assert abs(got) < 1e-4, f"1.16 is rounded to 1 again: expected 0, got {got}"
 
 # %% [raw]
 # # END TESTS
@@ -674,8 +676,8 @@ def test_an_earlier_step_does_not_count_and_values_are_kept(idle_parameters):
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
     model(torch.ones(2)).sum().backward()
     before = [p.detach().clone() for p in model.parameters()]
-    got = idle_parameters(model, lambda m: m[1](torch.ones(3)).sum())
-    assert got == ["0.weight", "0.bias"], f"layer 0 is not used in this step; got {got}"
+    got = idle_parameters(model, lambda m: m[0](torch.ones(2)).sum())
+    assert got == ["1.weight", "1.bias"], f"layer 1 is not used in this step; got {got}"
     assert all(map(torch.equal, model.parameters(), before)), "a parameter was changed"
     assert all(p.requires_grad for p in model.parameters()), "a parameter was frozen"
 

@@ -20,8 +20,6 @@
 #   - torch
 # tests:
 #   ok_format: false
-# generate:
-#   show_hidden: true
 
 # %% [markdown]
 # # Assignment 05 · Interaction, front, order, verdict, choice

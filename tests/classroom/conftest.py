@@ -25,8 +25,6 @@ SMALL = '''\
 # export_cell: false
 # tests:
 #   ok_format: false
-# generate:
-#   show_hidden: true
 
 # %% [markdown]
 # # Two functions

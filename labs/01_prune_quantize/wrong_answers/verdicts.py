@@ -216,7 +216,14 @@ def verdicts(rows, claims):
     return found
 
 
-# %% wrong: the public answers, by promise
+# %% wrong: a constant: nothing is measured
+
+
+def verdicts(rows, claims):
+    return {claim["id"]: "not measured" for claim in claims}
+
+
+# %% wrong: the public answers by heart
 
 
 def verdicts(rows, claims):

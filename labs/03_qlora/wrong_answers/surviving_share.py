@@ -103,7 +103,7 @@ def surviving_share(weight, A, B, alpha, quantize):
     return float((quantize(weight + change) * change).sum() / change.square().sum())
 
 
-# %% wrong: the claim, unmeasured
+# %% wrong: a constant: the claim, unmeasured
 def surviving_share(weight, A, B, alpha, quantize):
     return 1.0
 

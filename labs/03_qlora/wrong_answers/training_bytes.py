@@ -141,6 +141,11 @@ def training_bytes(method, linear, other, adapters):
     return {"weights": model + adapter, "gradients": adapter, "optimizer": 2 * adapter}
 
 
+# %% wrong: a constant: every method is refused
+def training_bytes(method, linear, other, adapters):
+    raise ValueError(f"unknown method {method!r}")
+
+
 # %% wrong: the public example by heart
 def training_bytes(method, linear, other, adapters):
     values = {

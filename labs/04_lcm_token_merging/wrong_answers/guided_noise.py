@@ -78,6 +78,15 @@ def guided_noise(network, x, prompt, guidance_scale):
     return network(x, prompt)
 
 
+# %% right: by keyword, in double precision
+def guided_noise(network, x, prompt, guidance_scale):
+    towards = network(x, prompt=prompt).double()
+    if guidance_scale == 1:
+        return towards
+    start = network(x, prompt=None).double()
+    return start + guidance_scale * (towards - start)
+
+
 # %% right: goes on from the prediction with the prompt by g - 1
 def guided_noise(network, x, prompt, guidance_scale):
     result = network(x, prompt).clone()
