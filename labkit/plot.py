@@ -178,6 +178,7 @@ def cost_quality(
 @rc_context(STYLE)
 def front(
     points: Sequence[tuple[Measurement, Measurement]],
+    trusted: Sequence[int],
     named: Mapping[str, int],
     cost: str,
     loss: str,
@@ -185,11 +186,15 @@ def front(
 ) -> Figure:
     """Many points (cost, loss), both better when lower: dominated ones grey, the front a staircase, a few by name.
 
-    `named` maps names to indices of points; these have their intervals. The axis of the loss runs downwards.
+    The front is that of the points whose indices are `trusted`; the others, which were run once, are hollow. `named` maps names to indices of
+    points; these have their intervals. The axis of the loss runs downwards.
     """
     x, y = (np.array([m.value for m in column]) for column in zip(*points))
-    on_front, ax = pareto_front(x, -y), ax or subplots()[1]
-    ax.plot(x, y, "o", color=GREY, markersize=3, alpha=0.5, linewidth=0, label=f"{len(points)} stacks")
+    trusted, ax = list(trusted), ax or subplots()[1]
+    on_front, others = [trusted[i] for i in pareto_front(x[trusted], -y[trusted])], {*range(len(points))} - {*trusted}
+    grey = {"color": GREY, "markersize": 4, "linewidth": 0}
+    ax.plot(x[trusted], y[trusted], "o", alpha=0.6, label=f"{len(trusted)} stacks", **grey)
+    ax.plot(x[[*others]], y[[*others]], "o", alpha=0.6, fillstyle="none", label=f"{len(others)} run once", **grey)
     stairs = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 4}
     ax.plot(x[on_front], y[on_front], "o-", color=BLUE, label="front", **stairs)
     chosen = [points[i] for i in named.values()]
@@ -199,7 +204,7 @@ def front(
     _log_axis(ax.xaxis, cost, points[0][0].unit)
     ax.set(ylabel=_named(loss, points[0][1].unit))
     ax.yaxis.set_inverted(True)
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
     edges = np.column_stack([x[on_front][:-1], y[on_front][:-1], x[on_front][1:], y[on_front][:-1]]).reshape(-1, 2, 2)
     _place_labels(ax, np.column_stack([xs, ys]), list(named), edges)
     told = "; ".join(f"{name}: {points[i][0]}, {points[i][1]}" for name, i in named.items())
@@ -212,14 +217,17 @@ def heat_map(
 ) -> Figure:
     """One number for each pair of names (row, column), coloured by how far it is from `neutral`, with its interval.
 
-    A number whose interval holds `neutral` stands in brackets and has no colour.
+    The colour goes with the root of the distance, so that small ones are seen beside large ones. A number whose interval
+    holds `neutral` stands in brackets and has no colour. Columns come in the order of the rows.
     """
     ax = ax or subplots()[1]
     rows, columns = (list(dict.fromkeys(pair[i] for pair in cells)) for i in (0, 1))
+    columns.sort(key=[*rows, *columns].index)
     grid = np.full((len(rows), len(columns)), np.nan)
     for (row, column), m in cells.items():
         told = m.low == m.high or not m.low <= neutral <= m.high
-        grid[rows.index(row), columns.index(column)] = (m.value - neutral) * told
+        far = m.value - neutral
+        grid[rows.index(row), columns.index(column)] = np.sign(far) * abs(far) ** 0.5 * told
         text = str(m).partition(" ")[0].removesuffix("×") + f"\n{m.low:.2g} – {m.high:.2g}" * (m.low < m.high)
         text = text if told else f"({text})"
         ax.text(columns.index(column), rows.index(row), text, ha="center", va="center", fontsize=8)
@@ -320,6 +328,29 @@ def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax
     ax.legend()
     ends = "; ".join(f"{name}, last {[*points.values()][-1]}" for name, points in series.items())
     return _described(ax, f"{y} against {x}: {ends}.")
+
+
+@rc_context(STYLE)
+def intervals(
+    series: Mapping[str, Mapping[str, Measurement]], metric: str, neutral: float = 0, ax: Axes | None = None
+) -> Figure:
+    """A metric of several things, a row each, first on top: a point with its interval for each series that has it.
+
+    A grey line stands where a thing makes no difference. Raises ValueError when the measurements have several units.
+    """
+    unit, ax = _one_unit(m for points in series.values() for m in points.values()), ax or subplots()[1]
+    rows = list(dict.fromkeys(name for points in series.values() for name in points))
+    for i, ((name, points), (color, marker, _)) in enumerate(zip(series.items(), cycle(LOOKS))):
+        y = [rows.index(row) + 0.2 * (i - (len(series) - 1) / 2) for row in points]
+        x, errors = [m.value for m in points.values()], _errors(*points.values())
+        ax.errorbar(x, y, xerr=errors, label=name, color=color, marker=marker, ms=5, linestyle="")
+    ax.axvline(neutral, color=GREY, linewidth=1, zorder=0)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(xlabel=_named(metric, unit), ylim=(len(rows) - 0.5, -0.5))
+    if len(series) > 1:
+        ax.legend()
+    told = "; ".join(f"{name} {row} {m}".strip() for name, points in series.items() for row, m in points.items())
+    return _described(ax, f"{metric}: {told}.")
 
 
 @rc_context(STYLE)

@@ -147,7 +147,7 @@ turns = time_in_turn(
         "ours": training(lambda: Runner(task).run_all(study, every=False)),
         "plain": training(lambda: [Runner(task).run(steps, every=False) for steps in study]),
     },
-    rounds=1,
+    rounds=3,
     warmup=0,
 )
 measured = {way: turns.latency(way) for way in turns}

@@ -412,15 +412,22 @@ STACKS = [(times(1), percent(9)), (times(2), percent(4)), (times(4), percent(5))
 
 
 def test_of_many_points_the_front_is_where_nothing_costs_and_loses_less():
-    figure = plot.front(STACKS, {"phone": 1}, "file", "lost")
-    every, front = figure.axes[0].lines[:2]
-    assert len(every.get_xdata()) == 4
+    figure = plot.front(STACKS, range(4), {"phone": 1}, "file", "lost")
+    every, others, front = figure.axes[0].lines[:3]
+    assert (len(every.get_xdata()), len(others.get_xdata())) == (4, 0)
     assert list(front.get_xdata()) == [1, 2, 8]
     assert figure.axes[0].yaxis.get_inverted()
 
 
+def test_points_that_were_run_once_are_hollow_and_not_on_the_front():
+    every, once, front = plot.front(STACKS, [0, 2, 3], {"phone": 2}, "file", "lost").axes[0].lines[:3]
+    assert list(once.get_xdata()) == [2]
+    assert once.get_fillstyle() == "none"
+    assert list(front.get_xdata()) == [1, 4, 8]
+
+
 def test_of_many_points_only_the_named_have_names_and_intervals():
-    figure = plot.front(STACKS, {"phone": 1, "server": 3}, "file", "lost")
+    figure = plot.front(STACKS, range(4), {"phone": 1, "server": 3}, "file", "lost")
     assert texts(figure.axes[0]) == ["phone", "server"]
     assert [ends for ends in intervals(figure.axes[0], 1) if ends[0] < ends[1]] == [(0, 2), (3, 5)]
     assert "phone: 2.00×, 4.00% [3.00, 5.00]" in figure.alt
@@ -436,6 +443,28 @@ def test_what_cannot_be_told_from_neutral_stands_in_brackets_without_colour():
     figure = plot.heat_map({("a", "b"): times(1.5, 0.5, 4), ("a", "c"): times(2)}, "title", neutral=1)
     assert texts(figure.axes[0])[0] == "(1.50\n0.5 – 4)"
     assert figure.axes[0].images[0].get_array()[0].tolist() == [0, 1]
+
+
+def test_a_heat_map_of_ordered_pairs_has_its_columns_in_the_order_of_the_rows():
+    cells = {("a", "b"): times(2), ("b", "a"): times(10), ("b", "c"): times(1)}
+    [ax] = plot.heat_map(cells, "title", neutral=1).axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+    root = ax.images[0].get_array()
+    assert (root[0, 1], root[1, 0], root[1, 2]) == (1, 3, 0)  # of the distances 1, 9 and 0
+
+
+# --- intervals -----------------------------------------------------------------------------------
+
+
+def test_intervals_have_a_row_for_each_thing_and_a_point_for_each_series_that_has_it():
+    series = {"alone": {"prune": times(2, 1, 3), "train": times(1)}, "in the whole": {"train": times(5)}}
+    figure = plot.intervals(series, "smaller")
+    [ax] = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["prune", "train"]
+    assert [container[0].get_xdata().tolist() for container in ax.containers] == [[2, 1], [5]]
+    assert (1, 3) in intervals(ax, 0)
+    assert ax.get_ylim() == (1.5, -0.5)  # the first is on top
+    assert "alone prune 2.00× [1.00, 3.00]" in figure.alt
 
 
 # --- roofline ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 
 from labkit.measure import Measurement, difference, ratio
 from labkit.stack.runner import Runner
@@ -62,7 +62,7 @@ def _if_admissible(runner: Runner, steps: Sequence[Step], seeds: Sequence[int]) 
 class Interaction:
     """Two steps together against the two apart."""
 
-    pair: tuple[Step, Step]
+    pair: tuple[Step, Step]  #: in the order in which they were done
     loss: Measurement  #: loss together minus the sum of the losses apart; 0 where the losses add up
     share: Measurement  #: times smaller together over the product of both apart; 1 where the effects multiply
 
@@ -70,10 +70,14 @@ class Interaction:
 def interactions(
     runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", loss: str = "lost"
 ) -> list[Interaction]:
-    """Every admissible pair, in the order in which the steps are given, of which each is admissible alone."""
+    """Every pair in each of its admissible orders, if both steps are admissible alone.
+
+    The losses apart are those on the model at the start, so that an order which takes from a step what made it harmless
+    shows as an interaction.
+    """
     start = runner.averaged((), seeds)
     found = []
-    for pair in combinations(steps, 2):
+    for pair in permutations(steps, 2):
         together, *apart = (_if_admissible(runner, stack, seeds) for stack in (pair, pair[:1], pair[1:]))
         if any(isinstance(each, str) for each in (together, *apart)):
             continue

@@ -76,7 +76,7 @@ class Images:
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""
-        answers = self._answers(model)
+        answers = self.answers(model)
         with tempfile.TemporaryDirectory() as folder:
             file = self.save(model, facts, Path(folder, "model.dc")).stat().st_size
         whole = 4 * measure.parameters(self.pretrained.model).value
@@ -90,9 +90,10 @@ class Images:
 
     @cached_property
     def _reference(self) -> torch.Tensor:
-        return self._answers(self.start())
+        return self.answers(self.start())
 
-    def _answers(self, model: nn.Module) -> torch.Tensor:
+    def answers(self, model: nn.Module) -> torch.Tensor:
+        """The class that the model gives each test picture, int64 (pictures,)."""
         batch = 100 if self.device == "cpu" else 1000
         return measure.predict(lambda x: model(x.to(self.device)), self.inputs, batch).cpu()
 

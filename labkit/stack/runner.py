@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -157,7 +156,6 @@ class Runner:
         self.task, self.rows, self.kept_models = task, rows or Rows(), kept_models
         self._models: OrderedDict[tuple, nn.Module] = OrderedDict()
         self.applied = 0  #: steps that were run, and not found
-        self.seconds = 0.0  #: spent in steps and measurements
 
     def run(self, steps: Sequence[Step], seed: int = 0, every: bool = True) -> list[Row]:
         """A row for the model at the start and one after every step, or for the last alone; raises Refused."""
@@ -193,10 +191,7 @@ class Runner:
         if row := self.rows.get(self.task.name, text, of_seed):
             return row
         model = self.model(steps, seed)
-        start = time.perf_counter()
-        measured = self.task.measure(model, facts)
-        self.seconds += time.perf_counter() - start
-        return self.rows.put(Row(self.task.name, text, of_seed, measured))
+        return self.rows.put(Row(self.task.name, text, of_seed, self.task.measure(model, facts)))
 
     def model(self, steps: Sequence[Step], seed: int = 0) -> nn.Module:
         """The model after these steps, from the longest beginning that is still in memory. It is not to be changed."""
@@ -210,11 +205,9 @@ class Runner:
             own = f"{steps[n]} {seed if steps[n].random else None}"
             own_seed = int(hashlib.sha256(own.encode()).hexdigest()[:8], 16)
             model = copy.deepcopy(model)
-            start = time.perf_counter()
             with torch.random.fork_rng():
                 torch.manual_seed(own_seed)
                 model = steps[n].apply(model, self.task, own_seed)
-            self.seconds += time.perf_counter() - start
             self.applied += 1
             self._keep(keys[n + 1], model)
         return model

@@ -32,7 +32,8 @@ def search(
     """Try stacks until the study has so many trials, and return it; its `best_trials` are the Pareto front.
 
     `space` makes a stack of what a trial suggests; a stack that is refused counts as a trial and gives nothing. Each
-    trial has the steps it tried as the attribute "steps", and one value for every objective, a metric of the rows.
+    trial has the steps it tried as the attribute "steps", its sampler as "sampler", and one value for every objective, a
+    metric of the rows.
 
     The study lives in `storage`: the path of a file, which processes on one machine may share, or the address of a
     database ("postgresql://…") for several machines. Every process that calls `search` with the same storage works
@@ -60,6 +61,7 @@ def search(
     def objective(trial: optuna.Trial) -> list[float]:
         steps = space(trial)
         trial.set_user_attr("steps", [str(step) for step in steps])
+        trial.set_user_attr("sampler", sampler)
         try:
             measured = runner.run(steps, seed=0, every=False)[-1].measurements
         except Refused as error:

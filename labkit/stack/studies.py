@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import chain, permutations, product
@@ -148,7 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(f"there is no {log}: run the search first")
         study = search(runner, space, trials, log, options.sampler, seed=1000 * options.worker)
         refused = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
-        found = {"trials": finished_trials(study), "refused": refused, "front": len(study.best_trials)}
+        samplers = Counter(t.user_attrs["sampler"] for t in study.trials if t.state.is_finished())
+        found = {"trials": finished_trials(study), "refused": refused, "samplers": dict(samplers), "front": len(study.best_trials)}
         _write(options.out / f"{options.task}_search.json", found)
         print(found)
         if options.command == "front":

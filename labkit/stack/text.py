@@ -64,7 +64,7 @@ class Text:
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""
-        losses = self._losses(model)
+        losses = self.losses(model)
         with tempfile.TemporaryDirectory() as folder:
             file = self.save(model, Path(folder, "model.safetensors.zst")).stat().st_size
         whole = 4 * measure.parameters(self.pretrained.model).value
@@ -78,9 +78,10 @@ class Text:
 
     @cached_property
     def _reference(self) -> torch.Tensor:
-        return self._losses(self.start())
+        return self.losses(self.start())
 
-    def _losses(self, model: nn.Module) -> torch.Tensor:
+    def losses(self, model: nn.Module) -> torch.Tensor:
+        """What the model loses on each held-out block, nats a token, float64 (blocks,)."""
         with parametrize.cached():  # unpack once, not for every block
             return measure.block_losses(model, self.held_out)
 

@@ -1,6 +1,7 @@
 """Effects of steps, of which it is known in closed form what they are."""
 
 import math
+from itertools import permutations
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_effects_are_averaged_over_the_seeds(runner):
 
 def test_effects_that_multiply_and_losses_that_add_have_a_share_of_one_and_no_loss(runner):
     found = interactions(runner, [SHRINK, PACK, FOLD])
-    assert [each.pair for each in found] == [(SHRINK, PACK), (SHRINK, FOLD), (PACK, FOLD)]
+    assert [each.pair for each in found] == [*permutations([SHRINK, PACK, FOLD], 2)]
     for each in found:
         assert each.share == Measurement.exact(1, "×")
         assert each.loss.value == 0
@@ -93,15 +94,16 @@ def test_effects_that_multiply_and_losses_that_add_have_a_share_of_one_and_no_lo
 
 def test_steps_that_do_the_same_share_their_effect_and_their_loss(runner):
     shrink, trim = toy.shrink(8), toy.trim(0.25)
-    [each] = interactions(runner, [shrink, trim])
-    assert each.share.value == 1 / 4  # eight times smaller, and not thirty-two
-    assert each.loss.value == -0.5  # 0.75 together, 0.5 and 0.75 apart
+    found = {each.pair: each for each in interactions(runner, [shrink, trim])}
+    assert found[shrink, trim].share.value == 1 / 4  # eight times smaller, and not thirty-two
+    assert found[shrink, trim].loss.value == -0.5  # 0.75 together, 0.5 and 0.75 apart
+    assert found[trim, shrink].share.value == 1  # what is trimmed can still shrink
+    assert found[trim, shrink].loss.value == 0
 
 
 def test_pairs_that_are_refused_or_of_which_one_cannot_stand_alone_are_left_out(runner):
     pairs = [each.pair for each in interactions(runner, [PACK, NOISE, SHRINK, REPAIR])]
-    assert pairs == [(PACK, SHRINK), (NOISE, SHRINK)]
-    assert [each.pair for each in interactions(runner, [NOISE, PACK])] == [(NOISE, PACK)]
+    assert pairs == [(PACK, SHRINK), (NOISE, PACK), (NOISE, SHRINK), (SHRINK, PACK), (SHRINK, NOISE)]
 
 
 def test_effects_can_be_had_from_recorded_rows(runner, task, tmp_path):

@@ -178,9 +178,9 @@ def test_the_start_is_the_same_at_every_call_and_a_copy_each_time(task):
 
 def test_rounding_the_start_gives_the_shipped_answers():
     task = Images("lenet_5", test_images=500, source="embedded")
-    shipped = task._answers(fashion_mnist_model("lenet_5").model)
-    assert torch.equal(task._answers(apply(task, half())), shipped)
-    assert (task._answers(task.start()) == shipped).float().mean() >= 0.99
+    shipped = task.answers(fashion_mnist_model("lenet_5").model)
+    assert torch.equal(task.answers(apply(task, half())), shipped)
+    assert (task.answers(task.start()) == shipped).float().mean() >= 0.99
     assert measure.accuracy(shipped, task.labels).value > 80
 
 

@@ -35,6 +35,9 @@ def test_every_order_pair_and_ablation_was_recorded_with_every_seed(rows, task):
 def test_the_searches_have_more_than_200_trials_and_the_record_says_how_they_were_run(rows):
     about = [json.loads((FOLDER / f"{task}_about.json").read_text()) for task in START]
     assert sum(origin["search"]["trials"] for origin in about) > 200
+    for origin in about:
+        assert sum(origin["search"]["samplers"].values()) == origin["search"]["trials"]
+        assert origin["search"]["samplers"].keys() == {"nsga2", "tpe"}
     assert all(origin["environment"]["gpu"] and origin["date"] and origin["commands"] for origin in about)
 
 

@@ -188,6 +188,7 @@ def block(model, task):
 
 
 def space(trial):
+    trial.set_user_attr("worker", seed)
     return [*toy.space(trial), *[block()] * (blocks == "yes" and trial.number == 4)]
 
 
@@ -239,6 +240,7 @@ def test_two_processes_finish_one_study_together(worker, runner, storage, folder
     assert 30 <= finished_trials(study) == len(study.trials) <= 31  # both may be at their last
     assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
     assert {trial.state for trial in study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert {trial.user_attrs["worker"] for trial in study.trials} == {"0", "1000"}
     assert {path.suffix for path in folder.iterdir()} == {".json"}
     tried = {tuple(t.user_attrs["steps"]) for t in study.trials if t.state == TrialState.COMPLETE}
     assert tried == {row.steps for row in runner.rows.all()}

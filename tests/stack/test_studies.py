@@ -186,7 +186,8 @@ def test_search_goes_on_to_the_number_of_trials_and_keeps_what_it_came_to(made, 
         assert str(found) in capsys.readouterr().out
     study = search(Runner(toy.Toy()), space, 0, tmp_path / "toy.log")
     refused = [trial for trial in study.trials if trial.values is None]
-    assert found == {"trials": finished_trials(study), "refused": len(refused), "front": len(study.best_trials)}
+    counts = {"trials": finished_trials(study), "refused": len(refused), "front": len(study.best_trials)}
+    assert found == {**counts, "samplers": {"nsga2": 8}}
     assert refused and {row.steps for row in rows} == {tuple(t.user_attrs["steps"]) for t in study.trials if t.values}
 
 

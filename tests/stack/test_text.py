@@ -326,7 +326,7 @@ def test_measuring_changes_neither_the_model_nor_what_is_measured_next(models, t
 @kinds
 def test_weights_that_are_unpacked_once_for_all_blocks_are_those_that_are_unpacked_every_time(models, kind):
     model = models.model((QUANTIZED[kind], lora(2, 2)))
-    assert torch.equal(models.task._losses(model), measure.block_losses(model, models.task.held_out))
+    assert torch.equal(models.task.losses(model), measure.block_losses(model, models.task.held_out))
 
 
 def test_latency_is_timed_once_for_each_number_of_layers(models, task, timed):
@@ -566,7 +566,7 @@ def test_adapters_train_nothing_but_themselves(models):
 @heads
 @pytest.mark.parametrize("steps", [(), (prune(0.3),), (quantize("nf4"),)], ids=written)
 def test_adapters_learn(models, task, head, steps):
-    before, after = (task._losses(models.model(stack)) for stack in (steps, (*steps, lora(8, 20))))
+    before, after = (task.losses(models.model(stack)) for stack in (steps, (*steps, lora(8, 20))))
     assert after.mean() < before.mean() - 0.005
 
 
