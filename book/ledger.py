@@ -94,9 +94,9 @@ def origin(record: dict | None) -> list[str]:
 
 
 def find(claim: Claim, record: dict | None) -> dict | None:
-    """The record's row for a claim. A verdict on another promise, from before claims.toml changed, is none on this."""
-    rows = record["verdicts"] if record else []
-    return next((row for row in rows if (row["id"], row["promise"]) == (claim.id, claim.check.promise)), None)
+    """The record's row for a claim. A verdict on another promise or condition, from before claims.toml changed, is none."""
+    rows, asked = record["verdicts"] if record else [], (claim.id, claim.check.promise, claim.condition)
+    return next((row for row in rows if (row["id"], row["promise"], row["condition"]) == asked), None)
 
 
 def verdict(claim: Claim, record: dict | None) -> str:
@@ -110,14 +110,18 @@ def kind(judgement: str) -> str:
 
 
 def result(claim: Claim, record: dict | None) -> tuple[str, str]:
-    """Two cells, what was measured and the verdict. Condition and interval are small, on a line of their own."""
+    """Two cells, what was measured and the verdict.
+
+    Condition, interval and what was measured under the condition are small, each on a line of its own.
+    """
     row = find(claim, record)
     if row is None:
         return NONE, NONE
     value, _, interval = row["measured"].partition(" [")
     plain, only_if, condition = row["verdict"].partition("holds only if")
+    interval, under = interval.rstrip("]").replace(", ", " – "), row["under_condition"]
     return (
-        escape(value or NONE) + small(interval.rstrip("]").replace(", ", " – ")),
+        escape(value or NONE) + small(interval) + small(f"if so: {under}" if condition else ""),
         escape(plain + only_if) + small(condition),
     )
 

@@ -85,8 +85,8 @@ import torch
 from IPython.display import display
 
 from labkit import claims, measure, plot, scale, show, stack
-from labkit.measure import Measurement, difference, mean_with_interval
-from labkit.record import Record, Table, beside, needs, recorded_runs
+from labkit.measure import Measurement, difference, mean_with_interval, ratio
+from labkit.record import Record, Stack, Table, beside, needs, recorded_runs
 from labkit.stack import images, studies, text
 
 SEED = 0
@@ -379,10 +379,11 @@ for task, interactions in found.items():
     display(figure)
 
 # %% [markdown]
-# - **Folded first, everything ruins the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again. That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again. So *without training* is not *without repair*, and of the two orders one is good and one useless.
+# - **Folded first, everything ruins the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again. That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again. So *without training* is not *without repair*, and of the two orders one is good and one useless. Eight bits change so little that they may come after.
 # - **Channels and weights do interact.** Once channels are gone, the weights that are left do more, and pruning them hurts more than before, in either order.
 # - **Pruning and few values hardly do** here, as {cite}`han2016deep` reports; {cite}`harma2024interplay` finds errors beyond the sum in language models, and section 5 measured ours block by block.
 # - **Sizes multiply less, the fewer bits are left.** The places of the weights that were kept cost the same whatever bits a weight has, and BatchNorm stays in 32: of a file of few bits they are a larger part. Channels leave no places to store, and multiply with the bits nearly.
+# - In the language model, pruning before layers are cut costs more than after: the rule that chooses the layers looks at a network that pruning has changed.
 # - Rounding to 16 bits saves much of a 32-bit file and little of one that has few values left.
 
 # %%
@@ -403,9 +404,12 @@ def largest(pairs: list) -> Measurement:
 
 settled = [e for e in found["images"] if short(e.pair[0]) != "fold"]
 weights = [e for e in settled if "thin" not in map(short, e.pair)]
-record.find("largest_interaction", largest(found["images"]))
-record.find("largest_interaction_folded_last", largest(settled))
-record.find("largest_interaction_of_weights", largest(weights))
+for which, pairs in {
+    "": found["images"],
+    "_folded_last": settled,
+    "_of_weights": weights,
+}.items():
+    record.find(f"largest_interaction{which}", largest(pairs))
 
 # %% [markdown]
 # ## 7 · What does each step add?
@@ -445,10 +449,16 @@ for task, whole in ablations.items():
         }
         plot.intervals(found, metric, neutral, ax)
     display(figure)
+    start = recorded[task].averaged((), studies.SEEDS)
+    factors = {str(e.step): e.alone_smaller for e in effects if e.alone_smaller}
+    measured = ratio(start["file"], made["file"])
+    together = Stack("the start", "the whole", factors, measured)
+    display(plot.waterfall(together, "smaller"))
 
 # %% [markdown]
-# - **The step that saves no byte carries the stack.** Training makes no file smaller. Left out, the whole loses as much more as the last column but one says: on the images nearly all that is lost, and in the language model more than any other step costs.
+# - **The step that saves no byte carries the stack.** Training makes no file smaller, and what it adds to the loss is far below zero: in both models no other step matters as much.
 # - **What a step loses alone says little about what it costs in the stack.** Pruning alone ruins the network; in the stack, with training behind it, it costs about nothing.
+# - **What a step saves alone it does not save in the stack.** The waterfalls show the product that independent steps would reach, and the whole.
 # - In the language model pruning makes a file of four-bit codes hardly smaller: this step can be left out.
 #
 # ## 8 · Recover: with labels or with a teacher, by magnitude or by activation
@@ -589,8 +599,8 @@ print("both compiled. Here weights are few bits in the file only.")
 adapted = recorded["text"].averaged([text.lora(16, 100)], studies.SEEDS)["lost"]
 print(f"the language model with adapters in 16 bits and nothing else: {adapted}")
 beyond = difference(choices["text"]["phone"][1]["lost"], adapted)
-print("the language model for the phone against it, lost:", beyond)
 record.find("text_lost_to_adapted", beyond)
+print("the language model for the phone against it, lost:", beyond)
 
 # %% [markdown]
 # If your model is to be adapted anyway, hold the language model's losses against the last two lines: what is below zero is what adapters do on any model, and for the phone the four bits cost all of the distance to it, far more than 5 % of perplexity. The row in which nothing is trained needs no such caveat.
@@ -650,7 +660,7 @@ beside(record, "reference", list(found))
 #
 # Five lines to remember:
 #
-# - Whatever loses must come before what repairs, and measuring BatchNorm again is a repair: fold last.
+# - Whatever loses must come before what repairs, and measuring BatchNorm again is a repair: fold after it.
 # - Interactions are measured, not assumed, and in both orders: channels and weights have one, zeros and bits almost none.
 # - Sizes multiply only as far as nothing else is in the file: places of weights do not shrink with their bits.
 # - Ablate: the step that saves nothing may carry everything, and one that saves much alone may add nothing.

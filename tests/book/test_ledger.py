@@ -1,6 +1,7 @@
 """The tables of the ledger, from made-up claims and records. How a browser shows them: test_ledger_page.py."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from docutils.core import publish_doctree
@@ -15,8 +16,9 @@ SMALLER = Claim("smaller", "It is smaller.", "han2016deep", Check("ratio", ">= 2
 FASTER = Claim("faster", "It is faster.", "hu2022lora", Check("speedup", "1.3 .. 1.8"))
 
 
-def judged(claim: Claim, verdict: str, measured: str = "2.10× [2.00, 2.20]") -> dict:
-    return {"id": claim.id, "promise": claim.check.promise, "measured": measured, "verdict": verdict}
+def judged(claim: Claim, verdict: str, measured: str = "2.10× [2.00, 2.20]", under: str = "") -> dict:
+    condition = {"condition": claim.condition, "under_condition": under}
+    return {"id": claim.id, "promise": claim.check.promise, "measured": measured, "verdict": verdict} | condition
 
 
 def record(*verdicts: dict, scale: str = "quick", run: dict | None = None, **machine) -> dict:
@@ -84,9 +86,16 @@ def test_the_interval_of_a_figure_is_set_small_below_it():
     assert results(SMALLER, record(judged(SMALLER, "holds")))[0] == "2.10×<br><small>2.00 – 2.20</small>"
 
 
-def test_the_condition_of_a_verdict_is_set_small_below_it():
-    this = record(judged(SMALLER, "holds only if it is zipped"))
-    assert results(SMALLER, this)[1] == "holds only if<br><small>it is zipped</small>"
+def test_the_condition_of_a_verdict_is_set_small_below_it_and_what_was_measured_under_it_below_the_figure():
+    claim = replace(SMALLER, condition="it is zipped", otherwise=Check("zipped_ratio", ">= 2"))
+    measured, verdict = results(claim, record(judged(claim, "holds only if it is zipped", "1.2×", "2.5×")))[:2]
+    assert measured == "1.2×<br><small>if so: 2.5×</small>"
+    assert verdict == "holds only if<br><small>it is zipped</small>"
+
+
+def test_a_verdict_on_another_condition_is_not_shown():
+    claim = replace(SMALLER, condition="it is zipped", otherwise=Check("zipped_ratio", ">= 2"))
+    assert results(claim, record(judged(SMALLER, "fails"))) == ["—"] * 4
 
 
 def test_the_number_links_to_the_lab_when_the_site_has_it():
