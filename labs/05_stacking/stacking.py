@@ -198,7 +198,7 @@ display(Table(["model and data", "recorded", "trials of the search", "on"], abou
 print("commands:", *origin["commands"], sep="\n  ")
 
 # %% [markdown]
-# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes a parameter), `lost` (points of accuracy, or nats a token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a processor). Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each. SmolLM2's file at the start holds 16 bits a parameter, and is so `smaller` is above two before anything is done.
+# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes a parameter), `lost` (points of accuracy, or nats a token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a processor). Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each. SmolLM2's file at the start holds 16 bits a parameter, so that its `smaller` is above two before anything is done.
 #
 # The first model is the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01; the second is the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before.
 #
@@ -379,7 +379,7 @@ for task, interactions in found.items():
     display(figure)
 
 # %% [markdown]
-# - **Folded first, everything ruins the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again. That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again. So *without training* is not *without repair*, and of the two orders one is good and one useless. Eight bits change so little that they may come after.
+# - **Once BatchNorm is folded, zeros, a codebook or fewer channels ruin the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again. That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again. So *without training* is not *without repair*, and of the two orders one is good and one useless. Eight bits change so little that they may come after.
 # - **Channels and weights do interact.** Once channels are gone, the weights that are left do more, and pruning them hurts more than before, in either order.
 # - **Pruning and few values hardly do** here, as {cite}`han2016deep` reports; {cite}`harma2024interplay` finds errors beyond the sum in language models, and section 5 measured ours block by block.
 # - **Sizes multiply less, the fewer bits are left.** The places of the weights that were kept cost the same whatever bits a weight has, and BatchNorm stays in 32: of a file of few bits they are a larger part. Channels leave no places to store, and multiply with the bits nearly.
@@ -491,10 +491,11 @@ untrained[80] = recorded["images"].averaged([images.prune(0.8)])["lost"]
 print("not trained at all:", *(f"{s} %: {m}" for s, m in untrained.items()), sep="\n  ")
 whole = recorded["images"].averaged([images.recover(200), images.half()], [SEED])
 print(f"labels on the network that is not pruned, 200 steps: {whole['lost']} lost")
+record.find("lost_by_labels_unpruned", whole["lost"])
 plot.curves(ways, "sparsity (%)", "accuracy lost")
 
 # %% [markdown]
-# The teacher wins everywhere, and a quarter of the steps with it is worth more than all of them with labels. Before you believe that this is about pruning, read the two lines above the picture: at 70 % the pruned network loses *less* without any training than with labels, and labels harm even the network that is whole. So what the teacher wins here is mostly what this recipe itself costs: a few steps at this learning rate, on pictures that are not shifted and mirrored as they were when the network was trained. Which of the two it is was not measured; the teacher's answers hold the network where it was, and the labels do not. The comparison is with this recipe, and not with fine-tuning at its best.
+# The teacher wins everywhere, and a quarter of the steps with it is worth more than all of them with labels. Before you believe that this is about pruning, read what stands above the picture: at 70 % the pruned network loses *less* without any training than with labels, and labels harm even the network that is whole. So what the teacher wins here is mostly what this recipe itself costs: a few steps at this learning rate, on pictures that are not shifted and mirrored as they were when the network was trained. Which of the two it is was not measured; the teacher's answers hold the network where it was, and the labels do not. The comparison is with this recipe, and not with fine-tuning at its best.
 #
 # At higher sparsity both fail, because global magnitude empties a layer, through which nothing can be trained: Lab 02 shows the rule that prevents it, and the search below found it, too.
 #
