@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything happens in this folder: the environment is .venv, results go to build.
 PYTHON ?= python3
 python := .venv/bin/python
-everything := .[labs,book,assignments,dev]
+everything := .[labs,jupyter,book,assignments,dev]
 compiled := $(python) -c 'from labkit.files import cache_folder; print(cache_folder() / "inductor")'
 strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.widgets'
 
@@ -19,7 +19,7 @@ labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standa
 	$(python) -m labkit fetch
 	@failed=0; \
 	$(python) -m labkit run $(LAB) || failed=$$?; \
-	$(python) book/build.py --executed-only || failed=1; \
+	$(python) book/build.py || failed=1; \
 	exit $$failed
 
 test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
@@ -40,7 +40,7 @@ notebooks: .venv/.ready  ## Derive each lab's notebook from its .py
 	done
 
 check: .venv/.ready  ## Run the unit tests only
-	$(python) -m pytest tests
+	$(python) -m pytest tests --ignore=tests/book
 
 bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 	$(python) tests/bench.py
@@ -58,9 +58,9 @@ links: .venv/.ready  ## List where the site leads to on other hosts
 assignments: .venv/.ready  ## Make the student notebooks and autograders of all labs in build/assignments
 	$(python) -m labkit assign
 
-grade: .venv/.ready  ## Grade the notebooks in DIR=folder: scores, feedback and a summary in build/grades
+grade: .venv/.ready  ## Grade the notebooks in DIR=folder: scores, feedback and a summary in OUT, else build/grades
 	@test -n "$(DIR)" || { echo "Say which folder: make grade DIR=folder"; exit 2; }
-	$(python) -m labkit grade "$(DIR)"
+	$(python) -m labkit grade "$(DIR)" --out "$(or $(OUT),build/grades)"
 
 constraints: .venv/.ready  ## Resolve all packages anew and write constraints.txt
 	@mkdir -p build

@@ -1,6 +1,6 @@
 """Build the site: the pages of the book, with the executed labs among them and the claims of all labs in one table.
 
-    python book/build.py [--executed-only] [--notebooks DIR] [--records DIR] [--site DIR] [--links]
+    python book/build.py [--links]
 
 The labs are not executed here: their notebooks lie in build/notebooks and their records in build/records, where
 `make labs` puts them. Any warning is an error, and a site that cannot be built leaves the last one in place.
@@ -21,6 +21,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
+import nbformat
 import yaml
 from docutils.nodes import make_id
 
@@ -47,11 +48,11 @@ def is_executed(notebook: Path) -> bool:
     )
 
 
-def select_labs(toc: dict, notebooks: Path, executed_only: bool) -> tuple[dict, list[Path]]:
+def select_labs(toc: dict, notebooks: Path) -> tuple[dict, list[Path]]:
     """The table of contents with the labs that can be shown, and their notebooks.
 
-    A chapter `labs/NAME` needs `notebooks/NAME.ipynb`, executed. A lab without one is left out with `executed_only`,
-    and a BookError otherwise; so is a book without any lab.
+    A chapter `labs/NAME` needs `notebooks/NAME.ipynb`, executed; a lab without one is left out. Raises BookError when
+    none has one.
     """
     found, missing, parts = [], [], []
     for part in toc["parts"]:
@@ -68,21 +69,19 @@ def select_labs(toc: dict, notebooks: Path, executed_only: bool) -> tuple[dict, 
                 missing.append(name)
         if chapters:
             parts.append({**part, "chapters": chapters})
-    if missing and not (executed_only and found):
-        raise BookError(
-            f"{', '.join(missing)}: no notebook in {notebooks} that was executed to its end; run the lab with `make labs`"
-        )
+    if not found:
+        raise BookError(f"no lab in {notebooks} was executed to its end; run one with `make labs`")
     if missing:
         print(f"The site leaves out what was not executed to its end: {', '.join(missing)}")
     return {**toc, "parts": parts}, found
 
 
-def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool = False) -> None:
+def build_site(notebooks: Path, records: Path, site: Path) -> None:
     """Write the site for the labs in `notebooks`, and what `records` says of this run, to the folder `site`.
 
     Raises BookError and leaves the site as it was.
     """
-    source, labs = write_source(notebooks, records, site.with_name(f"{site.name}.source"), executed_only)
+    source, labs = write_source(notebooks, records, site.with_name(f"{site.name}.source"))
     html = run_jupyter_book(source, "html")
     copy_downloads(html, labs)
     for page in pages_of(html):
@@ -92,9 +91,9 @@ def build_site(notebooks: Path, records: Path, site: Path, executed_only: bool =
     replace_folder(site, html)
 
 
-def write_source(notebooks: Path, records: Path, source: Path, executed_only: bool) -> tuple[Path, list[Path]]:
+def write_source(notebooks: Path, records: Path, source: Path) -> tuple[Path, list[Path]]:
     """Make what Jupyter Book reads in the folder `source`; return it and the notebooks that it shows."""
-    toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks, executed_only)
+    toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks)
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
@@ -185,8 +184,12 @@ def copy_downloads(html: Path, labs: list[Path]) -> None:
     for lab in labs:
         folder, name = Path("labs") / lab.stem, lab.stem[3:]
         (html / folder).mkdir()
-        for ending in (".ipynb", ".py"):
-            shutil.copy(LABS.parent / folder / f"{name}{ending}", html / folder)
+        shutil.copy(LABS / lab.stem / f"{name}.py", html / folder)
+        notebook = nbformat.read(LABS / lab.stem / f"{name}.ipynb", as_version=4)
+        for cell in notebook.cells:  # which JupyterLab may have saved with what they gave
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, html / folder / f"{name}.ipynb")
         page = html / "labs" / f"{lab.stem}.html"
         button = 'class="btn btn-sm btn-download-'
         page.write_text(page.read_text().replace(button, f"download {button}"))  # not shown in a new tab
@@ -233,7 +236,9 @@ def dead_links(site: Path) -> Iterator[str]:
 
 
 def outside_links(site: Path) -> dict[str, list[str]]:
-    """The addresses outside the site, each with the pages that lead to it."""
+    """The addresses outside the site, each with the pages that lead to it. Raises BookError without a site."""
+    if not site.is_dir():
+        raise BookError("there is none yet: type `make labs`")
     found: dict[str, list[str]] = {}
     for page in pages_of(site):
         for address in sorted(Links(page).addresses):
@@ -255,21 +260,16 @@ def replace_folder(old: Path, new: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the site from the executed labs.")
     parser.add_argument("--links", action="store_true", help="only list where the site leads to on other hosts")
-    parser.add_argument("--executed-only", action="store_true", help="leave out labs that were not executed")
-    parser.add_argument("--notebooks", type=Path, default=BUILD / "notebooks", help="executed labs (build/notebooks)")
-    parser.add_argument("--records", type=Path, default=BUILD / "records", help="this run's results (build/records)")
-    parser.add_argument("--site", type=Path, default=BUILD / "site", help="where the site goes (build/site)")
-    options = parser.parse_args()
-    if options.links:
-        for address, pages in outside_links(options.site).items():
-            print(f"{address}  ({', '.join(pages[:3])}{' …' * (len(pages) > 3)})")
-        return 0
     try:
-        build_site(options.notebooks, options.records, options.site, options.executed_only)
+        if parser.parse_args().links:
+            for address, pages in outside_links(BUILD / "site").items():
+                print(f"{address}  ({', '.join(pages[:3])}{' …' * (len(pages) > 3)})")
+        else:
+            build_site(BUILD / "notebooks", BUILD / "records", BUILD / "site")
+            print(f"The site: {BUILD / 'site' / 'index.html'}")
     except BookError as error:
-        print(f"The site was not built: {error}", file=sys.stderr)
+        print(f"No site: {error}", file=sys.stderr)
         return 1
-    print(f"The site: {options.site / 'index.html'}")
     return 0
 
 

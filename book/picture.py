@@ -57,8 +57,6 @@ def draw(found: dict[str, Measurement]) -> plot.Chart:
         ax.yaxis.set_inverted(True)
         ax.grid(axis="y", visible=False)
         ax.text(1, 1.01, "effects multiply", ha="center", va="bottom", transform=ax.get_xaxis_transform())
-    told = "; ".join(f"{name}: {m.value:.0%}" for name, m in found.items())
-    chart.alt = f"Measured whole over the product of the parts, by stack. {told}."
     return chart
 
 

@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--pdf", type=Path, default=build.BUILD / "book.pdf", help="the result (build/book.pdf)")
     options = parser.parse_args()
     try:
-        source, _ = build.write_source(options.notebooks, options.records, options.pdf.with_suffix(".source"), True)
+        source, _ = build.write_source(options.notebooks, options.records, options.pdf.with_suffix(".source"))
         print_page(build.run_jupyter_book(source, "singlehtml") / "index.html", options.pdf)
     except build.BookError as error:
         print(f"The book was not printed: {error}", file=sys.stderr)

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "repository", help="say where Colab opens the labs from, or name another place, such as a fork"
     )
     repository.add_argument("name", nargs="?", metavar="OWNER/NAME", help="as in its address on GitHub")
-    repository.add_argument("--branch", default="main", help="branch or tag; default: main")
+    repository.add_argument("--branch", help="branch or tag; default: the one that is set")
     repository.set_defaults(command=_repository)
 
     homework = commands.add_parser("assign", help="make student notebooks and autograders of the labs' assignments")
@@ -156,14 +156,17 @@ def _repository(options: argparse.Namespace) -> int:
 
     try:
         root = find_root(Path.cwd())
-        if options.name:
-            for path in repository.change(root, repository.Repository(options.name, options.branch)):
-                print(f"changed {path.relative_to(root)}")
-        setting = repository.read(root)
+        old = repository.read(root)
+        branch = old.branch if options.branch is None else options.branch
+        new = repository.Repository(options.name or old.name, branch)
+        changed = repository.change(root, new)
     except (ValueError, FileNotFoundError) as error:
         print(f"labkit repository: {error}", file=sys.stderr)
         return 2
-    print(f"Colab opens the labs from {setting.address}, {setting.branch}")
+    for path in changed:
+        print(f"changed {path.relative_to(root)}")
+    todo = ": commit and push what changed" if changed else ""
+    print(f"Colab opens the labs from {new.address}, {new.branch}{todo}")
     return 0
 
 

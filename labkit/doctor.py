@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,9 +16,9 @@ from labkit.files import cache_folder
 
 DISTRIBUTION = "efficiency-stack"
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"  # in the source tree; a wheel has none
-INSTALL = f'run `make labs` in the source tree, or python -m pip install "{DISTRIBUTION}[labs]"'
+INSTALL = "run `make labs` in the source tree"
 MEMORY = 6e9  # bytes that a lab may take at scale standard
-DISK = 5e9  # bytes for models, data and compiled kernels
+DISK = 1e9  # bytes of models, data and compiled kernels at scale standard
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Check:
 def main() -> int:
     """Print every check and return the exit code: 0 all good, 1 something to do."""
     good = True
-    for examine in (python, packages, cores, memory, disk, gpu, models):
+    for examine in (python, packages, compiler, cores, memory, disk, gpu, models):
         for check in _findings(examine):
             print(check, flush=True)
             good &= check.good
@@ -66,18 +67,28 @@ def packages() -> Iterator[Check]:
     count, wrong = 0, []
     for required in map(Requirement, metadata.requires(DISTRIBUTION) or []):
         name, wanted = required.name, tested.get(canonicalize_name(required.name), required.specifier)
+        repair = f'{sys.executable} -m pip install "{name}{wanted}"'
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            if required.marker and not required.marker.evaluate({"extra": "labs"}):
+            if required.marker and not any(required.marker.evaluate({"extra": e}) for e in ("labs", "jupyter")):
                 continue  # of another extra, which not everyone needs
-            wrong.append(Check(False, f"{name} is missing", f'python -m pip install "{name}{wanted}"'))
+            wrong.append(Check(False, f"{name} is missing", repair))
             continue
         count += 1
         if not wanted.contains(version, prereleases=True):
-            wrong.append(Check(False, f"{name} {version}, not {wanted}", f'python -m pip install "{name}{wanted}"'))
+            wrong.append(Check(False, f"{name} {version}, not {wanted}", repair))
     text = "in the tested versions" if tested else f"not compared with tested versions: no {CONSTRAINTS.name} here"
     yield from wrong or [Check(True, f"{count} packages, {text}")]
+
+
+def compiler() -> Iterator[Check]:
+    """What torch.compile makes the kernels of a CPU with."""
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    advice = "install it (Debian: apt-get install g++), or name another one in CXX"
+    yield Check(shutil.which(name.split()[0]) is not None, f"C++ compiler {name}", advice)
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    yield Check(header.exists(), f"C header {header}", "install it (Debian: apt-get install python3-dev)")
 
 
 def cores() -> Iterator[Check]:
@@ -99,9 +110,10 @@ def disk() -> Iterator[Check]:
     """The cache can be written and has room."""
     folder = cache_folder()
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    text = f"cache {folder}: {free / 1e9:.1f} GB are free, {DISK / 1e9:.0f} are needed"
-    yield Check(free >= DISK, text, "make room, or set LABKIT_CACHE to a folder that has it")
+    free, used = shutil.disk_usage(there).free, sum(path.lstat().st_size for path in folder.rglob("*"))
+    room = f"{free / 1e9:.1f} GB are free, scale standard takes {DISK / 1e9:.0f}, {used / 1e9:.1f} are there"
+    text = f"cache {folder}: {room}"
+    yield Check(free + used >= DISK, text, "make room, or set LABKIT_CACHE to a folder that has it")
     if not os.access(there, os.W_OK):
         yield Check(False, f"cache {folder} cannot be written", "set LABKIT_CACHE to a folder that can")
 

@@ -22,6 +22,7 @@ Made labs/{lab}/, ran it at scale quick, and added it to book/_toc.yml and READM
   2. make notebooks, and git add labs/{lab}
   3. labkit run {number} --scale standard, until it says what you want to say
   4. labkit run {number} --scale quick --keep, and again with standard: the runs that the lab compares itself with
+  5. bring its row in README.md up to date: title, question, and time and memory of the run at standard
 book/contribute.md says what a lab must be."""
 
 
@@ -33,8 +34,11 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
     """Make the folder labs/NN_name with a lab that runs, NN being the next number, and add it to book and README.
 
     Returns 0 when it is made, otherwise the exit code of the lab's first run, and leaves nothing. Raises NewLabError
-    for a name that no lab can have, or where book/_toc.yml or README.md lists no lab after which to add this one.
+    for a name or question that no lab can have, or where book/_toc.yml or README.md lists no lab after which to add
+    this one.
     """
+    if "|" in question:
+        raise NewLabError("a question cannot have a |, which ends a cell of the table in README.md")
     lab = next_folder(root, name)
     add_to_lists(root, lab, "")  # if it fails, then before the run
     source = repository.read(root)
@@ -81,7 +85,6 @@ def fill_template(folder: Path, values: dict[str, str]) -> None:
 
 def readme_row(lab: str, title: str, question: str, ran: dict, source: repository.Repository) -> str:
     """The lab's row of the table in README.md; `ran` is what its record says of the run."""
-    title, question = (text.replace("|", r"\|") for text in (title, question))
     time, memory = f"{ran['seconds'] / 60:.1f} min", f"{ran['peak_bytes'] / 1e9:.1f} GB"
     link = f"[{title}](labs/{lab}/)"
     return f"| {lab[:2]} | {link} | {question} | {time} | {memory} | [open]({source.colab(lab)}) |"

@@ -71,13 +71,26 @@ def test_tested_versions_make_one_line(installed):
 def test_each_other_version_has_a_line_with_the_command_that_repairs_it(installed):
     installed("", "NumPy==0.0.1\npackaging==0.0.2\nunused==1.0\n")
     first, second = lines(doctor.packages)
-    assert first == f'[FAIL] numpy {numpy.__version__}, not ==0.0.1: python -m pip install "numpy==0.0.1"'
+    assert first == f'[FAIL] numpy {numpy.__version__}, not ==0.0.1: {sys.executable} -m pip install "numpy==0.0.1"'
     assert second.startswith("[FAIL] packaging ") and "==0.0.2" in second
 
 
-def test_a_missing_requirement_of_the_labs_is_told_one_of_another_extra_is_not(installed):
-    installed('Requires-Dist: not-there>=2; extra == "labs"\n', "numpy\n")
-    assert lines(doctor.packages) == ['[FAIL] not-there is missing: python -m pip install "not-there>=2"']
+@pytest.mark.parametrize("extra", ["labs", "jupyter"])
+def test_a_missing_requirement_of_the_labs_is_told_one_of_another_extra_is_not(installed, extra):
+    installed(f'Requires-Dist: not-there>=2; extra == "{extra}"\n', "numpy\n")
+    assert lines(doctor.packages) == [f'[FAIL] not-there is missing: {sys.executable} -m pip install "not-there>=2"']
+
+
+def test_without_a_compiler_or_its_header_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", f"{sys.executable} -O2")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    assert [line[:6] for line in lines(doctor.compiler)] == ["[OK]  ", "[OK]  "]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    (tmp_path / "Python.h").unlink()
+    cxx, header = lines(doctor.compiler)
+    assert cxx.startswith("[FAIL] C++ compiler no-such-compiler") and "g++" in cxx
+    assert header.startswith("[FAIL]") and "python3-dev" in header
 
 
 def test_without_constraints_versions_are_not_compared(installed):
@@ -96,9 +109,17 @@ def test_memory_below_that_of_a_lab_fails_with_the_smaller_scale(monkeypatch):
 
 def test_a_small_disk_fails_with_the_variable_that_moves_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "not" / "there" / "yet"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1e9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0.5e9))
     (line,) = lines(doctor.disk)
-    assert line.startswith("[FAIL]") and "1.0 GB are free" in line and "LABKIT_CACHE" in line
+    assert line.startswith("[FAIL]") and "0.5 GB are free" in line and "LABKIT_CACHE" in line
+
+
+def test_what_is_in_the_cache_needs_no_more_room(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=doctor.DISK / 2))
+    with open(tmp_path / "weights", "wb") as file:
+        file.truncate(int(doctor.DISK / 2))  # sparse: it takes no room here
+    assert lines(doctor.disk)[0].startswith("[OK]")
 
 
 def test_a_cache_that_cannot_be_written_fails(tmp_path, monkeypatch):
@@ -138,7 +159,7 @@ def test_main_prints_a_line_a_check_and_fails_when_one_does(offline, monkeypatch
 
 
 def test_main_succeeds_when_nothing_is_to_do(monkeypatch, capsys):
-    for check in ("python", "packages", "cores", "memory", "disk", "gpu", "models"):
+    for check in ("python", "packages", "compiler", "cores", "memory", "disk", "gpu", "models"):
         monkeypatch.setattr(doctor, check, lambda: iter([doctor.Check(True, "good")]))
     assert main(["doctor"]) == 0
-    assert capsys.readouterr().out == "[OK]   good\n" * 7
+    assert capsys.readouterr().out == "[OK]   good\n" * 8

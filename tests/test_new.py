@@ -132,7 +132,7 @@ def test_a_lab_gets_the_number_after_the_last_and_its_files(project, capsys):
 
 
 def test_the_lab_stands_in_the_book_and_the_readme_after_the_last_and_all_else_stays(project, quickly):
-    assert main(["new", "two_words", "--question", "a | b?"]) == 0
+    assert main(["new", "two_words", "--question", "a or b?"]) == 0
     toc = (project / "book/_toc.yml").read_text()
     assert added(TOC, toc) == ["      - file: labs/05_two_words\n"]
     chapters = yaml.safe_load(toc)["parts"][0]["chapters"]
@@ -143,7 +143,7 @@ def test_the_lab_stands_in_the_book_and_the_readme_after_the_last_and_all_else_s
     readme = (project / "README.md").read_text()
     (row,) = added(README, readme)
     colab = "https://colab.research.google.com/github/us/ours/blob/main/labs/05_two_words/two_words.ipynb"
-    assert row == rf"| 05 | [Two words](labs/05_two_words/) | a \| b? | 3.0 min | 2.0 GB | [open]({colab}) |" + "\n"
+    assert row == f"| 05 | [Two words](labs/05_two_words/) | a or b? | 3.0 min | 2.0 GB | [open]({colab}) |\n"
     assert readme.splitlines().index(row.strip()) == README.splitlines().index("") == 4
 
 
@@ -161,6 +161,13 @@ def test_a_name_that_no_lab_can_have_is_refused_in_one_line(project, capsys, nam
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("labkit new: ") and printed.err.count("\n") == 1
     assert why in printed.err
+    assert contents(project) == before
+
+
+def test_a_question_that_would_break_the_table_of_the_readme_is_refused(project, capsys):
+    before = contents(project)
+    assert main(["new", "two_words", "--question", "a | b?"]) == 2
+    assert "README.md" in capsys.readouterr().err
     assert contents(project) == before
 
 
@@ -231,18 +238,17 @@ def copied(tmp_path_factory) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
     (copy / assets).symlink_to(ROOT / assets)
-    call(copy, "labkit", "new", "made_by_the_test", "--question", "Does the template pass?")
+    call(copy, "-m", "labkit", "new", "made_by_the_test", "--question", "Does the template pass?")
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=copy, check=True)
     return copy
 
 
-def call(project: Path, *module: str) -> str:
-    """Run a module of Python in the project, with the project's own labkit; what it printed."""
+def call(project: Path, *arguments: str) -> str:
+    """Run Python in the project, with the project's own labkit; what it printed."""
     environment = os.environ | {"PYTHONPATH": str(project), "LABKIT_SCALE": "quick"}
     environment["LABKIT_RECORDS"] = str(project / "build/records")
-    command = [sys.executable, "-m", *module]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -254,19 +260,24 @@ def made(project: Path) -> Path:
 
 def test_the_lab_made_from_the_template_passes_what_is_asked_of_every_lab(copied):
     asked = (ROOT / "tests/labs/test_labs.py").read_text().count("@every_lab\n")
-    printed = call(copied, "pytest", "-q", "tests/labs", "-k", "made_by_the_test or settings_in_the_header")
+    printed = call(copied, "-m", "pytest", "-q", "tests/labs", "-k", "made_by_the_test or settings_in_the_header")
     assert int(re.search(r"(\d+) passed", printed)[1]) > asked  # one more: its header is that of the others
 
 
-def test_the_notebook_made_from_the_template_runs(copied):
-    notebook = made(copied) / "made_by_the_test.ipynb"
-    assert "1 passed" in call(copied, "pytest", "-q", "--nbmake", str(notebook))
+def test_the_readme_is_up_to_date_with_the_lab_made_from_the_template(copied):
+    assert " passed" in call(copied, "-m", "pytest", "-q", "tests/book/test_figures.py")
+
+
+def test_the_lab_made_from_the_template_runs_and_has_its_page(copied):
+    call(copied, "-m", "labkit", "run", "made_by_the_test")
+    call(copied, "book/build.py")
+    assert (copied / "build" / "site" / "labs" / f"{made(copied).name}.html").is_file()
 
 
 def test_the_template_is_in_the_style_of_the_labs(copied):
     source = made(copied) / "made_by_the_test.py"
-    call(copied, "ruff", "check", str(source))
-    call(copied, "ruff", "format", "--check", "--line-length", "88", str(source))
+    call(copied, "-m", "ruff", "check", str(source))
+    call(copied, "-m", "ruff", "format", "--check", "--line-length", "88", str(source))
     headings = re.findall(r"^# (?:## |\*\*)(.+)$", source.read_text(), re.MULTILINE)
     assert any(heading.endswith("The ledger") for heading in headings)
     assert headings[-1].startswith("Sources")

@@ -1,5 +1,6 @@
 """The one setting that says where Colab opens the labs from, and the command that changes it everywhere."""
 
+import importlib.util
 import shutil
 import subprocess
 from importlib import metadata
@@ -53,6 +54,31 @@ def test_one_command_changes_it_wherever_it_stands(project):
         assert new.colab(lab) in (project / "README.md").read_text()
 
 
+def test_every_file_that_names_it_is_one_that_the_command_changes(monkeypatch):
+    named = subprocess.check_output(["git", "grep", "-lIF", "--untracked", OLD.name], cwd=ROOT, text=True).splitlines()
+    monkeypatch.setattr(repository.files, "write", lambda path, data: None)
+    monkeypatch.setattr(repository, "derive", lambda script: None)
+    changed = repository.change(ROOT, Repository("ada/lovelace"))
+    assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in changed)
+
+
+def test_without_a_name_the_branch_alone_is_changed(project):
+    assert main(["repository", "--branch", "term-2"]) == 0
+    assert repository.read(project) == Repository(OLD.name, "term-2")
+
+
+def test_without_a_branch_the_one_that_is_set_stays(project):
+    main(["repository", "ada/lovelace", "--branch", "term-2"])
+    assert main(["repository", "grace/hopper"]) == 0
+    assert repository.read(project) == Repository("grace/hopper", "term-2")
+
+
+def test_it_says_to_push_what_changed_because_colab_reads_it_from_there(project, capsys):
+    for last in ("lovelace, main: commit and push what changed\n", "lovelace, main\n"):
+        main(["repository", "ada/lovelace", "--branch", "main"])
+        assert capsys.readouterr().out.endswith(last)
+
+
 def test_the_notebooks_are_derived_from_the_changed_scripts(project):
     main(["repository", "ada/lovelace"])
     before = texts(project)
@@ -103,3 +129,16 @@ def test_where_the_lab_is_at_home_the_setup_cell_only_says_the_version(monkeypat
     exec(repository.setup_cell(OLD, LABS[0]), {})
     assert capsys.readouterr().out == f"labkit {metadata.version('efficiency-stack')}\n"
     assert Path.cwd() == ROOT / "labs" / LABS[0]
+
+
+def test_opened_alone_a_lab_installs_the_package_and_keeps_the_torch_that_is_there(tmp_path, monkeypatch):
+    (tmp_path / "efficiency-stack" / "labs" / LABS[0]).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    find, commands = importlib.util.find_spec, []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "labkit" else find(name))
+    done = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command) or done)
+    exec(repository.setup_cell(OLD, LABS[0]), {})
+    [pip] = commands
+    kept = [f"{name}=={metadata.version(name)}" for name in ("torch", "torchvision")]
+    assert pip[2:4] == ("pip", "install") and pip[-3:] == ("../..[labs]", *kept)

@@ -7,23 +7,17 @@ import pytest
 
 LAB = min(path.parent.name for path in (Path(__file__).parents[2] / "labs").glob("*/claims.toml"))
 
-ONE_LAB = {"parts": [{"chapters": [{"file": "labs/01_first"}]}, {"chapters": [{"file": "references"}]}]}
 TWO_LABS = {"parts": [{"chapters": [{"file": "labs/01_first"}, {"file": "labs/02_second"}]}]}
 
 
-def test_a_lab_that_was_not_executed_is_an_error_that_names_make_labs(book, tmp_path):
-    with pytest.raises(book.BookError, match="01_first.*make labs"):
-        book.select_labs(ONE_LAB, tmp_path, executed_only=False)
-
-
-def test_a_book_without_any_lab_is_an_error_even_when_labs_may_be_left_out(book, tmp_path):
-    with pytest.raises(book.BookError, match="01_first"):
-        book.select_labs(ONE_LAB, tmp_path, executed_only=True)
+def test_a_book_without_an_executed_lab_is_an_error_that_names_make_labs(book, tmp_path):
+    with pytest.raises(book.BookError, match="make labs"):
+        book.select_labs(TWO_LABS, tmp_path)
 
 
 def test_an_executed_lab_is_shown_and_the_other_one_left_out(book, write_lab, tmp_path, capsys):
     write_lab(tmp_path / "01_first.ipynb")
-    toc, labs = book.select_labs(TWO_LABS, tmp_path, executed_only=True)
+    toc, labs = book.select_labs(TWO_LABS, tmp_path)
     assert toc == {"parts": [{"chapters": [{"file": "labs/01_first"}]}]}
     assert labs == [tmp_path / "01_first.ipynb"]
     assert "02_second" in capsys.readouterr().out
@@ -79,6 +73,23 @@ def test_links_to_other_hosts_are_listed_with_their_pages(book, tmp_path):
         "http://example.org/c": ["labs/b.html"],
         "https://example.org/a": ["index.html", "labs/b.html"],
     }
+
+
+def test_without_a_site_there_is_no_list_of_links_but_an_error_that_names_make_labs(book, tmp_path):
+    with pytest.raises(book.BookError, match="make labs"):
+        book.outside_links(tmp_path / "site")
+
+
+def test_the_notebook_to_download_has_no_outputs_where_jupyterlab_saved_some(book, write_lab, tmp_path, monkeypatch):
+    html, lab = tmp_path / "html", tmp_path / "labs" / "01_first"
+    write_lab(lab / "first.ipynb")
+    (lab / "first.py").touch()
+    (html / "labs").mkdir(parents=True)
+    (html / "labs" / "01_first.html").touch()
+    monkeypatch.setattr(book, "LABS", tmp_path / "labs")
+    book.copy_downloads(html, [tmp_path / "notebooks" / "01_first.ipynb"])
+    offered = json.loads((html / "labs" / "01_first" / "first.ipynb").read_text())["cells"][1]
+    assert (offered["source"], offered["outputs"], offered["execution_count"]) == (["plot()"], [], None)
 
 
 def test_the_new_site_takes_the_place_of_the_old_one_whole(book, tmp_path):

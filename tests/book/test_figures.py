@@ -8,7 +8,7 @@ import pytest
 import figures
 import ledger
 import picture
-from labkit import repository
+from labkit import new, repository
 
 ROOT = Path(__file__).parents[2]
 TEN = {"value": 10.0, "low": 9.0, "high": 11.0, "unit": "×", "n": 3}
@@ -72,12 +72,10 @@ def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say(bo
     readme, setting = (ROOT / "README.md").read_text(), repository.read(ROOT)
     for each in book.read_labs(ROOT / "nowhere", {}):
         title, question = figures.heading(ROOT / "labs" / each.name / f"{each.name[3:]}.py")
-        row = next(line for line in readme.splitlines() if f"](labs/{each.name}/)" in line)
-        number, name, asked, time, memory, colab = (cell.strip() for cell in row.strip("|").split("|"))
-        assert number == each.name[:2] and asked == question and colab == f"[open]({setting.colab(each.name)})"
-        short = name.removeprefix("[").partition("](")[0]
-        assert title.startswith(f"Lab {number} · {short}")
-        assert (time, memory) == figures.time_and_memory(figures.usual(each.runs))
+        [(row, short)] = re.findall(rf"^(\| .*\[(.*)\]\(labs/{each.name}/\).*)$", readme, re.MULTILINE)
+        assert title.startswith(f"Lab {each.name[:2]} · {short}"), f"in README.md the title is not the beginning of: {title}"
+        due = new.readme_row(each.name, short, question, figures.usual(each.runs)["run"], setting)
+        assert row == due, f"in README.md the row should read:\n{due}"
 
 
 def test_the_table_of_exercises_has_those_of_every_assignment(book):
@@ -93,8 +91,8 @@ def test_the_picture_of_the_first_page_is_the_one_that_the_recorded_runs_give(tm
     )
 
 
-def test_the_picture_tells_in_words_what_it_shows():
-    found = picture.shares()
-    assert len(found) == len(picture.STACKS)
-    alt = picture.draw(found).alt
-    assert all(f"{m.value:.0%}" in alt for m in found.values())
+def test_the_picture_shows_what_its_descriptions_say():
+    shown = sorted(share.value for share in picture.shares().values())
+    assert (len(shown), sum(share < 1 for share in shown)) == (8, 7) and shown[0] < 0.5, (
+        "the picture is described in README.md and book/index.md: bring their words up to date, and then this test"
+    )

@@ -33,6 +33,11 @@ def test_conda_installs_this_package_with_every_extra_and_the_same_versions():
     assert extras_in(pip[1]) == set(EXTRAS)
 
 
+def test_what_a_lab_on_colab_installs_leaves_the_running_kernel_alone():
+    asked = {Requirement(r).name for r in (*PROJECT["dependencies"], *EXTRAS["labs"])}
+    assert asked.isdisjoint({"ipykernel", "ipython", "jupyterlab"})
+
+
 def test_make_installs_every_extra():
     assert extras_in((ROOT / "Makefile").read_text()) == set(EXTRAS)
 

@@ -87,5 +87,7 @@ def test_the_same_cells_run_at_every_scale(lab):
     assert not constants & set(SCALES)
 
 
-def test_every_key_of_the_bibliography_is_unique():
+def test_every_key_of_the_bibliography_is_unique_and_used():
     assert KEYS and len(KEYS) == len(set(KEYS))
+    used = " ".join(path.read_text() for where in ("book/*.md", "labs/*/*.py", "labs/*/*.toml") for path in ROOT.glob(where))
+    assert [key for key in KEYS if key not in used] == []
