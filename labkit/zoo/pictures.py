@@ -8,6 +8,7 @@ from PIL import Image
 from torchvision.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 
 from labkit.zoo.fetch import ZooError, sha256_of
+from labkit.zoo.hub import require
 from labkit.zoo.origin import Origin
 
 # (package, file in it, licence and author or origin), as docstrings, README or, for the last, the comment in the file
@@ -43,10 +44,8 @@ def natural_pictures() -> list[Picture]:
 
 
 def _load(package: str, file: str, licence: str) -> Picture:
-    try:
-        path = files(package) / file
-    except ModuleNotFoundError as error:
-        raise ZooError(f"{package} is not installed. Do: pip install 'efficiency-stack[labs]'") from error
+    require(package)
+    path = files(package) / file
     if not path.is_file():
         raise ZooError(f"The installed {package} has no {file}. Install the version that constraints.txt names.")
     return Picture(path.stem, Image.open(path).convert("RGB"), Origin(path.stem, package, licence, sha256_of(path)))

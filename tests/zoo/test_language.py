@@ -301,7 +301,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was(converted, cache, contents, monk
 
 def test_a_package_that_is_missing_is_named(converted, monkeypatch):
     monkeypatch.setattr("labkit.zoo.hub.find_spec", lambda name: None)
-    with pytest.raises(ZooError, match=r"gguf is not installed\. Do: pip install 'efficiency-stack\[labs\]'"):
+    with pytest.raises(ZooError, match=r"gguf is not installed. Run: labkit doctor"):
         converted()
     with pytest.raises(ZooError, match="transformers is not installed"):
         language_model()

@@ -123,7 +123,7 @@ def test_an_unknown_source():
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("labkit.zoo.hub.find_spec", lambda name: name != "diffusers" or None)
-    with pytest.raises(ZooError, match=r"diffusers is not installed\. Do: pip install 'efficiency-stack\[labs\]'"):
+    with pytest.raises(ZooError, match=r"diffusers is not installed. Run: labkit doctor"):
         text_to_image()
 
 
