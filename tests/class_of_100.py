@@ -1,9 +1,9 @@
-"""Grade a simulated class of 100: right, partly right, hostile, and any of them from Colab.
+"""Grade a simulated class of 100: right, partly right, damaged, hostile, and any of them from Colab.
 
     python tests/class_of_100.py FOLDER
 
 The expected points are those of the answers that each notebook holds. Prints what took how long; ends with 1 if a score
-is not the expected one, or if grading again gives anything else.
+is not the expected one, if grading again gives anything else, or if a submission takes more than 10 s on average.
 """
 
 import filecmp
@@ -21,6 +21,8 @@ import test_sandbox
 
 from labkit.classroom import assign, grade
 
+KINDS = ("right", "partly right", "damaged", "hostile", "hostile and partly right")
+DAMAGES = ("deleted", "copied", "renamed", "syntax error", "cut off")
 COLAB = {"colab": {"provenance": []}, "kernelspec": {"name": "python3", "display_name": "Python 3"}, "accelerator": "GPU"}
 
 
@@ -32,21 +34,31 @@ def simulate(folder: Path, made: Path) -> dict[str, float]:
     for number in range(100):
         lab = homework.LABS[number % len(homework.LABS)]
         given = homework.solutions(lab)
-        kind = ("right", "partly right", "hostile", "hostile and partly right")[number // 25]
+        kind = KINDS[number // 20]
+        damage = DAMAGES[(number + number // 5) % 5] if kind == "damaged" else ""
+        first, answer = next(iter(given.items()))
         if "partly" in kind:
             for exercise in chance.sample(sorted(given), 2):
                 given[exercise] = chance.choice([a.code for a in wrong if (a.lab, a.exercise) == (lab, exercise)])
             given.pop(chance.choice(sorted(given)))  # left blank
+        if damage in ("deleted", "renamed", "syntax error"):
+            given[first] = ""
         cells = homework.handed_in(made / lab / assign.STUDENT, given)
-        name = f"{kind}/student {number:03}"
-        expected[name] = sum(homework.points(assignments[lab], cells).values())
+        name = f"{kind}/{damage or 'student'} {number:03}"
+        expected[name] = 0 if damage == "cut off" else sum(homework.points(assignments[lab], cells).values())
+        if damage == "copied":
+            cells = [copy for cell in cells for copy in (cell, cell)]
+        elif damage == "renamed":
+            cells.append(answer.replace(f"def {first}(", f"def my_{first}("))
+        elif damage == "syntax error":
+            cells.append(f"{answer}\n)")
         if "hostile" in kind:
             deed = chance.choice(sorted(test_sandbox.HOSTILE))
             cells.insert(chance.randrange(3, len(cells)), test_sandbox.HOSTILE[deed][0])
         notebook = nb.new_notebook(cells=[nb.new_code_cell(cell) for cell in cells], metadata=chance.choice([COLAB, {}]))
         path = folder / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(notebook))
+        path.write_text(json.dumps(notebook)[: 500 if damage == "cut off" else None])
     return expected
 
 
@@ -54,17 +66,18 @@ def main(folder: Path) -> int:
     for lab in homework.LABS:
         assign.make(homework.ROOT / "labs" / lab, folder / "made" / lab)
     expected = simulate(folder / "submissions", folder / "made")
-    results = []
+    results, seconds = [], []
     for attempt in ("first", "again"):
         began = time.perf_counter()
         grades = grade.grade_folder(folder / "submissions", folder / "made", folder / attempt, show=lambda _: None)
-        print(f"{attempt}: {len(grades)} submissions, {(time.perf_counter() - began) / len(grades):.1f} s each", flush=True)
+        seconds.append((time.perf_counter() - began) / len(grades))
+        print(f"{attempt}: {len(grades)} submissions, {seconds[-1]:.1f} s each", flush=True)
         results.append({each.submission: each.total for each in grades})
     other = {name: (results[0][name], points) for name, points in expected.items() if results[0][name] != points}
     print(f"not the expected points: {other or 'none'}")
     same = results[0] == results[1] and filecmp.cmp(folder / "first/scores.csv", folder / "again/scores.csv", shallow=False)
     print(f"graded again: {'the same' if same else 'something else'}")
-    return int(bool(other) or not same)
+    return int(bool(other) or not same or max(seconds) > 10)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,12 @@ def check(*tests):
     """Run public tests against the functions of this notebook, and say what they say."""
     for test in tests:
         name = test.__name__.removeprefix("test_").replace("_", " ")
+        needed = list(inspect.signature(test).parameters)
+        if missing := [function for function in needed if function not in globals()]:
+            print(f"not yet: {missing[0]} is not defined: run the cell with your answer first")
+            continue
         try:
-            test(*(globals().get(needed) for needed in inspect.signature(test).parameters))
+            test(*(globals()[function] for function in needed))
         except Exception as error:
             print(f"not yet: {name}\\n         {type(error).__name__}: {error}")
             if "NoneType" in str(error):

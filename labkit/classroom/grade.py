@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,11 @@ from labkit import files
 from labkit.classroom import assign, sandbox
 
 NOT_RUN = "the grader could not run it"
-DISTURBED = (NOT_RUN, "ran for more", "ended the whole process", "in all, the rest")  # may come of a busy machine
+# What no test says, but what was done to it from outside; a busy machine may have had a part in it.
+OUTSIDE = re.compile(
+    r"(ran for|started|wrote) more than \d+ (s|processes|MB) and was stopped|ended the whole process and was left out"
+    rf"|needed more memory than there is for an answer|was not run|{NOT_RUN}"
+)
 IGNORED = re.compile(r"/(\.ipynb_checkpoints|__MACOSX)/|/\._[^/]*$")  # of Jupyter, and of archives made on a Mac
 LARGEST = 2**24  # bytes of a submitted notebook that is opened
 
@@ -91,15 +96,25 @@ def belongs_to(cells: list[str], assignments: list[Assignment]) -> Assignment | 
     return best if defined & best.exercises.keys() else None
 
 
-def grade(path: Path, name: str, assignments: list[Assignment], limits: sandbox.Limits) -> Grade:
-    """Grade one file; whatever is wrong with it becomes a note."""
+def read(path: Path) -> bytes:
+    """A submitted file. Raises ValueError, in words for a student, for what is not to be opened or cannot be."""
     try:
+        if path.is_symlink():  # an archive can bring one that leads to another student's file
+            raise ValueError("the file is a link: hand in the notebook itself")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"the file is larger than {LARGEST >> 20} MB: clear its outputs and hand it in again")
-        cells = code_cells(path.read_bytes())
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+
+
+def grade(notebook: bytes, name: str, assignments: list[Assignment], limits: sandbox.Limits) -> Grade:
+    """Grade one notebook; whatever is wrong with it becomes a note."""
+    try:
+        cells = code_cells(notebook)
         if (assignment := belongs_to(cells, assignments)) is None:
             raise ValueError("none of the functions that the exercises ask for is defined in it")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return Grade(name, "", {}, {}, [str(error)])
     try:
         outcome = sandbox.run(cells, assignment.sources, limits)
@@ -111,7 +126,7 @@ def grade(path: Path, name: str, assignments: list[Assignment], limits: sandbox.
         results = [(test, said.get(i, "was not run")) for i, test in enumerate(tests)]
         points[exercise] = sum(test.points for test, problem in results if not problem)
         feedback[exercise] = [
-            f"{test.name} (hidden test, {test.points:g} points)"
+            f"{test.name} (hidden test, {test.points:g} points)" + f": {problem}" * bool(OUTSIDE.fullmatch(problem))
             if test.hidden
             else f"{test.name} ({test.points:g}): {problem}"
             for test, problem in results
@@ -139,12 +154,16 @@ def grade_folder(
 
     def graded(path: Path) -> Grade:
         name = path.relative_to(submissions).with_suffix("").as_posix()
-        key = hashlib.sha256((tests + name).encode(errors="backslashreplace") + path.read_bytes()).hexdigest()
+        try:
+            notebook = read(path)
+        except ValueError as error:
+            return Grade(name, "", {}, {}, [str(error)])
+        key = hashlib.sha256((tests + name).encode(errors="backslashreplace") + notebook).hexdigest()
         kept = out / "graded" / f"{key}.json"
         if kept.is_file():
             return Grade(**json.loads(kept.read_text()))
-        result = grade(path, name, assignments, limits)
-        if not any(sign in said for said in [*result.notes, *sum(result.feedback.values(), [])] for sign in DISTURBED):
+        result = grade(notebook, name, assignments, limits)
+        if not any(map(OUTSIDE.search, [*result.notes, *sum(result.feedback.values(), [])])):
             files.write(kept, json.dumps(asdict(result), indent=1).encode())
         return result
 
@@ -154,7 +173,7 @@ def grade_folder(
         for number, result in enumerate(pool.map(graded, paths), 1):
             grades.append(result)
             notes = f"  ({len(result.notes)} notes)" if result.notes else ""
-            show(f"{number}/{len(paths)}  {result.submission}  {result.total:g} points{notes}")
+            show(printable(f"{number}/{len(paths)}  {result.submission}  {result.total:g} points{notes}"))
             page = feedback_page(result, assignments).encode(errors="backslashreplace")
             files.write(out / "feedback" / f"{result.submission}.html", page)
     finally:
@@ -162,6 +181,12 @@ def grade_folder(
     files.write(out / "scores.csv", scores(grades, assignments).encode(errors="backslashreplace"))
     files.write(out / "summary.html", summary(grades, assignments).encode(errors="backslashreplace"))
     return grades
+
+
+def printable(text: str) -> str:
+    """Text that the terminal can show: a file's name may be in no encoding, or in none that the terminal has."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def workers(limits: sandbox.Limits) -> int:

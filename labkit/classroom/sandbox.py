@@ -1,10 +1,12 @@
 """Run a student's cells and then the tests in a process of their own, with limits, and start again past what ends it.
 
-What is limited: time (of a cell, of a test, of all), memory, the size of a file, open files. The process works in an
-empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux has Landlock, it can
-read what Python needs and write that folder, and reaches no other file, no TCP connection and no process outside.
-What is not given: a wall inside the process, and one against UDP. Code that attacks on purpose can pretend that its
-cells are done, look at the tests when they come or when they call it, and forge their results.
+What is limited: time (of a cell, of a test, of all), memory, the size of a file, open files; and, looked at once a
+second and after each cell and test, the number of processes, the memory of all of them and the bytes in their folder. The
+process works in an empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux has
+Landlock, it can read what Python needs and write that folder, and reaches no other file, no TCP connection and no
+process outside. What is not given: a wall inside the process, and one against UDP and Unix sockets that have a path.
+Code that attacks on purpose can pretend that its cells are done, look at the tests when they come or when they call it,
+and forge their results.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +30,20 @@ from labkit.classroom import wall
 
 WORKER = Path(__file__).with_name("worker.py")
 GRACE = 3  # seconds for which a process may go on after it should have stopped itself
+LOOK = 1  # seconds between two looks at what all processes together take
+LINE = 2**14  # bytes of a line that is listened to: the longest honest one, a note, is shorter
 
 
 @dataclass(frozen=True)
 class Limits:
-    """For one submission: seconds of a cell or test, seconds of all, bytes of memory and of a file."""
+    """For one submission: seconds of a cell or test, seconds of all, bytes of memory, of a file and of all files."""
 
     seconds: int = 20
     all_seconds: int = 300
     memory: int = 6 * 2**30  # of addresses: importing PyTorch alone reserves more than half of it
     file_bytes: int = 2**24
+    folder_bytes: int = 2**28
+    processes: int = 32
 
 
 @dataclass
@@ -67,16 +74,20 @@ def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> O
         if time.monotonic() > deadline:
             outcome.notes.append(f"after {limits.all_seconds} s in all, the rest was not run")
             return outcome
-        too_long = f"ran for more than {limits.seconds} s and was stopped"
-        why = too_long if attempt.silent else "ended the whole process and was left out"
+        why = attempt.stopped or "ended the whole process and was left out"
         if isinstance(fatal, int):
             left_out.add(fatal)
             outcome.notes.append(f"cell {fatal + 1}: {why}")
         else:
             exercise, number = fatal
             # An answer that had to be ended from outside is not waited for again.
-            after = range(number, tests[exercise].count("def test_") if attempt.silent else number + 1)
+            after = range(number, count(tests[exercise]) if attempt.stopped else number + 1)
             outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, why))
+
+
+def count(tests: str) -> int:
+    """How many test functions there are in a source."""
+    return len(re.findall(r"^def test_", tests, re.MULTILINE))
 
 
 class _Attempt:
@@ -90,11 +101,15 @@ class _Attempt:
             "memory": limits.memory, "file_bytes": limits.file_bytes,
         }  # fmt: skip
         self.tests, self.limits, self.outcome = tests, limits, outcome
+        steps = [[exercise, number] for exercise, text in tests.items() for number in range(count(text))]
+        self.tests_ahead = [step for step in steps if step not in known]
+        self.ahead: list = [number for number, _ in self.job["cells"]]
+        self.begun: int | list | None = None
+        self.awaited = self.tests_sent = False
         self.notes: list[str] = []
-        self.tests_sent = self.silent = False
-        self.begun: int | tuple[str, int] | None = None
+        self.stopped = ""
 
-    def run(self, deadline: float) -> int | tuple[str, int] | None:
+    def run(self, deadline: float) -> int | list | None:
         """None if all was run; else the cell or test in which the process ended. Raises RuntimeError before either."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             process = subprocess.Popen(
@@ -102,78 +117,137 @@ class _Attempt:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
             try:
-                with contextlib.suppress(BrokenPipeError):
-                    self._send(process, self.job)
-                for line in self._lines(process, deadline):
-                    if self._take(line, process):
+                self._send(process, self.job)
+                for line in self._lines(process, folder, deadline):
+                    if self._take(line, process, folder):
                         return None
+                    if self.stopped:
+                        break
             finally:
-                _end(process.pid, folder)
+                _end(process)
                 said = process.stderr.read().decode(errors="replace")
-                process.stdin.close(), process.stdout.close(), process.stderr.close()
-                process.wait()
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+                process.stdout.close(), process.stderr.close()
+                subprocess.run(["rm", "-rf", folder], stderr=subprocess.DEVNULL)  # Python gives up at deep folders
         if self.begun is None:
             raise RuntimeError(f"the process for a student's code did not start: {said.strip()[-500:] or 'no word'}")
         return self.begun
 
     def _send(self, process: subprocess.Popen, what: object) -> None:
-        process.stdin.write((json.dumps(what) + "\n").encode())
-        process.stdin.flush()
+        """Write a line, and do not wait until it is read: a student's code can keep that from happening."""
 
-    def _lines(self, process: subprocess.Popen, deadline: float):
-        """Lines that the process writes, until it ends, or is silent for too long."""
-        rest = b""
+        def write() -> None:
+            with contextlib.suppress(BrokenPipeError, ValueError):  # ended; closed
+                process.stdin.write((json.dumps(what) + "\n").encode())
+                process.stdin.flush()
+
+        threading.Thread(target=write, daemon=True).start()
+
+    def _lines(self, process: subprocess.Popen, folder: str, deadline: float):
+        """Lines that the process writes, until it ends, gets no further for too long, or takes too much."""
+        rest, looked = b"", time.monotonic()
+        self.moved = looked
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            while True:
-                patience = min(self.limits.seconds + GRACE, deadline - time.monotonic())
-                if patience <= 0 or not selector.select(patience):
-                    self.silent = True
-                    return
-                if not (data := os.read(process.stdout.fileno(), 65536)):
-                    return
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
+            while not self.stopped:
+                ready, now = selector.select(LOOK), time.monotonic()
+                if now > min(self.moved + self.limits.seconds + GRACE, deadline):
+                    self.stopped = f"ran for more than {self.limits.seconds} s and was stopped"
+                elif now > looked + LOOK:
+                    looked, self.stopped = now, self._excess(process, folder)
+                elif ready:
+                    if not (data := os.read(process.stdout.fileno(), 65536)):
+                        return
+                    *lines, rest = (rest + data).split(b"\n")
+                    yield from lines
+                    rest = rest[:LINE]
 
-    def _take(self, line: bytes, process: subprocess.Popen) -> bool:
-        """Note what a line says. True for the last."""
+    def _take(self, line: bytes, process: subprocess.Popen, folder: str) -> bool:
+        """Note what a line says, if it is its turn: a student's code can write lines, too. True for the last."""
         match _parsed(line):
-            case {"begins": int(cell)}:
-                self.begun = cell
-            case {"begins": [str(exercise), int(number)]} if exercise in self.tests:
-                self.begun = exercise, number
-            case {"cell": int(cell), "note": str(note), "printed": int(printed)}:
+            case {"begins": step} if step in self.ahead:
+                at = self.ahead.index(step)
+                self.begun, self.ahead = self.ahead[at], self.ahead[at + 1 :]
+                self.awaited, self.moved = True, time.monotonic()
+            case {"cell": int(cell), "note": str(note), "printed": int(printed)} if self.awaited and cell == self.begun:
                 if note:
                     self.notes.append(f"cell {cell + 1}: {note}")
                 if printed:
                     self.notes.append(f"cell {cell + 1} printed {printed:,} characters")
-            case {"test": [str(exercise), int(number)], "note": str(note)} if self.tests_sent:  # else it is forged
+                self._go_on(process, folder)
+            case {"test": [str(exercise), int(number)], "note": str(note)} if (
+                self.awaited and [exercise, number] == self.begun
+            ):
                 self.outcome.passed.setdefault(exercise, {})[number] = note
+                self._go_on(process, folder)
             case {"cells": "done"} if not self.tests_sent:
-                self.begun = self.begun if self.begun is not None else -1
-                self.tests_sent = True
-                with contextlib.suppress(BrokenPipeError):
-                    self._send(process, self.tests)
+                self.tests_sent, self.ahead, self.moved = True, self.tests_ahead, time.monotonic()
+                self._send(process, self.tests)
             case {"tests": "done"}:
                 return True
         return False
 
 
+    def _go_on(self, process: subprocess.Popen, folder: str) -> None:
+        """After a cell or test, let the next begin, unless the processes together have passed a limit."""
+        self.awaited, self.stopped = False, self._excess(process, folder)
+        if not self.stopped:
+            self._send(process, "go on")
+
+    def _excess(self, process: subprocess.Popen, folder: str) -> str:
+        """Which limit all processes together have passed; empty for none."""
+        family = _family(process)
+        if len(family) > self.limits.processes:
+            return f"started more than {self.limits.processes} processes and was stopped"
+        if sum(family.values()) > self.limits.memory:
+            return "needed more memory than there is for an answer"
+        if _more_than(self.limits.folder_bytes, folder):
+            return f"wrote more than {self.limits.folder_bytes >> 20} MB and was stopped"
+        return ""
+
+
 def _parsed(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _end(pid: int, folder: str) -> None:
-    """End a process, its group, and what works in its folder: a child may have left the group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.cwd().startswith(folder):
-                process.kill()
+def _family(process: subprocess.Popen) -> dict[psutil.Process, int]:
+    """The processes that run below one, and the bytes of memory that each holds."""
+    found = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if each.status() != psutil.STATUS_ZOMBIE:
+                    found[each] = each.memory_info().rss
+    return found
+
+
+def _more_than(limit: int, folder: str) -> bool:
+    """Whether the files below a folder hold more bytes than that; one counts as a block of 4096 at least."""
+    total, folders = 0, [folder]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                total += max(4096, entry.stat(follow_symlinks=False).st_size)
+                if total > limit:
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    return False
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process and all below it. None can leave it before: it adopts those whose parent has ended."""
+    patience = time.monotonic() + GRACE
+    while (family := _family(process)) and time.monotonic() < patience:
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.kill()
+    process.wait()
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -188,4 +262,4 @@ def walls() -> str:
     if not kernel:
         return "Without Landlock here, a student's code can read and write what you can: use Otter's containers"
     kept = ["your files"] + ["TCP connections"] * (kernel >= 4) + ["other processes"] * (kernel >= 6)
-    return f"A student's code is kept from {', '.join(kept)}"
+    return f"A student's code is kept from {', '.join(kept)}, and from nothing else, such as UDP or Docker's socket"

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
 import sys
 from pathlib import Path
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION_FLAG, PATH_BENEATH, NO_NEW_PRIVS = 1, 1, 38
+PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
 EXECUTE, WRITE, READ, READ_DIR = 1, 2, 4, 8
 # Rights on files by the version that brought them: the first has 13, then come renaming, truncating, ioctl.
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-NETWORK, SCOPES = 0b11, 0b11  # TCP, from version 4; abstract sockets and signals to processes outside, from version 6
+# TCP, from version 4; abstract sockets and signals to processes outside, from version 6. UDP and Unix sockets that have a
+# path stay open.
+NETWORK, SCOPES = 0b11, 0b11
 
 
 def version() -> int:
@@ -53,6 +57,13 @@ def build(folder: str) -> None:
     os.close(rules)
 
 
+def adopt() -> None:
+    """Become the parent of every process below this one whose own parent ends; end with the process that started us."""
+    libc = _libc()
+    _checked(libc.prctl(CHILD_SUBREAPER, 1, 0, 0, 0))
+    _checked(libc.prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
+
+
 def readable() -> list[str]:
     """The folders that Python and its packages lie in, and those of the system; no source tree, no home."""
     packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
@@ -67,5 +78,5 @@ def _libc() -> ctypes.CDLL:
 
 def _checked(result: int) -> int:
     if result < 0:
-        raise OSError(ctypes.get_errno(), f"Landlock: {os.strerror(ctypes.get_errno())}")
+        raise OSError(ctypes.get_errno(), f"Linux: {os.strerror(ctypes.get_errno())}")
     return result

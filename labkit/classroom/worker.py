@@ -2,7 +2,8 @@
 
 It reads lines of JSON and answers with lines of JSON. First come the notebook's cells; each cell is reported when it
 ends, so that whoever started this process knows where it died. Only then come the tests: while the cells run, they are
-nowhere in this process and in no file that it could read. Standard library only: it has to start in no time.
+nowhere in this process and in no file that it could read. Standard library only, because it has to
+start in no time; IPython is asked where a cell is no Python.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import inspect
 import io
 import json
 import os
-import re
 import resource
 import signal
 import sys
 import traceback
 import types
+from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 sys.path.insert(0, os.path.dirname(__file__))
 import wall  # noqa: E402
@@ -28,9 +29,7 @@ PRINTED = 100_000  # characters of a cell's output that are worth a note
 BUILTINS = dict(vars(builtins))
 ENDLESS = "ran for more"
 MESSAGE = 600  # characters of an error's text that are kept
-# What a notebook's shell would take: whole cells such as %%bash, and lines such as !pip or %time.
-SHELL_CELL = re.compile(r"\s*%%(?!(time|timeit|capture|prun)\b)")
-SHELL_LINE = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+PYTHON_MAGICS = ("time", "timeit", "capture", "prun")  # whose cells are Python
 
 
 class TooLong(BaseException):
@@ -45,6 +44,28 @@ class Sink(io.TextIOBase):
     def write(self, text: str) -> int:
         self.count += len(text)
         return len(text)
+
+
+class Shell:
+    """What get_ipython gives a cell: timed Python is run, a shell is not there."""
+
+    def __init__(self, namespace: dict):
+        self.namespace = namespace
+
+    def run_line_magic(self, name: str, line: str, *_) -> None:
+        if name == "time":
+            run_cell(line, self.namespace)
+
+    def run_cell_magic(self, name: str, line: str, body: str) -> None:
+        if name not in PYTHON_MAGICS:
+            raise NotImplementedError("a cell for the shell (%%) is not run here")
+        run_cell(body, self.namespace)
+
+    def system(self, command: str) -> None:
+        pass
+
+    def getoutput(self, command: str) -> list[str]:
+        return []
 
 
 def limit(memory: int, seconds: int, file_bytes: int) -> None:
@@ -73,7 +94,7 @@ def timed(seconds: int, function, *arguments) -> str:
     except MemoryError:
         return "needed more memory than there is for an answer"
     except SystemExit:
-        return "called exit: the rest of the cell was not run"
+        return "called exit, which ended it there"
     except BaseException as error:  # noqa: BLE001 - whatever a student's code raises
         return "".join(traceback.format_exception_only(error)).strip()[-MESSAGE:]
     finally:
@@ -82,22 +103,43 @@ def timed(seconds: int, function, *arguments) -> str:
 
 
 def run_cell(source: str, namespace: dict) -> None:
-    """Run a notebook's cell. Its shell is not there: what is for it alone is left out."""
-    if SHELL_CELL.match(source):
-        raise NotImplementedError("a cell for the shell (%%) is not run here")
+    """Run a notebook's cell. What Python does not take (`%time f()`, `name?`, `files = !ls`) becomes calls of the Shell."""
     try:
-        code = compile(source, "<answer>", "exec", dont_inherit=True)
-    except SyntaxError:  # a line for the shell, perhaps; in Python's own syntax % and ! may begin a line, too
-        code = compile(SHELL_LINE.sub(r"\1pass", source), "<answer>", "exec", dont_inherit=True)
-    exec(code, namespace)
+        code = compile(source, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        python = TransformerManager().transform_cell(source)
+        code = compile(python, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    if code.co_flags & inspect.CO_COROUTINE:
+        import asyncio
+
+        asyncio.run(eval(code, namespace))
+    else:
+        exec(code, namespace)
 
 
 def run_test(test, namespace: dict) -> None:
-    """Call a test as Otter does: with what its parameters are named after, None for what is not there."""
-    test(*(namespace.get(name) for name in inspect.signature(test).parameters))
+    """Call a test as Otter does: with what its parameters are named after."""
+    needed = list(inspect.signature(test).parameters)
+    if missing := [name for name in needed if name not in namespace]:
+        raise NameError(f"{missing[0]} is not defined: its cell is missing, or stopped with an error")
+    test(*(namespace[name] for name in needed))
+
+
+def leave_a_guardian() -> None:
+    """Go on in a child. This process stays the parent of all that ever runs below it, until it is ended from outside."""
+    wall.adopt()
+    if os.fork():
+        os.closerange(0, 3)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what ended is gone
+        while True:
+            signal.pause()
+    os.setsid()  # a signal to the group of a student's code is for that code alone
 
 
 def main() -> None:
+    leave_a_guardian()
     # Results leave by a copy of the standard output; what a student prints, by any means, goes nowhere.
     answers = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_WRONLY)
@@ -115,13 +157,15 @@ def main() -> None:
     wall.build(os.getcwd())
     sys.modules["__main__"] = notebook = types.ModuleType("__main__")
     namespace = vars(notebook)
-    namespace |= {"display": print, "get_ipython": lambda: None}  # which a notebook has without an import
+    shell = Shell(namespace)
+    namespace |= {"display": print, "get_ipython": lambda: shell}  # which a notebook has without an import
     for number, source in job["cells"]:
         report(begins=number)
         sys.stdout = sys.stderr = sink = Sink()
         note = timed(job["seconds"], run_cell, source, namespace)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         report(cell=number, note=note, printed=sink.count if sink.count > PRINTED else 0)
+        orders.readline()  # to go on
 
     report(cells="done")
     for exercise, source in json.loads(orders.readline()).items():
@@ -138,6 +182,7 @@ def main() -> None:
             endless = note if note.startswith(ENDLESS) else ""
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
             report(test=[exercise, number], note=note)
+            orders.readline()
     report(tests="done")
     os._exit(0)  # threads that a student left behind are not waited for
 

@@ -1,6 +1,7 @@
 """The assignments of the labs: the solution gets all points, a blank none, and each plausible mistake costs its own."""
 
 import io
+import json
 import re
 import sys
 from contextlib import redirect_stdout
@@ -85,7 +86,8 @@ def points(assignment: grade.Assignment, cells: list[str]) -> dict[str, float]:
     namespace: dict = {"__name__": "__main__"}
     with redirect_stdout(io.StringIO()):
         for cell in cells:
-            worker.timed(20, worker.run_cell, cell, namespace)
+            note = worker.timed(20, worker.run_cell, cell, namespace)
+            assert note == "", f"{note} in\n{cell}"  # a mistake is to cost points where it is tested, not by a slip
         got = {}
         for exercise, tests in assignment.exercises.items():
             defined: dict = {}
@@ -179,25 +181,34 @@ def test_otter_itself_gives_the_same_points(lab, homework, assignments):
 def test_no_trace_of_a_solution_or_a_hidden_test_is_in_the_students_notebook(lab, homework, assignments):
     text = (homework / lab / assign.STUDENT).read_text()
     notebook = nbformat.reads(text, as_version=4)
-    shown = "\n".join(cell.source for cell in notebook.cells)
     assert "SOLUTION" not in text and "otter" not in notebook.metadata and "hidden: true" not in text
+    secret, shown = "", assign.CHECKER
     for cell in source(lab).cells:
-        for body in BODY.findall(cell.source):
-            lines = [line.strip() for line in body.splitlines() if len(line.strip()) > 25]
-            assert [line for line in lines if line in shown] == []
+        hidden = "hidden: true" in cell.source
+        secret += "\n".join([*BODY.findall(cell.source), cell.source * hidden, ""])
+        shown += "\n" if hidden else BODY.sub("", cell.source) + "\n"
+    lines = {line.strip() for line in secret.splitlines()} - {""}
+    secrets = [line for line in lines if line not in shown]
+    assert len(secrets) > 50
+    assert [line for line in secrets if json.dumps(line, ensure_ascii=False)[1:-1] in text] == []
     for tests in assignments[lab].exercises.values():
         for test in tests:
-            assert (f"def test_{test.name.replace(' ', '_')}(" in shown) != test.hidden
+            assert (f"def test_{test.name.replace(' ', '_')}(" in text) != test.hidden
     assert all(cell.get("outputs", []) == [] for cell in notebook.cells)
 
 
 @every_lab
-def test_the_check_cell_of_a_blank_notebook_says_what_to_look_at(lab, homework, capsys):
+def test_the_check_cells_of_a_blank_notebook_ask_for_an_answer(lab, homework, assignments, capsys):
     namespace: dict = {"__name__": "__main__"}
     for cell in handed_in(homework / lab / assign.STUDENT, {}):
         exec(cell, namespace)
     said = capsys.readouterr().out
     assert "not yet:" in said and "passed:" not in said
+    namespace = {"__name__": "__main__"}
+    for cell in handed_in(homework / lab / assign.STUDENT, dict.fromkeys(assignments[lab].exercises, "")):
+        exec(cell, namespace)
+    said = capsys.readouterr().out.splitlines()
+    assert {line.split(":")[1] for line in said} == {f" {name} is not defined" for name in assignments[lab].exercises}
 
 
 @every_lab

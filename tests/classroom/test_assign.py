@@ -62,5 +62,13 @@ def test_a_blank_answer_is_asked_whether_it_returns_something(student, capsys):
     assert "Does the function return something yet?" in capsys.readouterr().out
 
 
+def test_an_answer_that_has_not_been_run_is_asked_for(student, capsys):
+    namespace = {}
+    for cell in student.cells:
+        if cell.cell_type == "code" and not cell.source.startswith("def twice"):
+            exec(cell.source, namespace)
+    assert "not yet: twice is not defined: run the cell with your answer first" in capsys.readouterr().out
+
+
 def test_the_notebook_is_valid(made):
     nbformat.validate(json.loads((made / "01_small" / assign.STUDENT).read_text()))

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,15 @@ def test_feedback_tells_what_a_public_test_says_and_of_a_hidden_one_only_its_nam
     assert "a larger number (hidden test, 2 points)" in page and "unseen" not in page
 
 
+def test_of_a_hidden_test_that_was_stopped_from_outside_that_is_told_and_it_is_run_again(submissions, made, tmp_path):
+    shutil.rmtree(submissions)
+    submissions.mkdir()
+    (submissions / "ada.ipynb").write_bytes(notebook("def twice(x): return 6 if x == 3 else [0 for _ in iter(int, 1)]"))
+    [result] = grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
+    assert result.feedback["twice"] == ["a larger number (hidden test, 2 points): ran for more than 1 s and was stopped"]
+    assert not (tmp_path / "out" / "graded").exists()
+
+
 def test_the_summary_shows_the_distribution_and_the_hardest_exercise_first(graded, tmp_path):
     page = (tmp_path / "out" / "summary.html").read_text()
     assert "7 submissions, 6 points" in page
@@ -115,6 +126,35 @@ def test_what_a_mac_puts_into_an_archive_is_no_submission(graded, submissions, m
         (submissions / name).write_bytes(b"\0")
     (submissions / "folder.ipynb").mkdir()
     assert grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None) == graded
+
+
+def test_a_file_that_cannot_be_read_or_is_a_link_costs_itself_only(graded, submissions, made, tmp_path, monkeypatch):
+    (submissions / "locked.ipynb").touch()
+    (submissions / "mine.ipynb").symlink_to("ada.ipynb")
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "locked.ipynb":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    again = grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
+    more = {each.submission: each.notes for each in again if each not in graded}
+    assert len(again) == len(graded) + 2
+    assert more == {
+        "locked": ["the file cannot be read: Permission denied"],
+        "mine": ["the file is a link: hand in the notebook itself"],
+    }
+
+
+def test_a_name_in_no_encoding_is_graded_and_shown(submissions, made, tmp_path, capsys):
+    shutil.rmtree(submissions)
+    submissions.mkdir()
+    (submissions / os.fsdecode(b"J\xfcrgen.ipynb")).write_bytes(notebook(TWICE))
+    [result] = grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=print)
+    assert result.total == 3 and "J\\udcfcrgen  3 points" in capsys.readouterr().out
+    assert "J\\udcfcrgen" in rows(tmp_path / "out")
 
 
 def test_without_notebooks_or_assignments_it_says_what_is_missing(made, tmp_path, capsys):

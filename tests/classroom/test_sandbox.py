@@ -1,6 +1,7 @@
 """A student's code in its own process: whatever it does, the other answers count, and a note says what happened."""
 
 import socket
+import tracemalloc
 
 import psutil
 import pytest
@@ -10,10 +11,27 @@ from submissions import SQUARE, TWICE
 
 LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
 
+STUBBORN = """import time
+while True:
+    try:
+        while True:
+            time.sleep(0.01)
+    except BaseException:
+        caught = True"""
+WRITE = """import os
+def with_pipes(do):
+    for fd in range(3, 20):
+        try:
+            do(fd)
+        except OSError:
+            pass
+def write(line):
+    with_pipes(lambda fd: os.write(fd, line))
+"""
+
 HOSTILE = {
     "an infinite loop": ("while True: pass", "more than 1 s"),
-    "an infinite loop that catches all errors": (
-        "while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass", "more than 1 s"),
+    "an infinite loop that catches all errors": (STUBBORN, "more than 1 s"),
     "a memory bomb": ("held = []\nwhile True: held.append(bytearray(10**8))", "more memory"),
     "sys.exit": ("import sys\nsys.exit(0)", "called exit"),
     "os._exit": ("import os\nos._exit(0)", "ended the whole process"),
@@ -25,18 +43,22 @@ HOSTILE = {
     "output past Python": ("import os\nos.write(1, b'x' * 10**6)", None),
     "a large file": ("open('large', 'wb').write(b'x' * 10**7)", "OSError"),
     "a file of the grader": ("text = open('autograder.zip').read()", "FileNotFoundError"),
-    "a forged result": (
-        "import json, os\nfor fd in range(3, 20):\n    try:\n        os.write(fd, b'\\n' + json.dumps(dict(test=['square', 0], "
-        "note='')).encode() + b'\\n')\n    except OSError:\n        pass", None),
+    "a forged result": (WRITE + """write(b'\\n{"test": ["square", 0], "note": ""}\\n')""", None),
+    "forged notes": (
+        WRITE + """for i in range(10**4): write(b'\\n{"cell": 1, "note": "forged %d", "printed": 0}\\n' % i)""", "forged 0"),
     "a question to the user": ("input('name?')", "EOFError"),
     "a thread that stays": ("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()", None),
     "a child that stays": ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", None),
+    "a hundred children": (
+        "import subprocess\nfor _ in range(100): subprocess.Popen(['sleep', '1000'])", "more than 32 processes"),
+    "children without end": ("import subprocess\nwhile True: subprocess.Popen(['sleep', '1000'])", "more than 32 processes"),
+    "many files": ("for i in range(300): open(str(i), 'wb').truncate(2**20)", "more than 256 MB"),
+    "folders in folders": ("import os\nfor _ in range(1500):\n    os.mkdir('in')\n    os.chdir('in')", None),
     "a changed library": ("import builtins\nbuiltins.len = None", None),
     "a shell line": ("!pip install nothing\n%time 1", None),
     "a shell cell": ("%%bash\nrm -rf *", "is not run here"),
     "words that are no text": ("raise ValueError('\\ud800')", "ValueError"),
-    "a forged end": ("import os\nfor fd in range(3, 20):\n    try:\n        os.write(fd, b'\\n1\\n{\"begins\": null}\\n')\n"
-                     "    except OSError:\n        pass", None),
+    "a forged end": (WRITE + """write(b'\\n1\\n{"begins": null}\\n' + b'[' * 10000 + b'\\n')""", None),
     "Colab's own module": ("from google.colab import drive", "ModuleNotFoundError"),
 }  # fmt: skip
 
@@ -62,6 +84,7 @@ def test_the_answers_beside_a_hostile_cell_count_and_a_note_says_what_it_did(sma
         ("import sys; sys.exit(0)", "called exit"),
         ("return [0] * 10**10", "more memory"),
         ("return twice(x)", "RecursionError"),
+        ("import subprocess\n    for _ in range(40): subprocess.Popen(['sleep', '1000'])\n    return 2 * x", "more than 32"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     ],
 )
@@ -73,8 +96,8 @@ def test_an_answer_that_fails_when_it_is_called_costs_its_own_points_only(small,
 
 def test_an_endless_answer_is_waited_for_once_whatever_it_catches(small):
     limits = sandbox.Limits(seconds=1, all_seconds=12, memory=2**30, file_bytes=2**20)
-    stubborn = "while True:\n        try:\n            while True: pass\n        except BaseException:\n            pass"
-    outcome = sandbox.run([f"def twice(x):\n    {stubborn}", SQUARE], small.sources, limits)
+    answer = "def twice(x):\n" + "".join(f"    {line}\n" for line in STUBBORN.splitlines())
+    outcome = sandbox.run([answer, SQUARE], small.sources, limits)
     assert passed(outcome) == {"square": [True, True], "twice": [False, False]}
 
 
@@ -85,6 +108,10 @@ def test_an_endless_answer_is_waited_for_once_whatever_it_catches(small):
         "def twice(x):\n    display(x)\n    return (4 * x\n    % (4 * x + 1)\n    ) // 2",
         "import pickle\nclass Held:\n    pass\npickle.dumps(Held())\ndef twice(x: int):\n    return 2 * x",
         "def twice(x: int):\n    return 2 * x\nassert twice.__annotations__ == {'x': int}",
+        "len?\ndef twice(x):\n    return 2 * x",
+        "files = !ls\ndef twice(x):\n    return 2 * x + len(files)",
+        "%time two = 2\ndef twice(x):\n    return two * x",
+        "import asyncio\nawait asyncio.sleep(0)\ndef twice(x):\n    return 2 * x",
     ],
 )
 def test_what_runs_in_a_notebook_runs_here(small, cell):
@@ -92,8 +119,41 @@ def test_what_runs_in_a_notebook_runs_here(small, cell):
     assert outcome.notes == [] and passed(outcome)["twice"] == [True, True]
 
 
-def test_a_child_that_left_its_group_is_ended_too(small):
-    cell = "import subprocess\nsubprocess.Popen(['sleep', '1234'], start_new_session=True)"
+def test_an_answer_that_is_missing_or_has_failed_is_told_so(small):
+    said = sandbox.run(["1 / 0\n" + TWICE, SQUARE], small.sources, LIMITS).passed["twice"]
+    assert said[0] == "NameError: twice is not defined: its cell is missing, or stopped with an error"
+
+
+@pytest.mark.parametrize("line", ["b'x' * 2**16", """b'\\n{"cell": 1, "note": "%d", "printed": 0}\\n' % os.getpid()"""])
+def test_what_code_writes_without_end_ends_and_does_not_fill_the_graders_memory(small, line):
+    tracemalloc.start()
+    cell = WRITE + STUBBORN.replace("time.sleep(0.01)", f"write({line})")
+    outcome = sandbox.run([TWICE, cell], small.sources, LIMITS)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert passed(outcome)["twice"] == [True, True] and most < 2**23
+
+
+def test_code_that_pretends_to_be_done_and_does_not_take_the_tests_is_ended(small):
+    narrow = "import fcntl\nwith_pipes(lambda fd: fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 4096))\n"
+    done = """write(b'\\n{"cells": "done"}\\n')\n"""
+    outcome = sandbox.run([TWICE, WRITE + narrow + done + STUBBORN], small.sources | {"long": "#" * 10**5}, LIMITS)
+    assert passed(outcome)["twice"] == [True, True]
+
+
+def test_all_processes_together_have_the_memory_of_one(small):
+    limits = sandbox.Limits(seconds=5, all_seconds=30, memory=2**28)
+    child = "if not os.fork():\n        held = b'x' * 10**8\n        time.sleep(9)"
+    cell = f"import os, time\nfor _ in range(4):\n    {child}\ntime.sleep(4)"
+    outcome = sandbox.run([TWICE, cell], small.sources, limits)
+    assert passed(outcome)["twice"] == [True, True]
+    assert outcome.notes == ["cell 2: needed more memory than there is for an answer"]
+
+
+@pytest.mark.parametrize("where", ["cwd='.'", "cwd='/usr'"])
+@pytest.mark.parametrize("then", ["pass", "os._exit(0)"])
+def test_a_child_that_left_its_group_is_ended_too(small, where, then):
+    cell = f"import os, subprocess\nsubprocess.Popen(['sleep', '1234'], start_new_session=True, {where})\n{then}"
     sandbox.run([cell], small.sources, LIMITS)
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1234"] and p.is_running()
                 and p.status() != psutil.STATUS_ZOMBIE]  # fmt: skip
