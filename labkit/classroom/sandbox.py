@@ -188,7 +188,6 @@ class _Attempt:
                 return True
         return False
 
-
     def _go_on(self, process: subprocess.Popen, folder: str) -> None:
         """After a cell or test, let the next begin, unless the processes together have passed a limit."""
         self.awaited, self.stopped = False, self._excess(process, folder)
