@@ -72,12 +72,13 @@ class Text:
             "file": Measurement.exact(file, "bytes"),
             "smaller": Measurement.exact(whole / file, "×"),
             "perplexity": measure.perplexity(losses),
-            "lost": mean_with_interval((losses - self._reference).tolist(), "nats"),
+            "lost": mean_with_interval((losses - self.reference).tolist(), "nats"),
             "latency": self.latency(model),
         }
 
     @cached_property
-    def _reference(self) -> torch.Tensor:
+    def reference(self) -> torch.Tensor:
+        """What the model at the start loses on each held-out block, as `losses`."""
         return self.losses(self.start())
 
     def losses(self, model: nn.Module) -> torch.Tensor:
