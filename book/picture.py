@@ -20,8 +20,8 @@ LABS = BOOK.parent / "labs"
 STACKS = [
     ("03_qlora", "stack_share", "Llama of 1B: NF4 × checkpointing", "peak memory"),
     ("05_stacking", "channels_share_product", "MobileNetV2: fewer channels × codebook", "file"),
-    ("01_prune_quantize", "product_share", "MobileNetV2: pruning × INT8", "file"),
     ("04_lcm_token_merging", "stack_share", "Text to image: steps × guidance × merging", "time"),
+    ("01_prune_quantize", "product_share", "MobileNetV2: pruning × INT8", "file"),
     ("05_stacking", "prune_share_product", "MobileNetV2: pruning × codebook", "file"),
     ("02_deep_compression", "vgg_9_product_share", "VGG-9: pruning × codebook × Huffman", "file"),
     ("02_deep_compression", "lenet_5_product_share", "LeNet-5: pruning × codebook × Huffman", "file"),
