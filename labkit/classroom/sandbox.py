@@ -240,11 +240,13 @@ def _more_than(limit: int, folder: str) -> bool:
 
 def _end(process: subprocess.Popen) -> None:
     """End a process and all below it. None can leave it before: it adopts those whose parent has ended."""
-    patience = time.monotonic() + GRACE
-    while (family := _family(process)) and time.monotonic() < patience:
+    patience, empty = time.monotonic() + GRACE, 0
+    while empty < 2 and time.monotonic() < patience:  # one look can miss a child whose parent ends meanwhile
+        family = _family(process)
         for each in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
+        empty = 0 if family else empty + 1
     process.kill()
     process.wait()
 
