@@ -127,7 +127,7 @@ def read_labs(records: Path, links: dict[str, str]) -> list[ledger.Lab]:
 
 
 def fill_pages(source: Path, labs: list[ledger.Lab]) -> None:
-    """Put tables and figures in place of the pages' placeholders. Raises BookError for a figure that nobody measured."""
+    """Put tables and figures in place of the placeholders. Raises BookError for a figure that nobody measured."""
     tables = {
         "counts": ledger.counts_table,
         "claims": ledger.claims_table,
@@ -164,7 +164,9 @@ def prepared(notebook: dict) -> dict:
     """
     for cell in notebook["cells"]:
         if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if "".join(output.get("data", {}).get("text/html", "?"))]
+            cell["outputs"] = [
+                output for output in cell["outputs"] if "".join(output.get("data", {}).get("text/html", "?"))
+            ]
         cell["source"] = "".join(cell["source"]).replace("(../colab.svg)", "(colab.svg)")
         pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):

@@ -94,7 +94,7 @@ def origin(record: dict | None) -> list[str]:
 
 
 def find(claim: Claim, record: dict | None) -> dict | None:
-    """The record's row for a claim. A verdict on another promise or condition, from before claims.toml changed, is none."""
+    """The record's row for a claim; None where claims.toml has changed its promise or condition since."""
     rows, asked = record["verdicts"] if record else [], (claim.id, claim.check.promise, claim.condition)
     return next((row for row in rows if (row["id"], row["promise"], row["condition"]) == asked), None)
 

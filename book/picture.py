@@ -1,6 +1,6 @@
 """Draw the picture of the first page and the README: do effects multiply? From the recorded runs of the labs.
 
-    python book/picture.py
+python book/picture.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from labkit.record import recorded_runs
 
 BOOK = Path(__file__).parent
 LABS = BOOK.parent / "labs"
-# Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should shrink.
+# Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should
+# shrink.
 STACKS = [
     ("03_qlora", "stack_share", "Llama of 1B: NF4 × checkpointing", "peak memory"),
     ("05_stacking", "channels_share_product", "MobileNetV2: fewer channels × codebook", "file"),

@@ -1,6 +1,6 @@
 """Print the whole book to one PDF: all pages as a single one, which a Chromium prints.
 
-    PYTHONPATH=tests python book/print.py [--notebooks DIR] [--records DIR] [--pdf FILE]
+PYTHONPATH=tests python book/print.py [--notebooks DIR] [--records DIR] [--pdf FILE]
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ def print_page(page: Path, pdf: Path) -> None:
         tab.goto(page.absolute().as_uri(), wait_until="networkidle")
         tab.evaluate(READY)
         number = '<p style="width: 100%; text-align: center; font-size: 8px"><span class="pageNumber"></span></p>'
-        options = {"format": "A4", "margin": MARGIN, "scale": 0.7, "print_background": True, "outline": True, "tagged": True}
+        options = {
+            "format": "A4",
+            "margin": MARGIN,
+            "scale": 0.7,
+            "print_background": True,
+            "outline": True,
+            "tagged": True,
+        }
         data = tab.pdf(**options, display_header_footer=True, header_template="<p></p>", footer_template=number)
         chromium.close()
     files.write(pdf, data)

@@ -75,7 +75,7 @@ class Claim:
     otherwise: Check | None = None
 
     def verdict(self, findings: dict[str, Measurement]) -> str:
-        """"holds", "fails", "undecided", "not measured at this scale", or "holds only if …" with the condition."""
+        """ "holds", "fails", "undecided", "not measured at this scale", or "holds only if …" with the condition."""
         plain = self.check.judge(findings)
         if plain == FAILS and self.otherwise and self.otherwise.judge(findings) == HOLDS:
             return f"holds only if {self.condition}"
@@ -92,13 +92,18 @@ class Ledger:
     def rows(self) -> list[dict]:
         """One dictionary a claim, ready for JSON: id, claim, promise, measured and verdict as text."""
         return [
-            {"id": c.id, "claim": c.claim, "source": c.source, "promise": c.check.promise,
-             "measured": str(self.findings.get(c.check.metric, "")),
-             "condition": c.condition,
-             "under_condition": str(self.findings.get(c.otherwise.metric, "")) if c.otherwise else "",
-             "verdict": c.verdict(self.findings)}
+            {
+                "id": c.id,
+                "claim": c.claim,
+                "source": c.source,
+                "promise": c.check.promise,
+                "measured": str(self.findings.get(c.check.metric, "")),
+                "condition": c.condition,
+                "under_condition": str(self.findings.get(c.otherwise.metric, "")) if c.otherwise else "",
+                "verdict": c.verdict(self.findings),
+            }
             for c in self.claims
-        ]  # fmt: skip
+        ]
 
     def _repr_html_(self) -> str:
         head = ["claim", "verdict", "promised", "measured", "under the condition"]
@@ -129,9 +134,11 @@ def load_claims(path: str | Path) -> list[Claim]:
         try:
             only_if = entry.pop("only_if", None)
             claim = Claim(
-                entry.pop("id"), entry.pop("claim"), entry.pop("source"),
+                entry.pop("id"),
+                entry.pop("claim"),
+                entry.pop("source"),
                 Check(entry.pop("metric"), entry.pop("promise")),
-            )  # fmt: skip
+            )
             if only_if is not None:
                 otherwise = Check(only_if.pop("metric"), only_if.pop("promise", claim.check.promise))
                 claim = Claim(claim.id, claim.claim, claim.source, claim.check, only_if.pop("condition"), otherwise)

@@ -96,11 +96,15 @@ class Variant:
     @property
     def techniques(self) -> tuple[str, ...]:
         done = {
-            "LCM": self.steps == 4, "no guidance": not self.guided, "BK-SDM-Small": self.unet == "Small",
-            "token merging": self.merged, "DeepCache": self.cached, "tiny decoder": self.decoder == "tiny",
+            "LCM": self.steps == 4,
+            "no guidance": not self.guided,
+            "BK-SDM-Small": self.unet == "Small",
+            "token merging": self.merged,
+            "DeepCache": self.cached,
+            "tiny decoder": self.decoder == "tiny",
             "torch.compile": self.run == "compiled",
             "CUDA graphs": self.run != "eager",
-        }  # fmt: skip
+        }
         return tuple(name for name, used in done.items() if used)
 
     def __str__(self) -> str:
@@ -122,10 +126,18 @@ class Variant:
 V = Variant
 LCM = V(steps=4, guided=False)
 EAGER = [
-    V(), V(guided=False), V(steps=4), LCM, V(unet="Small"), V(merged=True), V(cached=True),
-    replace(LCM, unet="Small"), replace(LCM, merged=True), replace(LCM, unet="Small", merged=True),
+    V(),
+    V(guided=False),
+    V(steps=4),
+    LCM,
+    V(unet="Small"),
+    V(merged=True),
+    V(cached=True),
+    replace(LCM, unet="Small"),
+    replace(LCM, merged=True),
+    replace(LCM, unet="Small", merged=True),
     V(unet="Small", cached=True),
-]  # fmt: skip
+]
 GRAPHS = [V()] + [replace(v, run="graph") for v in EAGER]
 COMPILED = [V(), V(run="graph"), replace(LCM, unet="Small", run="graph")] + [
     replace(v, run="compiled")
@@ -140,7 +152,7 @@ COMPILED = [V(), V(run="graph"), replace(LCM, unet="Small", run="graph")] + [
         replace(LCM, unet="Small", merged=True),
         replace(LCM, merged=True),
         V(unet="Small"),
-    )  # fmt: skip
+    )
 ]
 EIGHT = [replace(v, batch=8) for v in EAGER[:-1]] + [replace(LCM, unet="Small", run="graph", batch=8)]
 EIGHT_COMPILED = [V(batch=8)] + [
@@ -189,12 +201,17 @@ class Bench:
         self.text, self.decoder = cache(self.text), cache(self.decoder)
         self.text_model = self.made(lambda: CLIPTextModel(CLIPTextConfig(**sizes.text)))
         self.autoencoders = {
-            "KL": self.made(lambda: AutoencoderKL(
-                latent_channels=4, sample_size=sizes.pixels, **sizes.autoencoder,
-                down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            )),
+            "KL": self.made(
+                lambda: AutoencoderKL(
+                    latent_channels=4,
+                    sample_size=sizes.pixels,
+                    **sizes.autoencoder,
+                    down_block_types=("DownEncoderBlock2D",) * 4,
+                    up_block_types=("UpDecoderBlock2D",) * 4,
+                )
+            ),
             "tiny": self.made(lambda: AutoencoderTiny(**sizes.tiny)),
-        }  # fmt: skip
+        }
 
     def made(self, build: Callable[[], nn.Module]) -> nn.Module:
         torch.manual_seed(SEED)
@@ -332,15 +349,25 @@ def check_loop(bench: Bench) -> None:
     scheduler, latents, tokens = DPMSolverMultistepScheduler(**NOISE), bench.latents(1), bench.tokens(2)
     functions, unet = bench.functions(V()), bench.network("SD 1.5", False, "fused")
     pipe = StableDiffusionPipeline(
-        bench.autoencoders["KL"], bench.text_model, None, unet, DPMSolverMultistepScheduler(**NOISE),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        bench.autoencoders["KL"],
+        bench.text_model,
+        None,
+        unet,
+        DPMSolverMultistepScheduler(**NOISE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipe.set_progress_bar_config(disable=True)
     without, prompt = functions["text"](tokens).chunk(2)
     expected = pipe(
-        prompt_embeds=prompt, negative_prompt_embeds=without, latents=latents, num_inference_steps=3,
-        guidance_scale=GUIDANCE, output_type="pt",
-    ).images  # fmt: skip
+        prompt_embeds=prompt,
+        negative_prompt_embeds=without,
+        latents=latents,
+        num_inference_steps=3,
+        guidance_scale=GUIDANCE,
+        output_type="pt",
+    ).images
     image = generate(**functions, scheduler=scheduler, tokens=tokens, latents=latents, steps=3)
     torch.testing.assert_close(image, expected, atol=0.02, rtol=0)  # less than it takes to see; fp16 sums differ
 
@@ -406,9 +433,12 @@ class Run:
         for v in functions:
             name = str(v)
             self.record.add(
-                name, v.techniques, latency=timings.latency(name), speedup=timings.ratio(str(base), name),
+                name,
+                v.techniques,
+                latency=timings.latency(name),
+                speedup=timings.ratio(str(base), name),
                 per_picture=spread(timings[name] * 1e3 / v.batch, "ms"),
-            )  # fmt: skip
+            )
             if compiled in functions:
                 self.record.add(name, over_compiled=timings.ratio(str(compiled), name))
         for v in functions:

@@ -45,10 +45,17 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
     title, question = name.replace("_", " ").capitalize(), " ".join(question.split())
     with tempfile.TemporaryDirectory(prefix=".new_", dir=root / "labs") as scratch:
         folder = Path(scratch, lab)
-        fill_template(folder, {
-            "lab": lab, "number": lab[:2], "title": title, "question": question,
-            "badge": repository.badge(source, lab), "setup_cell": repository.setup_cell(source, lab).rstrip(),
-        })  # fmt: skip
+        fill_template(
+            folder,
+            {
+                "lab": lab,
+                "number": lab[:2],
+                "title": title,
+                "question": question,
+                "badge": repository.badge(source, lab),
+                "setup_cell": repository.setup_cell(source, lab).rstrip(),
+            },
+        )
         repository.derive(folder / f"{name}.py")
         if code := run.run([folder], "quick", Path(scratch, "build"), keep=True):
             return code

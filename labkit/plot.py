@@ -32,13 +32,32 @@ GREY = "#666666"
 LOOKS = list(zip((BLUE, VERMILLION, GREEN, ORANGE, PURPLE, "black"), "os^DvP", ("-", "--", "-.", ":", "-", "--")))
 # Text and background are named, so that a dark theme of the reader's does not mix with ours.
 STYLE = {
-    "figure.dpi": 110, "savefig.dpi": "figure", "figure.facecolor": "white", "savefig.facecolor": "white",
-    "axes.facecolor": "white", "text.color": "black", "axes.labelcolor": "black", "axes.edgecolor": "black",
-    "xtick.color": "black", "ytick.color": "black", "grid.color": "#DDDDDD", "grid.linewidth": 0.6,
-    "font.size": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "lines.linewidth": 1.6, "errorbar.capsize": 2.5, "hatch.linewidth": 0.8, "figure.constrained_layout.use": True,
-}  # fmt: skip
+    "figure.dpi": 110,
+    "savefig.dpi": "figure",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "text.color": "black",
+    "axes.labelcolor": "black",
+    "axes.edgecolor": "black",
+    "xtick.color": "black",
+    "ytick.color": "black",
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "font.size": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "errorbar.capsize": 2.5,
+    "hatch.linewidth": 0.8,
+    "figure.constrained_layout.use": True,
+}
 
 Weights = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
@@ -186,8 +205,8 @@ def front(
 ) -> Figure:
     """Many points (cost, loss), both better when lower: dominated ones grey, the front a staircase, a few by name.
 
-    The front is that of the points whose indices are `trusted`; the others, which were run once, are hollow. `named` maps names to indices of
-    points; these have their intervals. The axis of the loss runs downwards.
+    The front is that of the points whose indices are `trusted`; the others, which were run once, are hollow. `named`
+    maps names to indices of points; these have their intervals. The axis of the loss runs downwards.
     """
     x, y = (np.array([m.value for m in column]) for column in zip(*points))
     trusted, ax = list(trusted), ax or subplots()[1]
@@ -217,8 +236,8 @@ def heat_map(
 ) -> Figure:
     """One number for each pair of names (row, column), coloured by how far it is from `neutral`, with its interval.
 
-    The colour goes with the root of the distance, so that small ones are seen beside large ones. A number whose interval
-    holds `neutral` stands in brackets and has no colour. Columns come in the order of the rows.
+    The colour goes with the root of the distance, so that small ones are seen beside large ones. A number whose
+    interval holds `neutral` stands in brackets and has no colour. Columns come in the order of the rows.
     """
     ax = ax or subplots()[1]
     rows, columns = (list(dict.fromkeys(pair[i] for pair in cells)) for i in (0, 1))
@@ -249,8 +268,18 @@ def _place_labels(ax: Axes, points: np.ndarray, names: Sequence[str], lines: np.
     halo = [patheffects.withStroke(linewidth=2, foreground="white")]  # readable on a line, too
     leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
     for name, point, centre in zip(names, points, ax.transData.transform(points)):
-        label = ax.annotate(name, point, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=9,
-                            arrowprops=leader, path_effects=halo, in_layout=False)  # fmt: skip
+        label = ax.annotate(
+            name,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
+            arrowprops=leader,
+            path_effects=halo,
+            in_layout=False,
+        )
         size = np.array(label.get_window_extent().size)
         offsets = [side * (size / 2 + gap) for gap in (9, 23, 42) for side in sides]
         places = [Bbox([centre + offset - size / 2, centre + offset + size / 2]) for offset in offsets]

@@ -15,8 +15,19 @@ from pathlib import Path
 from labkit import files
 from labkit.measure.measurement import Measurement, ratio
 
-PACKAGES = ("torch", "torchvision", "torchao", "torch-pruning", "transformers", "peft", "bitsandbytes", "diffusers",
-            "tomesd", "timm", "numpy")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchao",
+    "torch-pruning",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "diffusers",
+    "tomesd",
+    "timm",
+    "numpy",
+)
 
 
 @dataclass
@@ -42,9 +53,12 @@ class Stack:
         """Product of the factors; its interval is the widest that theirs allow."""
         parts = self.factors.values()
         return Measurement(
-            math.prod(p.value for p in parts), math.prod(p.low for p in parts), math.prod(p.high for p in parts),
-            "×", min(p.n for p in parts),
-        )  # fmt: skip
+            math.prod(p.value for p in parts),
+            math.prod(p.low for p in parts),
+            math.prod(p.high for p in parts),
+            "×",
+            min(p.n for p in parts),
+        )
 
     @property
     def share(self) -> Measurement:
@@ -109,17 +123,23 @@ class Record:
     def as_dict(self) -> dict:
         """What `save` writes: the record, the command that makes it again, and the environment."""
         return {
-            "lab": self.lab, "scale": self.scale, "seed": self.seed, "headline": self.headline,
+            "lab": self.lab,
+            "scale": self.scale,
+            "seed": self.seed,
+            "headline": self.headline,
             "command": f"labkit run {self.lab} --scale {self.scale}",
             "environment": environment(self.device),
             "rows": [
-                {"name": r.name, "techniques": list(r.techniques),
-                 "measurements": {k: m.as_dict() for k, m in r.measurements.items()}}
+                {
+                    "name": r.name,
+                    "techniques": list(r.techniques),
+                    "measurements": {k: m.as_dict() for k, m in r.measurements.items()},
+                }
                 for r in self.rows.values()
             ],
             "findings": {key: m.as_dict() for key, m in self.findings.items()},
             "verdicts": self.verdicts,
-        }  # fmt: skip
+        }
 
     def save(self, path: str | Path | None = None) -> Path:
         """Write the record as JSON, whole or not at all, and return where.
@@ -139,9 +159,15 @@ class Record:
             for row in data["rows"]
         }
         return cls(
-            data["lab"], data["scale"], data["seed"], data["environment"]["device"], data["headline"], rows,
-            _measurements(data["findings"]), data["verdicts"],
-        )  # fmt: skip
+            data["lab"],
+            data["scale"],
+            data["seed"],
+            data["environment"]["device"],
+            data["headline"],
+            rows,
+            _measurements(data["findings"]),
+            data["verdicts"],
+        )
 
     def table(self, *metrics: str) -> Table:
         """Rows down, metrics across: all of them, or those that are named, for the rows that have them."""
@@ -200,7 +226,9 @@ def needs(folder: str | Path) -> Table:
         machine = run["environment"]
         device = machine["gpu"] or machine["processor"]
         peak = Measurement.exact(run["run"]["peak_bytes"], "bytes")
-        rows.append([run["scale"], f"{run['run']['seconds'] / 60:.1f} min", str(peak), f"{machine['cores']} cores, {device}"])
+        rows.append(
+            [run["scale"], f"{run['run']['seconds'] / 60:.1f} min", str(peak), f"{machine['cores']} cores, {device}"]
+        )
     return Table(["scale", "time", "peak memory", "recorded on"], rows)
 
 
@@ -232,12 +260,16 @@ def environment(device: str = "cpu") -> dict:
         except metadata.PackageNotFoundError:
             pass
     return {
-        "python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}",
-        "packages": versions, "processor": _processor(), "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(), "device": device,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": versions,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
-    }  # fmt: skip
+    }
 
 
 def _processor() -> str:

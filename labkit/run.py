@@ -158,9 +158,14 @@ class LabRun(threading.Thread):
         self.page = build / "html" / f"{lab.name}.html"
         self.record = build / "records" / f"{lab.name}.json"
         self.environment = {
-            "TORCHINDUCTOR_CACHE_DIR": str(files.cache_folder() / "inductor"),  # kernels compiled in one run serve the next
-            **environment, **os.environ, "LABKIT_SCALE": scale, "LABKIT_RECORDS": str(self.record.parent),
-        }  # fmt: skip
+            "TORCHINDUCTOR_CACHE_DIR": str(
+                files.cache_folder() / "inductor"
+            ),  # kernels compiled in one run serve the next
+            **environment,
+            **os.environ,
+            "LABKIT_SCALE": scale,
+            "LABKIT_RECORDS": str(self.record.parent),
+        }
         self.state = "waiting"  # running, done, failed, interrupted
         self.headline = self.error = self.report = ""
         self.started = self.ended = None  # seconds on the monotonic clock
@@ -187,7 +192,7 @@ class LabRun(threading.Thread):
             try:
                 self._execute(log)
                 self.state = "done"
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the other labs
+            except Exception as error:
                 self.state = "interrupted" if self.stopped else "failed"
                 if not self.stopped:
                     self._describe(error, log)
@@ -218,9 +223,10 @@ class LabRun(threading.Thread):
             record = json.loads(self.record.read_text(encoding="utf-8"))
             self.headline = record.get("headline", "")
             record["run"] = {
-                "seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes,
+                "seconds": round(self.seconds, 1),
+                "peak_bytes": self.peak_bytes,
                 "date": datetime.now(UTC).date().isoformat(),
-            }  # fmt: skip
+            }
             files.write(self.record, (json.dumps(record, indent=1) + "\n").encode())
 
     def _count(self, **_) -> None:
@@ -293,8 +299,11 @@ class LabRun(threading.Thread):
         path = self.build / "runs.json"
         entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         entries[self.lab] = {
-            "state": self.state, "seconds": round(self.seconds, 1), "peak_bytes": self.peak_bytes, "scale": self.scale,
-        } | ({"error": self.error} if self.error else {})  # fmt: skip
+            "state": self.state,
+            "seconds": round(self.seconds, 1),
+            "peak_bytes": self.peak_bytes,
+            "scale": self.scale,
+        } | ({"error": self.error} if self.error else {})
         files.write(path, (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())
 
     def columns(self) -> tuple[str, str, str, str, str]:

@@ -46,7 +46,9 @@ class Settings(SimpleNamespace):
 
     def _repr_html_(self) -> str:
         mark = lambda text, scale: f"<b>{text}</b>" if scale == self._chosen else f"{text}"  # noqa: E731
-        head = "".join(f"<th style={PADDED}>{mark(s + (' (this run)' if s == self._chosen else ''), s)}</th>" for s in SCALES)
+        head = "".join(
+            f"<th style={PADDED}>{mark(s + (' (this run)' if s == self._chosen else ''), s)}</th>" for s in SCALES
+        )
         rows = "".join(
             f"<tr><td style={PADDED}>{name.replace('_', ' ')}</td>"
             + "".join(f"<td style={PADDED}>{mark(value, s)}</td>" for s, value in zip(SCALES, values))

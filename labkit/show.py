@@ -16,8 +16,12 @@ class Source(str):
 
         # Colours are written into the tags: an exported page then needs no style sheet of ours, and plain text
         # stays dark on light where the page around it is dark.
-        formatter = HtmlFormatter(noclasses=True, style="default", cssstyles="padding: 0.6em; overflow-x: auto",
-                                  prestyles="color: #222222; background: inherit; margin: 0")  # fmt: skip
+        formatter = HtmlFormatter(
+            noclasses=True,
+            style="default",
+            cssstyles="padding: 0.6em; overflow-x: auto",
+            prestyles="color: #222222; background: inherit; margin: 0",
+        )
         return highlight(self, PythonLexer(), formatter)
 
     def __repr__(self) -> str:

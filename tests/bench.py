@@ -58,11 +58,16 @@ with tempfile.TemporaryDirectory() as folder:
     theirs = Path(folder, "weights.pt")
     for ending, rounds in ((".safetensors", 20), (".safetensors.zst", 5)):
         path = Path(folder, f"weights{ending}")
-        compare(f"save {ending}, torch.save", lambda: save_weights(state, path), lambda: torch.save(state, theirs), rounds)
+        compare(
+            f"save {ending}, torch.save", lambda: save_weights(state, path), lambda: torch.save(state, theirs), rounds
+        )
         compare(f"load {ending}, torch.load", lambda: load_weights(path), lambda: torch.load(theirs, weights_only=True))
 
-compare("predict 100 images by 50, the model alone", lambda: predict(model, pictures, 50),
-        lambda: [model(x) for x in pictures.split(50)])  # fmt: skip
+compare(
+    "predict 100 images by 50, the model alone",
+    lambda: predict(model, pictures, 50),
+    lambda: [model(x) for x in pictures.split(50)],
+)
 compare("import labkit, python alone", lambda: python("import labkit"), lambda: python("pass"))
 
 print(f"MobileNetV2, {torch.get_num_threads()} threads", record, sep="\n")
@@ -135,13 +140,18 @@ def bare() -> None:
 
 
 stacks = Record("bench", "standard", 0)
-turns = time_in_turn({"ours": training(lambda: Runner(task).run(one, every=False)), "plain": training(bare)}, 10, warmup=1)
+turns = time_in_turn(
+    {"ours": training(lambda: Runner(task).run(one, every=False)), "plain": training(bare)}, 10, warmup=1
+)
 measured = {way: turns.latency(way) for way in turns}
 stacks.add("a stack of three steps, the bare calls", **measured, ours_to_plain=turns.ratio("ours", "plain"))
 
 # The order study of four steps: all beginnings of all orders, 64 rows.
-study = {order[:n] for order in orders((images.prune(0.8), images.distill(5), images.recover(5), images.share(4)), task.facts)
-         for n in range(1, 5)}  # fmt: skip
+study = {
+    order[:n]
+    for order in orders((images.prune(0.8), images.distill(5), images.recover(5), images.share(4)), task.facts)
+    for n in range(1, 5)
+}
 turns = time_in_turn(
     {
         "ours": training(lambda: Runner(task).run_all(study, every=False)),

@@ -23,7 +23,11 @@ from labkit.classroom import assign, grade
 
 KINDS = ("right", "partly right", "damaged", "hostile", "hostile and partly right")
 DAMAGES = ("deleted", "copied", "renamed", "syntax error", "cut off")
-COLAB = {"colab": {"provenance": []}, "kernelspec": {"name": "python3", "display_name": "Python 3"}, "accelerator": "GPU"}
+COLAB = {
+    "colab": {"provenance": []},
+    "kernelspec": {"name": "python3", "display_name": "Python 3"},
+    "accelerator": "GPU",
+}
 
 
 def simulate(folder: Path, made: Path) -> dict[str, float]:
@@ -55,7 +59,9 @@ def simulate(folder: Path, made: Path) -> dict[str, float]:
         if "hostile" in kind:
             deed = chance.choice(sorted(test_sandbox.HOSTILE))
             cells.insert(chance.randrange(3, len(cells)), test_sandbox.HOSTILE[deed][0])
-        notebook = nb.new_notebook(cells=[nb.new_code_cell(cell) for cell in cells], metadata=chance.choice([COLAB, {}]))
+        notebook = nb.new_notebook(
+            cells=[nb.new_code_cell(cell) for cell in cells], metadata=chance.choice([COLAB, {}])
+        )
         path = folder / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(notebook)[: 500 if damage == "cut off" else None])
@@ -75,7 +81,9 @@ def main(folder: Path) -> int:
         results.append({each.submission: each.total for each in grades})
     other = {name: (results[0][name], points) for name, points in expected.items() if results[0][name] != points}
     print(f"not the expected points: {other or 'none'}")
-    same = results[0] == results[1] and filecmp.cmp(folder / "first/scores.csv", folder / "again/scores.csv", shallow=False)
+    same = results[0] == results[1] and filecmp.cmp(
+        folder / "first/scores.csv", folder / "again/scores.csv", shallow=False
+    )
     print(f"graded again: {'the same' if same else 'something else'}")
     return int(bool(other) or not same or max(seconds) > 10)
 

@@ -68,7 +68,18 @@ def main(folder: Path) -> int:
     missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, capture_output=True)
     if missing.returncode == 0:
         sys.exit("the environment without labkit has it all the same: the rehearsal would prove nothing")
-    command = [python, "-m", "pytest", "--nbmake", "--overwrite", "-c", os.devnull, "--rootdir", folder, *sorted(folder.glob("labs/*/*.ipynb"))]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "--nbmake",
+        "--overwrite",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        folder,
+        *sorted(folder.glob("labs/*/*.ipynb")),
+    ]
     environment = {**os.environ, **surroundings(folder / "repository", setting)}
     return subprocess.run(command, cwd=folder, env=environment).returncode
 

@@ -44,9 +44,11 @@ def offline(tmp_path, monkeypatch):
     (tmp_path / "index").mkdir()
     (tmp_path / "cache/imagenet").mkdir(parents=True)
     for name, value in {
-        "LABKIT_CACHE": tmp_path / "cache", "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": 1,
+        "LABKIT_CACHE": tmp_path / "cache",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": 1,
         "PIP_FIND_LINKS": tmp_path / "index",
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, str(value))
     return tmp_path
 

@@ -46,6 +46,10 @@ def test_a_second_call_goes_on_with_the_record(run):
 
 
 def test_predictions_need_all_their_parts():
-    assert SMALL.parts(BASE) == [replace(BASE, steps=4), replace(BASE, guided=False), replace(BASE, unet="Small"),
-                                 replace(BASE, merged=True)]  # fmt: skip
+    assert SMALL.parts(BASE) == [
+        replace(BASE, steps=4),
+        replace(BASE, guided=False),
+        replace(BASE, unet="Small"),
+        replace(BASE, merged=True),
+    ]
     assert (BASE.rows, LCM.rows, replace(BASE, batch=8).rows) == (2, 1, 16)

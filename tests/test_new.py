@@ -116,8 +116,11 @@ def test_a_lab_gets_the_number_after_the_last_and_its_files(project, capsys):
         assert main(["new", "two_words", "--question", "What   is\nlost?"]) == 0
     lab = project / "labs/05_two_words"
     assert {str(path.relative_to(lab)) for path in lab.rglob("*") if path.is_file()} == {
-        "two_words.py", "two_words.ipynb", "claims.toml", "reference/quick.json",
-    }  # fmt: skip
+        "two_words.py",
+        "two_words.ipynb",
+        "claims.toml",
+        "reference/quick.json",
+    }
     source = (lab / "two_words.py").read_text()
     assert "# # Lab 05 · Two words\n" in source
     assert "# **What is lost?**\n" in source
@@ -150,11 +153,20 @@ def test_the_lab_stands_in_the_book_and_the_readme_after_the_last_and_all_else_s
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("TwoWords", "lower case"), ("two-words", "lower case"), ("2_words", "lower case"), ("two words", "lower case"),
-        ("_two", "lower case"), ("two__words", "lower case"), ("../two", "lower case"), ("", "lower case"),
-        ("größe", "lower case"), ("lambda", "lower case"), ("first", "labs/01_first"), ("torch", "a module torch"),
+        ("TwoWords", "lower case"),
+        ("two-words", "lower case"),
+        ("2_words", "lower case"),
+        ("two words", "lower case"),
+        ("_two", "lower case"),
+        ("two__words", "lower case"),
+        ("../two", "lower case"),
+        ("", "lower case"),
+        ("größe", "lower case"),
+        ("lambda", "lower case"),
+        ("first", "labs/01_first"),
+        ("torch", "a module torch"),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_no_lab_can_have_is_refused_in_one_line(project, capsys, name, why):
     before = contents(project)
     assert main(["new", name]) == 2

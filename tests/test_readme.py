@@ -50,11 +50,14 @@ parts:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """The project with this environment, one lab cut down to its first cells, few pages, and tests that take no time."""
+    """The project with this environment, one lab cut down to its first cells, few pages, and tests that take no "
+    "time."""
     folder = tmp_path_factory.mktemp("clone")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
-        page = name.startswith("book/") and name.endswith(".md") and name not in ("book/ledger.md", "book/references.md")
+        page = (
+            name.startswith("book/") and name.endswith(".md") and name not in ("book/ledger.md", "book/references.md")
+        )
         if (ROOT / name).is_file() and not page:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).symlink_to(ROOT / name) if "/assets/" in name else shutil.copy(ROOT / name, folder / name)
@@ -80,9 +83,15 @@ def start(clone: Path, command: str, **variables: str) -> subprocess.Popen:
     ready = " --old-file=.venv/.ready" if command.startswith("make") else ""  # this environment is as good as new
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LABKIT_SCALE", "MAKE"))}
     return subprocess.Popen(
-        command + ready, shell=True, cwd=clone, env=environment | variables, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        command + ready,
+        shell=True,
+        cwd=clone,
+        env=environment | variables,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def run(clone: Path, command: str, good: tuple[int, ...] = (0,), **variables: str) -> str:

@@ -88,8 +88,16 @@ def test_a_saved_record_loads_as_it_was(record, tmp_path):
 def test_the_file_has_the_agreed_form(record, tmp_path):
     data = json.loads(record.save(tmp_path / "record.json").read_text())
     assert list(data) == [
-        "lab", "scale", "seed", "headline", "command", "environment", "rows", "findings", "verdicts",
-    ]  # fmt: skip
+        "lab",
+        "scale",
+        "seed",
+        "headline",
+        "command",
+        "environment",
+        "rows",
+        "findings",
+        "verdicts",
+    ]
     assert (data["lab"], data["scale"], data["seed"]) == ("01_prune_quantize", "quick", 3)
     assert data["rows"][1] == {
         "name": "pruned",

@@ -57,13 +57,14 @@ def is_running(pid: int) -> bool:
 def project(tmp_path_factory) -> Path:
     project = tmp_path_factory.mktemp("project")
     write_lab(
-        project, "01_good",
+        project,
+        "01_good",
         "block = bytearray(b'x' * 200_000_000)\ntime.sleep(1)",
         "print('scale', os.environ['LABKIT_SCALE'], 'in', Path.cwd().name, 'by', sys.executable)",
         "records = Path(os.environ['LABKIT_RECORDS'])\nrecords.mkdir(exist_ok=True)\n"
         "record = {'headline': '12 times [smaller]', 'scale': 'quick'}\n"
         "_ = (records / '01_good.json').write_text(json.dumps(record))",
-    )  # fmt: skip
+    )
     write_lab(project, "02_raises", "def invert(x):\n    return 1 / x", "print('so far so good')\ninvert(0)")
     write_lab(project, "03_slow", "time.sleep(300)", header=LIMIT.format(1))
     write_lab(project, "04_dies", CHILD + "Path('child').write_text(str(child.pid))\ntime.sleep(1)", "os._exit(3)")
@@ -123,8 +124,12 @@ def test_one_lab_that_fails_stops_no_other_and_the_exit_code_tells(project, resu
     states = {lab: entry["state"] for lab, entry in runs(project).items()}
     assert result.code == 1
     assert states == {
-        "01_good": "done", "02_raises": "failed", "03_slow": "failed", "04_dies": "failed", "05_not_run": "done",
-    }  # fmt: skip
+        "01_good": "done",
+        "02_raises": "failed",
+        "03_slow": "failed",
+        "04_dies": "failed",
+        "05_not_run": "done",
+    }
 
 
 def test_a_cell_that_runs_out_of_time_is_told_with_the_limit(project, result):
@@ -189,8 +194,12 @@ def test_expected_peak_is_that_of_the_recorded_runs_at_the_scale(tmp_path):
 
 def test_ctrl_c_ends_the_kernels_and_keeps_what_is_finished(tmp_path):
     write_lab(tmp_path, "01_quick")
-    write_lab(tmp_path, "02_long", CHILD + "text = f'{os.getpid()} {child.pid}'\n_ = Path('new').write_text(text)\n"
-              "os.rename('new', 'pids')\ntime.sleep(300)")  # fmt: skip
+    write_lab(
+        tmp_path,
+        "02_long",
+        CHILD + "text = f'{os.getpid()} {child.pid}'\n_ = Path('new').write_text(text)\n"
+        "os.rename('new', 'pids')\ntime.sleep(300)",
+    )
     write_lab(tmp_path, "03_never")
     command = [sys.executable, "-m", "labkit", "run", "--scale", "quick", "--jobs", "1"]
     environment = os.environ | {"PYTHONPATH": str(Path(labkit.__file__).parents[1])}
@@ -203,8 +212,9 @@ def test_ctrl_c_ends_the_kernels_and_keeps_what_is_finished(tmp_path):
     assert runner.returncode == 130
     assert not any(map(is_running, map(int, marker.read_text().split())))
     assert {lab: entry["state"] for lab, entry in runs(tmp_path).items()} == {
-        "01_quick": "done", "02_long": "interrupted",
-    }  # fmt: skip
+        "01_quick": "done",
+        "02_long": "interrupted",
+    }
     assert (tmp_path / "build/notebooks/01_quick.ipynb").exists()
     assert "Traceback" not in printed
 

@@ -118,7 +118,7 @@ def grade(notebook: bytes, name: str, assignments: list[Assignment], limits: san
         return Grade(name, "", {}, {}, [str(error)])
     try:
         outcome = sandbox.run(cells, assignment.sources, limits)
-    except Exception as error:  # noqa: BLE001 - one submission must not stop the grading of a class
+    except Exception as error:
         return Grade(name, "", {}, {}, [f"{NOT_RUN}: {type(error).__name__}: {error}"])
     points, feedback = {}, {}
     for exercise, tests in assignment.exercises.items():
@@ -146,7 +146,9 @@ def grade_folder(
     assignments = [load(folder.parent) for folder in sorted(made.glob(f"*/{assign.AUTOGRADER}"))]
     if not assignments:
         raise FileNotFoundError(f"no assignments in {made}: run `make assignments` first")
-    paths = sorted(p for p in submissions.rglob("*.ipynb") if p.is_file() and not IGNORED.search(f"/{p.relative_to(submissions)}"))
+    paths = sorted(
+        p for p in submissions.rglob("*.ipynb") if p.is_file() and not IGNORED.search(f"/{p.relative_to(submissions)}")
+    )
     if not paths:
         raise FileNotFoundError(f"no notebooks in {submissions}")
     show(f"{sandbox.walls()}.")

@@ -1,9 +1,9 @@
 """Run a student's cells and then the tests in a process of their own, with limits, and start again past what ends it.
 
 What is limited: time (of a cell, of a test, of all), memory, the size of a file, open files; and, looked at once a
-second and after each cell and test, the number of processes, the memory of all of them and the bytes in their folder. The
-process works in an empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux has
-Landlock, it can read what Python needs and write that folder, and reaches no other file, no TCP connection and no
+second and after each cell and test, the number of processes, the memory of all of them and the bytes in their folder.
+The process works in an empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux
+has Landlock, it can read what Python needs and write that folder, and reaches no other file, no TCP connection and no
 process outside. What is not given: a wall inside the process, and one against UDP and Unix sockets that have a path.
 Code that attacks on purpose can pretend that its cells are done, look at the tests when they come or when they call it,
 and forge their results.
@@ -97,9 +97,12 @@ class _Attempt:
         known = [[exercise, number] for exercise, results in outcome.passed.items() for number in results]
         self.job = {
             "cells": [(number, cell) for number, cell in enumerate(cells) if number not in left_out],
-            "skip": known, "seconds": limits.seconds, "cpu_seconds": limits.all_seconds,
-            "memory": limits.memory, "file_bytes": limits.file_bytes,
-        }  # fmt: skip
+            "skip": known,
+            "seconds": limits.seconds,
+            "cpu_seconds": limits.all_seconds,
+            "memory": limits.memory,
+            "file_bytes": limits.file_bytes,
+        }
         self.tests, self.limits, self.outcome = tests, limits, outcome
         steps = [[exercise, number] for exercise, text in tests.items() for number in range(count(text))]
         self.tests_ahead = [step for step in steps if step not in known]
@@ -113,9 +116,14 @@ class _Attempt:
         """None if all was run; else the cell or test in which the process ended. Raises RuntimeError before either."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             process = subprocess.Popen(
-                [sys.executable, "-s", "-P", WORKER], cwd=folder, env=_environment(folder), start_new_session=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
+                [sys.executable, "-s", "-P", WORKER],
+                cwd=folder,
+                env=_environment(folder),
+                start_new_session=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
             try:
                 self._send(process, self.job)
                 for line in self._lines(process, folder, deadline):
@@ -253,8 +261,14 @@ def _end(process: subprocess.Popen) -> None:
 
 def _environment(folder: str) -> dict[str, str]:
     """Nothing of the teacher's but where programs are; one thread, so that submissions do not disturb one another."""
-    return {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8",
-            "PYTHONHASHSEED": "0"}  # fmt: skip
+    return {
+        "PATH": os.defpath,
+        "HOME": folder,
+        "TMPDIR": folder,
+        "OMP_NUM_THREADS": "1",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+    }
 
 
 def walls() -> str:

@@ -1,4 +1,4 @@
-"""Keep this process, for good, from files, TCP connections and other processes: Landlock, which Linux has without any privilege.
+"""Landlock: keep this process, for good, from files, TCP connections and other processes, without any privilege.
 
 Standard library only: the worker imports it as a neighbour. See landlock(7); the numbers are those of the kernel's
 interface, the same on every processor that these calls exist on.
@@ -19,8 +19,8 @@ PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
 EXECUTE, WRITE, READ, READ_DIR = 1, 2, 4, 8
 # Rights on files by the version that brought them: the first has 13, then come renaming, truncating, ioctl.
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-# TCP, from version 4; abstract sockets and signals to processes outside, from version 6. UDP and Unix sockets that have a
-# path stay open.
+# TCP, from version 4; abstract sockets and signals to processes outside, from version 6. UDP and Unix sockets that have
+# a path stay open.
 NETWORK, SCOPES = 0b11, 0b11
 
 

@@ -21,7 +21,7 @@ import types
 from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 sys.path.insert(0, os.path.dirname(__file__))
-import wall  # noqa: E402
+import wall
 
 del sys.path[0]
 
@@ -95,7 +95,7 @@ def timed(seconds: int, function, *arguments) -> str:
         return "needed more memory than there is for an answer"
     except SystemExit:
         return "called exit, which ended it there"
-    except BaseException as error:  # noqa: BLE001 - whatever a student's code raises
+    except BaseException as error:
         return "".join(traceback.format_exception_only(error)).strip()[-MESSAGE:]
     finally:
         vars(builtins).update(BUILTINS)  # should the code have changed them
@@ -103,7 +103,8 @@ def timed(seconds: int, function, *arguments) -> str:
 
 
 def run_cell(source: str, namespace: dict) -> None:
-    """Run a notebook's cell. What Python does not take (`%time f()`, `name?`, `files = !ls`) becomes calls of the Shell."""
+    """Run a notebook's cell; what is IPython's alone (`%time f()`, `name?`, `files = !ls`) becomes calls of the "
+    "Shell."""
     try:
         code = compile(source, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError:
@@ -128,7 +129,7 @@ def run_test(test, namespace: dict) -> None:
 
 
 def leave_a_guardian() -> None:
-    """Go on in a child. This process stays the parent of all that ever runs below it, until it is ended from outside."""
+    """Fork; the parent stays as subreaper of all descendants until it is ended from outside, the child goes on."""
     wall.adopt()
     if os.fork():
         os.closerange(0, 3)

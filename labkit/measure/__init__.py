@@ -21,7 +21,28 @@ from labkit.measure.roofline import Ceilings, ceilings, rate
 from labkit.measure.size import file_sizes, nonzeros, parameters, sparsity
 
 __all__ = [
-    "Ceilings", "Measurement", "Timings", "accuracy", "accuracy_loss", "agreement", "averaged", "block_losses",
-    "ceilings", "difference", "file_sizes", "mean_with_interval", "nonzeros", "operations", "parameters", "peak_memory",
-    "perplexity", "perplexity_ratio", "predict", "rate", "ratio", "sparsity", "time_in_turn", "training_memory",
-]  # fmt: skip
+    "Ceilings",
+    "Measurement",
+    "Timings",
+    "accuracy",
+    "accuracy_loss",
+    "agreement",
+    "averaged",
+    "block_losses",
+    "ceilings",
+    "difference",
+    "file_sizes",
+    "mean_with_interval",
+    "nonzeros",
+    "operations",
+    "parameters",
+    "peak_memory",
+    "perplexity",
+    "perplexity_ratio",
+    "predict",
+    "rate",
+    "ratio",
+    "sparsity",
+    "time_in_turn",
+    "training_memory",
+]

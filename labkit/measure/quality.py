@@ -1,4 +1,4 @@
-"""What a model is worth: accuracy and agreement of a classifier, perplexity of a language model, and what was lost of them."""
+"""What a model is worth: accuracy and agreement of a classifier, perplexity of a language model, and their losses."""
 
 import math
 from collections.abc import Callable
@@ -88,8 +88,10 @@ def _exp(losses: torch.Tensor, unit: str) -> Measurement:
 
 def _equal(predictions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     if predictions.shape != labels.shape or labels.numel() == 0:
-        raise ValueError(f"need as many predictions as labels, and at least one: {tuple(predictions.shape)} "
-                         f"against {tuple(labels.shape)}")  # fmt: skip
+        raise ValueError(
+            f"need as many predictions as labels, and at least one: {tuple(predictions.shape)} "
+            f"against {tuple(labels.shape)}"
+        )
     return predictions.cpu() == labels.cpu()
 
 

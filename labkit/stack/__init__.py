@@ -13,6 +13,20 @@ from labkit.stack.runner import Recorded, Row, Rows, Runner, Task
 from labkit.stack.steps import Refused, Step, admit, is_admissible, orders, read, step
 
 __all__ = [
-    "Effect", "Interaction", "Recorded", "Refused", "Row", "Rows", "Runner", "Step", "Task", "ablate", "admit",
-    "interactions", "is_admissible", "orders", "read", "step",
-]  # fmt: skip
+    "Effect",
+    "Interaction",
+    "Recorded",
+    "Refused",
+    "Row",
+    "Rows",
+    "Runner",
+    "Step",
+    "Task",
+    "ablate",
+    "admit",
+    "interactions",
+    "is_admissible",
+    "orders",
+    "read",
+    "step",
+]

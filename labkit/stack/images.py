@@ -40,9 +40,13 @@ class Images:
     """
 
     def __init__(
-        self, network: str = "mobilenet_v2", test_images: int = 10_000, source: str | None = None, device: str = "cpu",
+        self,
+        network: str = "mobilenet_v2",
+        test_images: int = 10_000,
+        source: str | None = None,
+        device: str = "cpu",
         latencies: dict[str, Measurement] | None = None,
-    ):  # fmt: skip
+    ):
         self.pretrained = zoo.fashion_mnist_model(network)
         self.shape = self.pretrained.size, self.pretrained.channels
         train, test = zoo.fashion_mnist("train", source), zoo.fashion_mnist("test", source)
@@ -171,8 +175,10 @@ def _codebooks(weights: dict[str, torch.Tensor]) -> dict[str, codebook.Codebook]
     return books
 
 
-@step(gives=["codebooks"], refuses={
-    "codebooks": "they are shared already", "integers": "they share few values already", **HALF})  # fmt: skip
+@step(
+    gives=["codebooks"],
+    refuses={"codebooks": "they are shared already", "integers": "they share few values already", **HALF},
+)
 def share(model: nn.Module, task: Images, bits: int) -> nn.Module:
     """Let the weights of each layer take their values from a codebook of so many bits."""
     # A layer of which nothing is left has nothing to share.
@@ -180,8 +186,10 @@ def share(model: nn.Module, task: Images, bits: int) -> nn.Module:
     return settled(model, task)
 
 
-@step(gives=["integers"], refuses={
-    "integers": "they are quantized already", "codebooks": "few values would become many", **HALF})  # fmt: skip
+@step(
+    gives=["integers"],
+    refuses={"integers": "they are quantized already", "codebooks": "few values would become many", **HALF},
+)
 def quantize(model: nn.Module, task: Images, kind: Literal["int8"] = "int8") -> nn.Module:
     """Round the weights to 8 bits, one scale for every output channel."""
     for name in pruning.prunable(model):
@@ -189,8 +197,11 @@ def quantize(model: nn.Module, task: Images, kind: Literal["int8"] = "int8") -> 
     return settled(model, task)
 
 
-@step(takes=["BatchNorm"], needs={"BatchNorm": "there is none to fold"}, refuses={
-    "codebooks": "a factor for every channel makes many values of few", **INTEGERS, **HALF})  # fmt: skip
+@step(
+    takes=["BatchNorm"],
+    needs={"BatchNorm": "there is none to fold"},
+    refuses={"codebooks": "a factor for every channel makes many values of few", **INTEGERS, **HALF},
+)
 def fold(model: nn.Module, task: Images) -> nn.Module:
     """Merge every BatchNorm into the convolution before it, which computes the same."""
     for parent in list(model.modules()):

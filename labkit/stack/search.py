@@ -32,8 +32,8 @@ def search(
     """Try stacks until the study has so many trials, and return it; its `best_trials` are the Pareto front.
 
     `space` makes a stack of what a trial suggests; a stack that is refused counts as a trial and gives nothing. Each
-    trial has the steps it tried as the attribute "steps", its sampler as "sampler", and one value for every objective, a
-    metric of the rows.
+    trial has the steps it tried as the attribute "steps", its sampler as "sampler", and one value for every objective,
+    a metric of the rows.
 
     The study lives in `storage`: the path of a file, which processes on one machine may share, or the address of a
     database ("postgresql://…") for several machines. Every process that calls `search` with the same storage works

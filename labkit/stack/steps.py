@@ -81,9 +81,14 @@ def step(
 
             written = ", ".join(str(value) for value in chosen.values())
             return Step(
-                f"{function.__name__}({written})", apply, needs or {}, refuses or {},
-                frozenset(gives), frozenset(takes), random,
-            )  # fmt: skip
+                f"{function.__name__}({written})",
+                apply,
+                needs or {},
+                refuses or {},
+                frozenset(gives),
+                frozenset(takes),
+                random,
+            )
 
         return make
 

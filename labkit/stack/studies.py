@@ -150,7 +150,12 @@ def main(arguments: list[str] | None = None) -> None:
         study = search(runner, space, trials, log, options.sampler, seed=1000 * options.worker)
         refused = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
         samplers = Counter(t.user_attrs["sampler"] for t in study.trials if t.state.is_finished())
-        found = {"trials": finished_trials(study), "refused": refused, "samplers": dict(samplers), "front": len(study.best_trials)}
+        found = {
+            "trials": finished_trials(study),
+            "refused": refused,
+            "samplers": dict(samplers),
+            "front": len(study.best_trials),
+        }
         _write(options.out / f"{options.task}_search.json", found)
         print(found)
         if options.command == "front":

@@ -35,9 +35,14 @@ class Text:
     """
 
     def __init__(
-        self, held_out_blocks: int | None = None, length: int = 256, batch: int = 2, source: str | None = "package",
-        device: str = "cpu", latencies: dict[str, Measurement] | None = None,
-    ):  # fmt: skip
+        self,
+        held_out_blocks: int | None = None,
+        length: int = 256,
+        batch: int = 2,
+        source: str | None = "package",
+        device: str = "cpu",
+        latencies: dict[str, Measurement] | None = None,
+    ):
         self.pretrained, corpus = zoo.language_model(source), zoo.documentation_corpus()
         self.device, self.batch = device, batch
         cut = lambda text: zoo.blocks(text, self.pretrained.tokenizer, length).to(device)  # noqa: E731

@@ -122,7 +122,8 @@ def save(
     """
     if index_bits is not None and index_bits not in INDEX_BITS:
         raise ValueError(
-            f"index_bits is {INDEX_BITS[0]} to {INDEX_BITS[-1]} or None, got {index_bits}"
+            f"index_bits is {INDEX_BITS[0]} to {INDEX_BITS[-1]} or None, got "
+            f"{index_bits}"
         )
     widths = TRIED_BITS if index_bits is None else [index_bits]
     table, parts = b"", b""
@@ -346,7 +347,8 @@ class Layer(NamedTuple):
         return index
 
     def tensor(self, decoded: Decoded) -> torch.Tensor:
-        """The tensor. Only for a shape that is the model's: zeros may be of any number."""
+        """The tensor. Only for a shape that is the model's: zeros may be of any "
+        "number."""
         flat = np.zeros(math.prod(self.shape), decoded.values.dtype)
         places = absolute_index(decoded.index) if self.index_bits else ...
         flat[places] = decoded.values

@@ -1,4 +1,5 @@
-"""Footprint: from the architecture of a language model to the memory that it takes, by part, before anything is run."""
+"""Footprint: from the architecture of a language model to the memory that it takes, "
+"by part, before anything is run."""
 
 from __future__ import annotations
 
@@ -17,18 +18,46 @@ FORMATS = (*DTYPES, "int8", "nf4", "nf4 double")
 OPTIMIZERS = ("adamw", "adamw 8-bit")
 
 # What config.json of the models says, under the names of transformers' LlamaConfig.
-# LLaMA: Table 2 of Touvron et al. 2023 (arXiv:2302.13971); the inner width is that of the released weights, 2/3 of 4 h,
-# rounded up to a multiple of 256.
+# LLaMA: Table 2 of Touvron et al. 2023 (arXiv:2302.13971); the inner width is that of
+# the released weights, 2/3 of 4 h, rounded up to a multiple of 256.
 PRESETS: dict[str, dict[str, Any]] = {
-    "1B": dict(hidden_size=2048, num_hidden_layers=22, num_attention_heads=32, num_key_value_heads=4,
-               intermediate_size=5632, vocab_size=32000, source="TinyLlama-1.1B, Zhang et al. 2024, arXiv:2401.02385"),
-    "7B": dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32,
-               intermediate_size=11008, vocab_size=32000, source="LLaMA-7B, Touvron et al. 2023, arXiv:2302.13971"),
-    "13B": dict(hidden_size=5120, num_hidden_layers=40, num_attention_heads=40, num_key_value_heads=40,
-                intermediate_size=13824, vocab_size=32000, source="LLaMA-13B, Touvron et al. 2023, arXiv:2302.13971"),
-    "65B": dict(hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=64,
-                intermediate_size=22016, vocab_size=32000, source="LLaMA-65B, Touvron et al. 2023, arXiv:2302.13971"),
-}  # fmt: skip
+    "1B": dict(
+        hidden_size=2048,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        intermediate_size=5632,
+        vocab_size=32000,
+        source="TinyLlama-1.1B, Zhang et al. 2024, arXiv:2401.02385",
+    ),
+    "7B": dict(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        intermediate_size=11008,
+        vocab_size=32000,
+        source="LLaMA-7B, Touvron et al. 2023, arXiv:2302.13971",
+    ),
+    "13B": dict(
+        hidden_size=5120,
+        num_hidden_layers=40,
+        num_attention_heads=40,
+        num_key_value_heads=40,
+        intermediate_size=13824,
+        vocab_size=32000,
+        source="LLaMA-13B, Touvron et al. 2023, arXiv:2302.13971",
+    ),
+    "65B": dict(
+        hidden_size=8192,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=64,
+        intermediate_size=22016,
+        vocab_size=32000,
+        source="LLaMA-65B, Touvron et al. 2023, arXiv:2302.13971",
+    ),
+}
 
 
 def require_memory(parts: Mapping[str, Measurement], available: int) -> None:
@@ -45,8 +74,10 @@ def require_memory(parts: Mapping[str, Measurement], available: int) -> None:
         return
     largest = sorted(parts, key=lambda name: parts[name].value, reverse=True)[:3]
     raise ValueError(
-        f"training takes {total} at its peak, and {Measurement.exact(available, 'bytes')} are there. The largest parts: "
-        f"{', '.join(f'{name} {parts[name]}' for name in largest)}. Checkpointing shrinks activations, a smaller batch or "
+        f"training takes {total} at its peak, and "
+        f"{Measurement.exact(available, 'bytes')} are there. The largest parts: "
+        f"{', '.join(f'{name} {parts[name]}' for name in largest)}. Checkpointing "
+        "shrinks activations, a smaller batch or "
         "length activations and logits, fewer bits weights, 8-bit AdamW the optimizer"
     )
 
@@ -62,17 +93,13 @@ class _Shape:
             or c.get("mlp_bias")
         ):
             raise ValueError(
-                f"the calculator knows the Llama architecture without biases, got {c.get('model_type', 'one with them')}"
+                "the calculator knows the Llama architecture without biases, got "
+                f"{c.get('model_type', 'one with them')}"
             )
-        self.hidden, self.layers, self.inner, self.vocabulary = (
-            c[key]
-            for key in (
-                "hidden_size",
-                "num_hidden_layers",
-                "intermediate_size",
-                "vocab_size",
-            )
-        )
+        self.hidden = c["hidden_size"]
+        self.layers = c["num_hidden_layers"]
+        self.inner = c["intermediate_size"]
+        self.vocabulary = c["vocab_size"]
         self.heads = c["num_attention_heads"]
         self.head = c.get("head_dim") or self.hidden // self.heads
         self.queries = self.heads * self.head
@@ -97,7 +124,8 @@ def _one_of(given: str, choices: Collection[str]) -> str:
 
 
 def weight_bytes(config: Any, format: Format, dtype: Dtype = "bf16") -> int:
-    """Bytes of the weights. Embeddings, norms and the last layer are in `dtype` where `format` is one of 8 or 4 bits."""
+    """Bytes of the weights. Embeddings, norms and the last layer are in `dtype` where "
+    "`format` is one of 8 or 4 bits."""
     s = _Shape(config)
     other = (
         s.vocabulary * s.hidden * (1 if s.tied else 2) + (2 * s.layers + 1) * s.hidden
@@ -161,21 +189,28 @@ def training_footprint(
     checkpointing: bool = False,
     attention: Literal["sdpa", "eager"] = "sdpa",
 ) -> dict[str, Measurement]:
-    """Bytes, by part, of training LoRA on a model of transformers through peft. Their sum is the peak.
+    """Bytes, by part, of training LoRA on a transformers model through peft.
+
+    Their sum is the peak.
 
     Args:
         config: a LlamaConfig, or a dictionary with its keys, such as one of `PRESETS`.
-        format: of the frozen weights. `dtype` is that of activations, embeddings, norms and the last layer where
-            `format` is one of 8 or 4 bits; otherwise `format` is that of all.
+        format: of the frozen weights. `dtype` is that of activations, embeddings, norms
+            and the last layer where `format` is one of 8 or 4 bits; otherwise `format`
+            is that of all.
         rank, target_modules: of LoRA, whose parameters are float32.
         optimizer: "adamw" is PyTorch's, "adamw 8-bit" that of bitsandbytes.
         checkpointing: of every block (Chen et al. 2016, arXiv:1604.06174).
-        attention: "sdpa" is PyTorch's flash kernel, which on a GPU takes 16 bits; "eager" keeps the attention weights.
+        attention: "sdpa" is PyTorch's flash kernel, which on a GPU takes 16 bits;
+            "eager" keeps the attention weights.
 
-    Activations and logits are what autograd saves until the backward pass, tensor by tensor. The workspace is what else
-    is alive at the worst moment: exact if that is the beginning of the backward pass, as with large vocabularies, and
-    an estimate if it is in a block. What is left out: the cache for generation, which training must be told not to fill
-    (`use_cache=False`), what CUDA takes for itself, and what its allocator loses between blocks of memory.
+    Activations and logits are what autograd saves until the backward pass, tensor by
+    tensor. The workspace is what else
+    is alive at the worst moment: exact if that is the beginning of the backward pass,
+    as with large vocabularies, and an estimate if it is in a block. What is left out:
+    the cache for generation, which training must be told not to fill
+    (`use_cache=False`), what CUDA takes for itself, and what its allocator loses
+    between blocks of memory.
 
     Raises ValueError for another architecture, or names or numbers that cannot be.
     """
@@ -210,8 +245,8 @@ def training_footprint(
 def _optimizer_bytes(n: int, optimizer: str) -> int:
     """Two moments of one tensor of n numbers.
 
-    PyTorch adds a count of steps. bitsandbytes leaves tensors of fewer than 4,096 in 32 bits, and has a scale for each
-    block of 256.
+    PyTorch adds a count of steps. bitsandbytes leaves tensors of fewer than 4,096 in 32
+    bits, and has a scale for each block of 256.
     """
     if _one_of(optimizer, OPTIMIZERS) == "adamw":
         return 2 * n * FLOAT + FLOAT
@@ -219,10 +254,12 @@ def _optimizer_bytes(n: int, optimizer: str) -> int:
 
 
 def _activations(s: _Shape, step: _Step, checkpointing: bool) -> tuple[int, int]:
-    """Bytes kept by blocks and the last norm until the backward pass, and those of one block that is computed anew."""
+    """Bytes kept by blocks and the last norm until the backward pass, and those of "
+    "one block that is computed anew."""
     tokens = step.batch * step.length
     last_norm = tokens * (s.hidden + 1) * FLOAT
-    # Checkpointing needs an input that asks for a gradient: peft lets the embeddings do so.
+    # Checkpointing needs an input that asks for a gradient: peft lets the embeddings do
+    # so.
     saved, pinned, needs_gradient = [], 0, checkpointing
     for _ in range(s.layers):
         block, more, needs_gradient = _block(s, step, needs_gradient)
@@ -236,30 +273,35 @@ def _activations(s: _Shape, step: _Step, checkpointing: bool) -> tuple[int, int]
 
 
 def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, int, bool]:
-    """Bytes that autograd saves in one block, those that no checkpoint can drop, and whether the block's output needs
-    a gradient.
+    """Bytes saved in one block, those that no checkpoint drops, and the output's need.
 
-    `needs_gradient` is whether its input does: what comes before the first adapter saves nothing.
+    The first are what autograd saves; the last is whether the output needs a gradient.
+
+    `needs_gradient` is whether its input does: what comes before the first adapter
+    saves nothing.
     """
     pinned = 0
     _, size, rank, targets, batch, length, attention = step
     tokens = batch * length
 
     def norm(needs_gradient: bool) -> int:
-        # In float32 whatever comes in: the input, for its square, and one reciprocal root for each token.
+        # In float32 whatever comes in: the input, for its square, and one reciprocal
+        # root for each token.
         return needs_gradient * tokens * (s.hidden + 1) * FLOAT
 
     def inputs(
         names: tuple[str, ...], width: int, needs_gradient: bool, held: bool = False
     ) -> int:
-        """What linear layers with one input in common save, which may be held already: frozen ones nothing, adapters
-        the inputs of A and of B.
+        """What linear layers with one common input save, which may be held already.
+
+        Frozen ones save nothing, adapters the inputs of A and of B.
         """
         adapted = sum(name in targets for name in names)
-        # peft casts the input to float32, for each adapter anew. If it is float32, they all save the same tensor.
+        # peft casts the input to float32, for each adapter anew. If it is float32, they
+        # all save the same tensor.
         copies = adapted if size != FLOAT else adapted > 0 and not held
-        # An 8-bit layer of bitsandbytes holds on to its input, though it has no use for it; and not through autograd,
-        # so that checkpointing does not see it.
+        # An 8-bit layer of bitsandbytes holds on to its input, though it has no use for
+        # it; and not through autograd, so that checkpointing does not see it.
         nonlocal pinned
         pinned += (step.format == "int8" and needs_gradient) * tokens * width * size
         holds = (
@@ -280,12 +322,14 @@ def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, int, bool
     )
     attends, flash = q or k or v, attention == "sdpa"
     if flash:
-        # q, k, v, the output, and for each token and head the logarithm of softmax's denominator.
+        # q, k, v, the output, and for each token and head the logarithm of softmax's
+        # denominator.
         saved += (
             attends * tokens * ((2 * s.queries + 2 * s.keys) * size + s.heads * FLOAT)
         )
     else:
-        # A product saves each factor for the gradient of the other. Keys and values are repeated for their queries.
+        # A product saves each factor for the gradient of the other. Keys and values are
+        # repeated for their queries.
         weights = batch * s.heads * length**2
         saved += (k + q + (q or k)) * tokens * s.queries * size
         saved += (
@@ -308,10 +352,10 @@ def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, int, bool
 def _workspace(
     s: _Shape, step: _Step, parts: dict[str, int], block: int, roots: int
 ) -> int:
-    """Bytes beyond the other parts at the worst moment of a step, when some of these may not be there.
+    """Bytes beyond the other parts at the peak of a step, when some may be gone.
 
-    `block` is what a block computed anew holds, `roots` what AdamW takes for a moment, the roots of
-    all second moments at once, on a GPU.
+    `block` is what a block computed anew holds, `roots` what AdamW takes for a moment,
+    the roots of all second moments at once, on a GPU.
     """
     _, size, rank, targets, batch, length, _ = step
     tokens = batch * length
@@ -320,13 +364,14 @@ def _workspace(
         parts["activations"],
         parts["logits"],
     )
-    # The backward pass begins with the gradients of the log-probabilities and of the logits, both at once, and without
-    # gradients of parameters.
+    # The backward pass begins with the gradients of the log-probabilities and of the
+    # logits, both at once, and without gradients of parameters.
     in_loss = logits + 2 * tokens * s.vocabulary * FLOAT
-    # The logits gone, the last block follows. At worst, the gradients of the gate, SiLU of it and what it gates are
-    # there, and down_proj is done; or one of them, and the weight of down_proj out of its 4 or 8 bits; or, on the way
-    # there, the adapter of up_proj puts out float32, twice, beside three of the residuals. As much as there is of the
-    # parameters' gradients by then, lies where activations were.
+    # The logits gone, the last block follows. At worst, the gradients of the gate, SiLU
+    # of it and what it gates are there, and down_proj is done; or one of them, and the
+    # weight of down_proj out of its 4 or 8 bits; or, on the way there, the adapter of
+    # up_proj puts out float32, twice, beside three of the residuals. As much as there
+    # is of the parameters' gradients by then, lies where activations were.
     inner = tokens * s.inner * size
     done = ("down_proj" in targets) * tokens * (s.inner + rank) * FLOAT
     unpacked = (step.format not in DTYPES) * s.inner * s.hidden * size

@@ -111,8 +111,10 @@ def quantized(
 
 
 def bytes_held(model: nn.Module) -> int:
-    """Bytes of a model's parameters and of what bitsandbytes holds beside them; a weight
-    that two layers share counts once."""
+    """Bytes of a model's parameters and of what bitsandbytes holds beside them.
+
+    A weight that two layers share counts once.
+    """
     held = sum(p.nbytes for p in model.parameters())
     for weight in model.parameters():
         if (state := getattr(weight, "quant_state", None)) is not None:

@@ -57,12 +57,13 @@ def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
     """Bipartite soft matching of the tokens of images.
 
     Args:
-        x: (N, height times width, C), row by row. Similar is what has a similar direction.
+        x: (N, height times width, C), row by row. Similar is what has a similar
+            direction.
         ratio: share of the tokens to merge, 0 to 0.75.
 
     One round: each token that is no destination looks for the most similar destination,
-    and the most similar pairs of all merge. tomesd picks a destination at random in each
-    square if told to; here it is the upper left.
+    and the most similar pairs of all merge. tomesd picks a destination at random in
+    each square if told to; here it is the upper left.
 
     Raises ValueError for a ratio out of its range, or another number of tokens.
     """
@@ -102,8 +103,8 @@ def merge_tokens(pipeline: Any, ratio: float) -> int:
     many tokens as there are latents. tomesd picks destinations at random, from a state
     that it takes from PyTorch's when it merges first: `torch.manual_seed` repeats them.
 
-    Raises ValueError for a ratio out of its range, and where tomesd has nothing to patch:
-    it would say nothing, and change nothing.
+    Raises ValueError for a ratio out of its range, and where tomesd has nothing to
+    patch: it would say nothing, and change nothing.
     """
     import tomesd
 
@@ -131,8 +132,9 @@ def merge_tokens(pipeline: Any, ratio: float) -> int:
 def tokens_seen(unet: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     """Tokens that each self-attention is given, counted there, by name of the layer.
 
-    `inputs` are those of one evaluation: (N, channels, height, width), a time, (N, words,
-    width). Count before and after merging: what was not patched sees as many as before.
+    `inputs` are those of one evaluation: (N, channels, height, width), a time, (N,
+    words, width). Count before and after merging: what was not patched sees as many as
+    before.
     """
     seen: dict[str, int] = {}
 

@@ -20,9 +20,8 @@ from torch import nn
 
 from labkit.techniques.training import Batches, Loss, Progress, descend
 
-Masks = dict[
-    str, torch.Tensor
-]  #: parameter name → bool tensor of the weight's shape, True where the weight is kept
+#: parameter name → bool tensor of the weight's shape, True where the weight is kept
+Masks = dict[str, torch.Tensor]
 
 
 def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -162,8 +161,9 @@ def _check(sparsity: float) -> None:
 
 
 def _largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """True for all but the round(sparsity * n) smallest of n entries: of all (n,), or of
-    each row (rows, n).
+    """True for all but the round(sparsity * n) smallest of n entries.
+
+    Of all entries of (n,), or of each row of (rows, n).
     """
     _check(sparsity)
     count = round(sparsity * magnitudes.shape[-1])
@@ -202,9 +202,8 @@ def reestimate_batchnorm(
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = (
-            None  # None: the plain average over all batches, not a decaying one
-        )
+        # None is the plain average over all batches, not a decaying one.
+        norm.momentum = None
         norm.train()
     for x in batches:
         model(x)

@@ -70,7 +70,8 @@ def static_int8(
     first = next(calibration, ())
     if len(first) < 2:
         raise ValueError(
-            f"calibration needs batches of two inputs or more, the first has {len(first)}"
+            "calibration needs batches of two inputs or more, the first has "
+            f"{len(first)}"
         )
     batch = torch.export.Dim("batch", min=1, max=65536)
     graph = torch.export.export(
@@ -86,10 +87,12 @@ def static_int8(
             graph(x)
     graph = convert_pt2e(graph)
     graph = _without_unused_weights(graph)
-    # Versions of torch and torchao that do not belong together leave the weights float32.
+    # Versions of torch and torchao that do not belong together leave the weights
+    # float32.
     if not any(t.dtype == torch.int8 for t in graph.state_dict().values()):
         raise RuntimeError(
-            "torchao quantized no weight of this model: it needs a Conv2d or Linear layer, "
+            "torchao quantized no weight of this model: it needs a Conv2d or Linear "
+            "layer, "
             "and the versions of torch and torchao in constraints.txt"
         )
     return graph
@@ -145,14 +148,13 @@ def load_int8(
     """
     graph = static_int8(model, [example])
     weights = dict(state)
-    scales, zero_points = (
-        weights.pop("activation.scale", ()),
-        weights.pop("activation.zero_point", ()),
-    )
+    scales = weights.pop("activation.scale", ())
+    zero_points = weights.pop("activation.zero_point", ())
     nodes = _activation_nodes(graph)
     if len(nodes) != len(scales) or len(nodes) != len(zero_points):
         raise ValueError(
-            f"the state has {len(scales)} activation ranges, this architecture needs {len(nodes)}"
+            f"the state has {len(scales)} activation ranges, this architecture needs "
+            f"{len(nodes)}"
         )
     try:
         graph.load_state_dict(weights)
@@ -188,8 +190,11 @@ def compile_frozen(
         # Another one would be compiled again, without freezing, or not at all, and
         # nobody would notice but the clock.
         if (x.shape, x.stride()) != (example.shape, example.stride()):
-            raise ValueError(f"compiled for inputs {tuple(example.shape)} with strides {example.stride()}, "
-                             f"called with {tuple(x.shape)} and strides {x.stride()}")  # fmt: skip
+            raise ValueError(
+                f"compiled for inputs {tuple(example.shape)} with strides "
+                f"{example.stride()}, "
+                f"called with {tuple(x.shape)} and strides {x.stride()}"
+            )
         return compiled(x)
 
     # Models of one class share one `forward`; past eight of them the compiler would

@@ -23,11 +23,11 @@ LCM_GUIDANCE = (1.0, 2.0)  # beyond the guidance that was distilled into the ada
 
 
 def boundary(time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """c_skip and c_out of a consistency function, f(x, t) = c_skip x + c_out picture(x, t).
+    """c_skip and c_out of a consistency function f(x, t) = c_skip x + c_out picture.
 
-    At time 0 they are 1 and 0: f leaves a finished picture as it is, whatever the network
-    says. Without that, a network that maps everything to one picture would be consistent.
-    `time` counts from 0 to 999.
+    At time 0 they are 1 and 0: f leaves a finished picture as it is, whatever the
+    network says. Without that, a network that maps everything to one picture would be
+    consistent. `time` counts from 0 to 999.
     """
     scaled = TIME_SCALE * time
     total = scaled**2 + SIGMA_DATA**2
@@ -37,12 +37,13 @@ def boundary(time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> None:
     """Turn a pipeline into a latent consistency model, in place: scheduler and LoRA.
 
-    `adapter` is a file that diffusers reads. Fused, its product is added to the weights,
+    `adapter` is a file that diffusers reads. Fused, its product is added to the
+    weights,
     and the emptied layers of the adapter are removed: they would still be called.
 
-    Raises ValueError for an adapter of another architecture, or a pipeline that has one,
-    before anything is changed, and RuntimeError if diffusers drops a part of the adapter,
-    which it does with a mere warning.
+    Raises ValueError for an adapter of another architecture, or a pipeline that has
+    one, before anything is changed, and RuntimeError if diffusers drops a part of the
+    adapter, which it does with a mere warning.
     """
     from diffusers import LCMScheduler
 
@@ -60,7 +61,8 @@ def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> 
     if wrong or not layers:
         problem = f"such as {wrong[0]}" if wrong else "it has none"
         raise ValueError(
-            f"{adapter.name} is an adapter of another architecture: {len(wrong)} of its "
+            f"{adapter.name} is an adapter of another architecture: {len(wrong)} of "
+            "its "
             f"{len(layers)} layers do not fit this U-Net, {problem}"
         )
     pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)
@@ -94,7 +96,8 @@ def _adapted_layers(
 
 
 def size_step(pipeline: StableDiffusionPipeline) -> int:
-    """Pixels of which a picture's side must be a multiple: each level halves the latents."""
+    """Pixels of which a picture's side must be a multiple: each level halves the "
+    "latents."""
     levels = len(pipeline.unet.config.block_out_channels)
     # diffusers asks for multiples of 8 whatever the network.
     return math.lcm(8, pipeline.vae_scale_factor * 2 ** (levels - 1))
@@ -113,13 +116,13 @@ def draw(
     """Pictures for prompts: float32 (N, 3, size, size) in [0, 1], on the CPU.
 
     Args:
-        guidance: 1 is none; more asks the network twice in each step, with and without the
-            prompt, and goes further in the direction from one to the other.
+        guidance: 1 is none; more asks the network twice in each step, with and without
+            the prompt, and goes further in the direction from one to the other.
         seed: gives every sampler the same starting noise, and every picture its own.
         size: pixels; None is what the model was trained for.
 
-    Raises ValueError for no prompt, an empty one, no steps, a size that the U-Net cannot
-    take, or guidance out of the range that a consistency model takes.
+    Raises ValueError for no prompt, an empty one, no steps, a size that the U-Net
+    cannot take, or guidance out of the range that a consistency model takes.
     """
     if isinstance(prompts, str):
         raise ValueError(f"prompts are a list, got the one string {prompts!r}")
@@ -131,13 +134,15 @@ def draw(
     size = config.sample_size * pipeline.vae_scale_factor if size is None else size
     if size < multiple or size % multiple:
         raise ValueError(
-            f"the size is {size}; this U-Net takes multiples of {multiple} pixels, and was "
+            f"the size is {size}; this U-Net takes multiples of {multiple} pixels, and "
+            "was "
             f"trained with {config.sample_size * pipeline.vae_scale_factor}"
         )
     low, high = LCM_GUIDANCE
     if _is_consistency_model(pipeline) and not low <= guidance <= high:
         raise ValueError(
-            f"the guidance is {guidance}; guidance was distilled into this adapter, and "
+            f"the guidance is {guidance}; guidance was distilled into this adapter, "
+            "and "
             f"more is taken only from {low:g} (none) to {high:g}"
         )
     if not guidance >= 1:
@@ -148,7 +153,8 @@ def draw(
     parts = []
     for start in range(0, len(prompts), batch):
         few = list(prompts[start : start + batch])
-        # One for each picture, so that it does not depend on how many are drawn with it.
+        # One for each picture, so that it does not depend on how many are drawn with
+        # it.
         generators = [
             torch.Generator().manual_seed(seed * PICTURES + start + i)
             for i in range(len(few))

@@ -47,9 +47,8 @@ def descend(
         schedule.step()
         after_update(step)
         progress(step, value.item())
-        del (
-            value
-        )  # and with it the graph, which would stay during the next forward pass
+        # Free the autograd graph before the next forward pass.
+        del value
     if step < steps:
         raise ValueError(
             f"{steps} steps were asked for, and the batches ended after {step}"

@@ -22,12 +22,42 @@ from labkit.zoo.pictures import Picture, crops, natural_pictures
 from labkit.zoo.text_to_image import TextToImage, recorded_scores, text_to_image
 
 __all__ = [
-    "NETWORKS", "PROMPTS", "Corpus", "FashionModel", "ImageNetModel", "ImageSet", "Judge", "LanguageModel", "Origin",
-    "Picture", "Pretrained", "TextToImage", "ZooError", "blocks", "check_prompt", "coloured_fashion_mnist", "complete",
-    "crops", "digits", "documentation_corpus", "fashion_mnist", "fashion_mnist_model", "fetch_all", "frechet_distance",
-    "imagenet_model", "language_model", "moments", "natural_pictures", "network", "prompt_index", "pruned_file",
-    "recorded_scores", "text_to_image", "to_float", "to_input",
-]  # fmt: skip
+    "NETWORKS",
+    "PROMPTS",
+    "Corpus",
+    "FashionModel",
+    "ImageNetModel",
+    "ImageSet",
+    "Judge",
+    "LanguageModel",
+    "Origin",
+    "Picture",
+    "Pretrained",
+    "TextToImage",
+    "ZooError",
+    "blocks",
+    "check_prompt",
+    "coloured_fashion_mnist",
+    "complete",
+    "crops",
+    "digits",
+    "documentation_corpus",
+    "fashion_mnist",
+    "fashion_mnist_model",
+    "fetch_all",
+    "frechet_distance",
+    "imagenet_model",
+    "language_model",
+    "moments",
+    "natural_pictures",
+    "network",
+    "prompt_index",
+    "pruned_file",
+    "recorded_scores",
+    "text_to_image",
+    "to_float",
+    "to_input",
+]
 
 
 def fetch_all() -> list[Origin]:

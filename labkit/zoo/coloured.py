@@ -22,9 +22,15 @@ if TYPE_CHECKING:  # slow to import
 
 ITEMS = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 COLOURS = {
-    "red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 90, 240), "yellow": (240, 220, 30),
-    "cyan": (0, 200, 220), "pink": (255, 120, 190), "purple": (140, 40, 200), "white": (255, 255, 255),
-}  # fmt: skip
+    "red": (220, 30, 30),
+    "green": (30, 200, 60),
+    "blue": (40, 90, 240),
+    "yellow": (240, 220, 30),
+    "cyan": (0, 200, 220),
+    "pink": (255, 120, 190),
+    "purple": (140, 40, 200),
+    "white": (255, 255, 255),
+}
 BACKGROUNDS = {"black": (0, 0, 0), "grey": (90, 90, 90), "brown": (90, 55, 25), "navy": (15, 20, 90)}
 SIZE = 64  # pixels
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -58,10 +64,10 @@ def render(greys: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     The item of a label is not looked at: it is what the grey picture shows.
     """
     grey = F.interpolate(greys[:, None].float() / 255, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-    colour, background = (
+    colour, background = (  # (N, 3, 1, 1) each
         torch.tensor([*names.values()], device=greys.device)[labels[:, i].to(greys.device), :, None, None]
         for i, names in ((1, COLOURS), (2, BACKGROUNDS))
-    )  # (N, 3, 1, 1) each
+    )
     return (background + grey * (colour - background)).round().to(torch.uint8)
 
 

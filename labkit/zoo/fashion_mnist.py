@@ -30,9 +30,10 @@ def fashion_mnist(
 
     Args:
         split: "train" (60,000 pictures) or "test" (10,000).
-        source: "torchvision" (the download that torchvision uses), "debian" (the package dataset-fashion-mnist, unpacked
-            without root rights), or "embedded" (a class-balanced subset that ships with labkit: 12,000 and 5,000
-            pictures). None takes the first that delivers. The official archives, once cached, are read from there.
+        source: "torchvision" (the download that torchvision uses), "debian" (the package dataset-fashion-mnist,
+            unpacked without root rights), or "embedded" (a class-balanced subset that ships with labkit: 12,000 and
+            5,000 pictures). None takes the first that delivers. The official archives, once cached, are read from
+            there.
 
     Raises:
         ZooError: unknown split or source, or the source does not deliver.

@@ -86,13 +86,15 @@ def fetch(
 ) -> Path:
     """Download `url` to `path`, unless the right file is there, and return `path`.
 
-    A cut download stays beside the target as `.part`: this call, and later ones, ask only for the bytes that are missing.
+    A cut download stays beside the target as `.part`: this call, and later ones, ask only for the bytes that are
+    missing.
 
     Args:
         sha256: the SHA-256 in hex, or its first digits when no more are known.
         connect_timeout: seconds to wait for a connection.
         stall_timeout: seconds without a single byte after which a download counts as stalled.
-        attempts: how often in all to ask a server that cuts, stalls or fails inside. One that is not there is asked once.
+        attempts: how often in all to ask a server that cuts, stalls or fails inside. One that is not there is asked
+            once.
 
     Raises:
         ZooError: no connection, refused, cut, stalled, wrong SHA-256, full disk, or a cache that cannot be written.

@@ -248,9 +248,12 @@ def complete(model: nn.Module, tokenizer: "PreTrainedTokenizerBase", prompt: str
         raise ValueError("The prompt is empty, and the model has nothing to go on from. Give it at least a word.")
     if length + tokens > model.config.max_position_embeddings:
         raise ValueError(
-            f"The prompt has {length:,} tokens; with {tokens:,} more they exceed the {model.config.max_position_embeddings:,} "
+            f"The prompt has {length:,} tokens; with {tokens:,} more they exceed the "
+            f"{model.config.max_position_embeddings:,} "
             "of the model's context. Shorten the prompt, or ask for fewer."
         )
     # Whatever the model's own settings for generation are: what is compared must not depend on chance.
-    written = model.generate(**prompted, max_new_tokens=tokens, do_sample=False, temperature=None, top_p=None, top_k=None)
+    written = model.generate(
+        **prompted, max_new_tokens=tokens, do_sample=False, temperature=None, top_p=None, top_k=None
+    )
     return tokenizer.decode(written[0, length:], skip_special_tokens=True)

@@ -26,17 +26,19 @@ STABLE_DIFFUSION = {
     "repository": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "revision": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     "settings": (
-        "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json",
-        "vae/config.json", *(f"tokenizer/{name}" for name in TOKENIZER),
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "unet/config.json",
+        "vae/config.json",
+        *(f"tokenizer/{name}" for name in TOKENIZER),
     ),
     "weights": {
         "text_encoder/model.fp16.safetensors": "77795e2023adcf39bc29a884661950380bd093cf0750a966d473d1718dc9ef4e",
-        "vae/diffusion_pytorch_model.fp16.safetensors":
-            "4fbcf0ebe55a0984f5a5e00d8c4521d52359af7229bb4d81890039d2aa16dd7c",
-        "unet/diffusion_pytorch_model.fp16.safetensors":
-            "c83908253f9a64d08c25fc90874c9c8aef9a329ce1ca5fb909d73b0c83d1ea21",
+        "vae/diffusion_pytorch_model.fp16.safetensors": "4fbcf0ebe55a0984f5a5e00d8c4521d52359af7229bb4d81890039d2aa16dd7c",  # noqa: E501
+        "unet/diffusion_pytorch_model.fp16.safetensors": "c83908253f9a64d08c25fc90874c9c8aef9a329ce1ca5fb909d73b0c83d1ea21",  # noqa: E501
     },
-}  # fmt: skip
+}
 LCM_LORA = {
     "repository": "latent-consistency/lcm-lora-sdv1-5",
     "revision": "cf2fced511dbe7e26c8d1d397e728fbab875db4b",
@@ -108,10 +110,19 @@ def _pipeline(folder: Path, **options: object) -> "StableDiffusionPipeline":
 FOLDER = "text_to_image"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 PIPELINE_FILES = (
-    "model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model.safetensors",
-    "tokenizer/merges.txt", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "tokenizer/vocab.json",
-    "unet/config.json", UNET, "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
-)  # fmt: skip
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    UNET,
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
 SMALL_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 

@@ -102,7 +102,9 @@ def predicted_rates(model: nn.Module, bits: float) -> dict[str, float]:
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_half_of_the_weights_in_eight_bits(predicted_rates):
     import torch
     from torch import nn
@@ -126,7 +128,9 @@ def test_half_of_the_weights_in_eight_bits(predicted_rates):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_models_with_other_layers_among_them(predicted_rates):
     from math import log2
 
@@ -157,7 +161,9 @@ def test_random_models_with_other_layers_among_them(predicted_rates):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_no_zeros_and_nothing_but_zeros(predicted_rates):
     from torch import nn
 
@@ -237,7 +243,9 @@ def global_masks(
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_one_threshold_and_the_first_of_equals_go(global_masks):
     import torch
 
@@ -261,7 +269,9 @@ def test_one_threshold_and_the_first_of_equals_go(global_masks):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_layers_with_ties_and_strides(global_masks):
     import torch
 
@@ -285,7 +295,9 @@ def test_random_layers_with_ties_and_strides(global_masks):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_exact_counts_and_untouched_weights(global_masks):
     import torch
 
@@ -372,7 +384,9 @@ def int8_per_channel(
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_channels_with_a_scale_each(int8_per_channel):
     import torch
 
@@ -399,7 +413,9 @@ def test_two_channels_with_a_scale_each(int8_per_channel):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_weights_are_restored_to_half_a_step(int8_per_channel):
     import torch
 
@@ -431,7 +447,9 @@ def test_random_weights_are_restored_to_half_a_step(int8_per_channel):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_zeros_stay_zero_and_the_weight_stays_as_it_is(int8_per_channel):
     import torch
 
@@ -534,7 +552,9 @@ def verdicts(rows: list[dict], claims: list[dict]) -> dict[str, str]:
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_report_on_int8(verdicts):
     int8 = {"file": 2, "latency": (4, 5, 6), "accuracy": (89, 90, 91)}
     fp32 = {"file": 8, "latency": (9, 10, 12), "accuracy": (91, 92, 93)}
@@ -558,7 +578,9 @@ def test_a_report_on_int8(verdicts):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_many_random_claims_some_on_the_bound_itself(verdicts):
     import random
 
@@ -593,7 +615,9 @@ def test_many_random_claims_some_on_the_bound_itself(verdicts):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_what_is_missing_is_not_measured(verdicts):
     rows = [{"technique": "x", "file": 9}, {"technique": "y", "latency": (1, 1, 1)}]
     rows.append({"technique": "w", "file": 18})
@@ -691,7 +715,9 @@ def reestimate_batchnorm(model: nn.Module, batches) -> nn.Module:
 # %%
 """# BEGIN TEST CONFIG
 points: 2
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_average_over_two_batches_without_dropout(reestimate_batchnorm):
     import torch
     from torch import nn
@@ -717,7 +743,9 @@ def test_the_average_over_two_batches_without_dropout(reestimate_batchnorm):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_batchnorms_and_batches_of_unequal_size(reestimate_batchnorm):
     import torch
     from torch import nn
@@ -752,7 +780,9 @@ def test_two_batchnorms_and_batches_of_unequal_size(reestimate_batchnorm):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_all_else_stays_as_it_is_and_no_batches_are_refused(reestimate_batchnorm):
     import torch
     from torch import nn

@@ -30,7 +30,8 @@
 # - measure size, latency and accuracy so that somebody else would believe you;
 # - predict a compression rate before you measure it, and explain the gap.
 #
-# You need to know PyTorch, and what a convolution and BatchNorm do. What the lab itself needs, measured, stands below the set-up.
+# You need to know PyTorch, and what a convolution and BatchNorm do.
+# What the lab itself needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
 import importlib
@@ -115,14 +116,17 @@ display(settings, needs("reference"))
 # %% [markdown]
 # ## 1 · The idea, and the number it promises
 #
-# A trained weight is 32 bits, and most of it is wasted. *Pruning* sets the weights that matter least to zero; *quantization* writes the
-# others with fewer bits. They remove different things, so their effects should multiply. Han, Mao and Dally {cite}`han2016deep` built Deep Compression on
-# this. If a fraction $s$ of the weights is zero and the rest takes $b$ bits instead of 32, and if zeros cost nothing, the file shrinks by
+# A trained weight is 32 bits, and most of it is wasted.
+# *Pruning* sets the weights that matter least to zero; *quantization* writes the others with fewer bits.
+# They remove different things, so their effects should multiply.
+# Han, Mao and Dally {cite}`han2016deep` built Deep Compression on this.
+# If a fraction $s$ of the weights is zero and the rest takes $b$ bits instead of 32, and if zeros cost nothing, the file shrinks by
 #
 # $$ r_\text{naive} = \frac{1}{1-s} \cdot \frac{32}{b} $$
 #
-# With $s = 0.6$ and $b = 8$ that promises $2.5 \times 4 = 10$. But a file must also say *where* the zeros are. If they lie at random, that takes at least
-# $H(s) = -s\log_2 s - (1-s)\log_2(1-s)$ bits a weight, whatever the weights' own precision, and the bound becomes
+# With $s = 0.6$ and $b = 8$ that promises $2.5 \times 4 = 10$.
+# But a file must also say *where* the zeros are.
+# If they lie at random, that takes at least $H(s) = -s\log_2 s - (1-s)\log_2(1-s)$ bits a weight, whatever the weights' own precision, and the bound becomes
 #
 # $$ r = \frac{32}{H(s) + (1-s)\,b} $$
 #
@@ -152,8 +156,8 @@ for s in (0.6, 0.9):
 #
 # ## 2 · What the usual demonstration shows, and what it leaves out
 #
-# The demonstration found in many tutorials takes an ImageNet network, prunes 60 % of all convolution and Linear weights by global magnitude, quantizes dynamically to INT8,
-# prints four file sizes and stops. Here it is, with the column that is missing.
+# The demonstration found in many tutorials takes an ImageNet network, prunes 60 % of all convolution and Linear weights by global magnitude, quantizes dynamically to INT8, prints four file sizes and stops.
+# Here it is, with the column that is missing.
 
 # %%
 imagenet = zoo.imagenet_model()
@@ -235,7 +239,9 @@ for name, model in demonstration.items():
 record
 
 # %% [markdown]
-# *Agreement* is the share of views on which a model still says what the baseline says. It needs no labels. Read the table again with it.
+# *Agreement* is the share of views on which a model still says what the baseline says.
+# It needs no labels.
+# Read the table again with it.
 
 
 # %%
@@ -262,8 +268,11 @@ figure.alt = "Four photographs, and the class that each of the four models gives
 figure
 
 # %% [markdown]
-# Two things were left out. **Quality**: one-shot pruning of an efficient network changes its answers, and a size without that column is half a result. And **what was quantized**: dynamic INT8 touches
-# `Linear` layers only. How much of the network is that? The file it must give can be computed beforehand: each Linear weight goes from 4 bytes to 1.
+# Two things were left out.
+# **Quality**: one-shot pruning of an efficient network changes its answers, and a size without that column is half a result.
+# And **what was quantized**: dynamic INT8 touches `Linear` layers only.
+# How much of the network is that?
+# The file it must give can be computed beforehand: each Linear weight goes from 4 bytes to 1.
 
 
 # %%
@@ -288,8 +297,8 @@ print(f"file expected {expected / 1e6:.2f} MB, measured {measured}")
 # %% [markdown]
 # ## 3 · A model whose accuracy we can measure
 #
-# From here on: MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`, ten classes, trained from scratch by the script that ships with the weights. Images are enlarged to 48 × 48.
-# Every step is scored on images that no step has seen.
+# From here on: MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`, ten classes, trained from scratch by the script that ships with the weights.
+# Images are enlarged to 48 × 48. Every step is scored on images that no step has seen.
 
 # %%
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
@@ -357,7 +366,8 @@ plot.weight_histogram(
 # ### 4.1 One shot, and BatchNorm
 #
 # Pruning changes what every layer puts out, but each BatchNorm {cite}`ioffe2015batch` behind it still subtracts the mean and divides by the variance of the *unpruned* layer.
-# Both can be measured again from a few unlabelled batches. No weight is trained.
+# Both can be measured again from a few unlabelled batches.
+# No weight is trained.
 
 # %%
 show(prune.reestimate_batchnorm)
@@ -395,7 +405,8 @@ plot.curves(curves, "sparsity of convolution and Linear weights (%)", "accuracy"
 
 # %% [markdown]
 # The curve falls off a cliff, and the cliff is not where the weights stop mattering: re-estimated statistics move it to the right without touching a single weight.
-# Layer-wise pruning falls first, because it takes as much from a thin depthwise layer as from a wide one. Global pruning spares it:
+# Layer-wise pruning falls first, because it takes as much from a thin depthwise layer as from a wide one.
+# Global pruning spares it:
 
 # %%
 kept = {True: [0, 0], False: [0, 0]}  # depthwise or not → weights kept, weights in all
@@ -457,8 +468,9 @@ assert all((sparse.get_parameter(n)[~m] == 0).all() for n, m in sparse_masks.ite
 # %% [markdown]
 # ### 4.3 Channels instead of weights
 #
-# Zeros stay in the arithmetic: a convolution multiplies by them like by any other number. Removing whole channels {cite}`li2017pruning` leaves a smaller dense network. Channels that meet in an addition must go
-# together; Torch-Pruning finds these groups {cite}`fang2023depgraph`.
+# Zeros stay in the arithmetic: a convolution multiplies by them like by any other number.
+# Removing whole channels {cite}`li2017pruning` leaves a smaller dense network.
+# Channels that meet in an addition must go together; Torch-Pruning finds these groups {cite}`fang2023depgraph`.
 
 # %%
 show(prune.prune_channels)
@@ -479,7 +491,8 @@ print(f"{measure.operations(thin, test_inputs[:1])} with channels removed,", end
 print(f"{measure.operations(sparse, test_inputs[:1])} with 90 % zeros")
 
 # %% [markdown]
-# Fewer operations, not merely more zeros. The price is accuracy: where single weights are pruned, the rest of their channel can learn to make up for them; of a removed channel nothing is left to learn, and a short fine-tuning does not bring everything back.
+# Fewer operations, not merely more zeros.
+# The price is accuracy: where single weights are pruned, the rest of their channel can learn to make up for them; of a removed channel nothing is left to learn, and a short fine-tuning does not bring everything back.
 #
 # ## 5 · Static INT8: the convolutions, too
 #
@@ -511,7 +524,8 @@ print(
 )
 
 # %% [markdown]
-# Slower: between a quantize and a dequantize node that graph still computes in float32. The integers come with the compiler, which fuses the three into one kernel.
+# Slower: between a quantize and a dequantize node that graph still computes in float32.
+# The integers come with the compiler, which fuses the three into one kernel.
 
 # %%
 show(quantize.compile_frozen)
@@ -536,7 +550,9 @@ keep(
 # %% [markdown]
 # ## 6 · The stack: prune → recover → INT8 → compressed file
 #
-# The network that was pruned to 90 % and fine-tuned is quantized and written as safetensors in zstd {cite}`collet2021zstandard`. Then the file is read back into a fresh network. It must give the same outputs, or its size means nothing.
+# The network that was pruned to 90 % and fine-tuned is quantized and written as safetensors in zstd {cite}`collet2021zstandard`.
+# Then the file is read back into a fresh network.
+# It must give the same outputs, or its size means nothing.
 
 # %%
 stacked = quantize.static_int8(sparse, calibration)
@@ -562,8 +578,11 @@ record.add("stack", compressed=measure.Measurement.exact(path.stat().st_size, "b
 record.table("file", "compressed", "accuracy", "lost")
 
 # %% [markdown]
-# What is the baseline of a compression rate? The FP32 file as everybody stores it. It has a compressed size, too, but that one says more about us than about pruning: our weights were rounded
-# to 16 bits when they were shipped, so that 13 bits of each float32 are empty, and zstd finds them. Fine-tuning fills them again. Compare the two columns of the first rows above.
+# What is the baseline of a compression rate?
+# The FP32 file as everybody stores it.
+# It has a compressed size, too, but that one says more about us than about pruning: our weights were rounded to 16 bits when they were shipped, so that 13 bits of each float32 are empty, and zstd finds them.
+# Fine-tuning fills them again.
+# Compare the two columns of the first rows above.
 
 # %%
 stored = Record(record.lab, record.scale, SEED)
@@ -580,7 +599,8 @@ print(f"at the bound of section 1 it would be {bound:.0%}")
 plot.waterfall(stack, "smaller")
 
 # %% [markdown]
-# The whole falls short of the product. Section 1 said why: the positions of the zeros cost the same number of bits before and after quantization.
+# The whole falls short of the product.
+# Section 1 said why: the positions of the zeros cost the same number of bits before and after quantization.
 # Its bound takes the values as incompressible. zstd shortens them, too, and the fewer bits the values take, the larger the share of the positions.
 
 # %%
@@ -616,7 +636,8 @@ plot.cost_quality(record, "compressed", "accuracy", rows=recovered)
 # %% [markdown]
 # ## 7 · Latency, taken in turn
 #
-# All contestants run in every round, one after the other, and a speed-up is the median of the ratios taken round by round. FP32 and INT8 are compiled in the same way.
+# All contestants run in every round, one after the other, and a speed-up is the median of the ratios taken round by round.
+# FP32 and INT8 are compiled in the same way.
 
 # %%
 for batch in settings.timing_batches:
@@ -645,8 +666,10 @@ print("vector instructions of this processor:", torch.backends.cpu.get_cpu_capab
 #
 # - **Zeros buy next to no time.** The pruned network does the same multiplications, nine in ten of them by zero.
 # - **Removed channels do buy time**, because the arithmetic is gone.
-# - **Compiling is a gain of its own.** It fuses BatchNorm and activations into the convolutions and changes no arithmetic. A speed-up of INT8 that is quoted over eager FP32 contains it.
-# - **What INT8 adds is the ratio to *compiled* FP32.** Four times as many numbers fit in a vector register and in the cache. With one image there is little arithmetic to save, and the gain shrinks to what the overhead leaves.
+# - **Compiling is a gain of its own.** It fuses BatchNorm and activations into the convolutions and changes no arithmetic.
+#   A speed-up of INT8 that is quoted over eager FP32 contains it.
+# - **What INT8 adds is the ratio to *compiled* FP32.** Four times as many numbers fit in a vector register and in the cache.
+#   With one image there is little arithmetic to save, and the gain shrinks to what the overhead leaves.
 
 # %%
 record.table("latency", "speedup", "speedup_over_compiled")
@@ -654,7 +677,8 @@ record.table("latency", "speedup", "speedup_over_compiled")
 # %% [markdown]
 # ## 8 · The ledger
 #
-# Each claim stands in `claims.toml` with its source and a bound. A verdict is *holds* when the whole interval keeps the bound, *fails* when the whole interval breaks it, *undecided* when the interval contains it.
+# Each claim stands in `claims.toml` with its source and a bound.
+# A verdict is *holds* when the whole interval keeps the bound, *fails* when the whole interval breaks it, *undecided* when the interval contains it.
 
 # %%
 agreed = record.get("ImageNet pruned 60 %", "agreement")
@@ -700,10 +724,13 @@ ledger
 # %% [markdown]
 # Why the promises that fail do fail:
 #
-# - *Effects multiply*: they overlap. The positions of the zeros are paid once, at full price, and are a small part of a 32-bit file but a large part of an 8-bit one.
-# - *INT8 is a quarter*: only of what is quantized. Dynamic INT8 leaves convolutions alone, and an exported INT8 graph keeps the float32 weights beside the integers unless somebody removes them, as `static_int8` does.
+# - *Effects multiply*: they overlap.
+#   The positions of the zeros are paid once, at full price, and are a small part of a 32-bit file but a large part of an 8-bit one.
+# - *INT8 is a quarter*: only of what is quantized.
+#   Dynamic INT8 leaves convolutions alone, and an exported INT8 graph keeps the float32 weights beside the integers unless somebody removes them, as `static_int8` does.
 # - *Pruned weights need less space*: a zero takes as many bits as any other number until something encodes it.
-# - *Sparsity is speed*: dense kernels multiply by zero. Unstructured sparsity needs a sparse kernel and far more zeros than 60 % to win on a processor.
+# - *Sparsity is speed*: dense kernels multiply by zero.
+#   Unstructured sparsity needs a sparse kernel and far more zeros than 60 % to win on a processor.
 # - *60 % is free*: on an over-sized network with ten classes almost, once BatchNorm is corrected; on an efficient ImageNet network by no means.
 #
 # ## 9 · This run and the recorded ones
@@ -725,12 +752,19 @@ beside(
 # %% [markdown]
 # ## 10 · Try, and remember
 #
-# 1. Prune 95 % and 98 %. Where does fine-tuning no longer help? Which layers are empty by then?
-# 2. Quantize first and prune afterwards. Does the order matter {cite}`harma2024interplay`?
+# 1. Prune 95 % and 98 %.
+#    Where does fine-tuning no longer help?
+#    Which layers are empty by then?
+# 2. Quantize first and prune afterwards.
+#    Does the order matter {cite}`harma2024interplay`?
 # 3. Quantize the thin network too, and set it beside the stack: which is smaller, which is faster, which is better?
-# 4. Remove the calibration batches but one. How much accuracy does INT8 lose?
-# 5. Measure the BatchNorm statistics of the pruned ImageNet network again, from other crops of the photographs. Then do the same to the *unpruned* one. What does that say about the batches that it takes?
-# 6. Write the INT8 weights with an entropy coder instead of zstd. How close do you come to the bound of section 6?
+# 4. Remove the calibration batches but one.
+#    How much accuracy does INT8 lose?
+# 5. Measure the BatchNorm statistics of the pruned ImageNet network again, from other crops of the photographs.
+#    Then do the same to the *unpruned* one.
+#    What does that say about the batches that it takes?
+# 6. Write the INT8 weights with an entropy coder instead of zstd.
+#    How close do you come to the bound of section 6?
 #
 # Five lines to remember:
 #

@@ -66,6 +66,7 @@ import torch
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def centroid_gradient(weight_gradient, codes, kept, levels):
     """Gradient of the loss with respect to each centroid: float (levels,).
@@ -78,6 +79,7 @@ def centroid_gradient(weight_gradient, codes, kept, levels):
     return gradient.index_add(0, codes[kept], weight_gradient[kept])
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -87,7 +89,9 @@ def centroid_gradient(weight_gradient, codes, kept, levels):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_weights_with_one_code_add_up(centroid_gradient):
     import torch
 
@@ -100,11 +104,14 @@ def test_weights_with_one_code_add_up(centroid_gradient):
     assert b == 2, f"the weight with gradient 8 is pruned: centroid 1 gets 2, not {b}"
     assert c == 0, f"no weight uses centroid 2: it gets 0, not {c}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_layers_of_any_shape(centroid_gradient):
     import torch
 
@@ -118,11 +125,14 @@ def test_layers_of_any_shape(centroid_gradient):
         close = torch.allclose(found.double(), torch.stack(sums), atol=1e-4)
         assert found.shape == (levels,) and close, f"{found.tolist()}, shape {shape}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_unused_centroids_get_zero_and_arguments_stay(centroid_gradient):
     import torch
 
@@ -136,6 +146,7 @@ def test_unused_centroids_get_zero_and_arguments_stay(centroid_gradient):
     assert all(map(torch.equal, given, before)), "an argument was changed"
     found = torch.as_tensor(centroid_gradient(gradient, codes, kept & False, 2))
     assert found.tolist() == [0, 0], "nothing is kept: all gradients are 0"
+
 
 # %% [raw]
 # # END TESTS
@@ -174,6 +185,7 @@ def test_unused_centroids_get_zero_and_arguments_stay(centroid_gradient):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def code_bits(counts, lengths):
     """Mean bits a symbol of a code, and entropy in bits a symbol: (float, float).
@@ -190,6 +202,7 @@ def code_bits(counts, lengths):
     return mean, -sum(p * math.log2(p) for p in shares.values())
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -199,7 +212,9 @@ def code_bits(counts, lengths):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_lengths_count_as_often_as_their_symbols(code_bits):
     mean, entropy = code_bits({0: 2, 1: 1, 2: 1}, {0: 1, 1: 2, 2: 2})
     assert abs(mean - 1.5) < 1e-9, f"half the symbols take 1 bit: mean 1.5, not {mean}"
@@ -209,11 +224,14 @@ def test_lengths_count_as_often_as_their_symbols(code_bits):
     told = f"7/8 and 1/8 are far from even: entropy 0.544 bits, not {entropy}"
     assert abs(entropy - 0.5435644) < 1e-6, told
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_huffman_is_within_one_bit_and_other_codes_need_not_be(code_bits):
     import numpy as np
 
@@ -234,11 +252,14 @@ def test_huffman_is_within_one_bit_and_other_codes_need_not_be(code_bits):
         mean, _ = code_bits(counts, dict(enumerate(other)))
         assert abs(mean - p @ other) < 1e-6, f"mean {mean}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_symbols_that_never_occur_and_symbols_without_a_code(code_bits):
     counts, lengths = {4: 3, 7: 0, 9: 1, 1: 0}, {4: 1, 9: 3, 7: 12, 2: 5}
     mean, entropy = code_bits(counts, lengths)
@@ -251,6 +272,7 @@ def test_symbols_that_never_occur_and_symbols_without_a_code(code_bits):
     except ValueError:
         return
     raise AssertionError(f"symbol 1 occurs and has no code: ValueError, not {found}")
+
 
 # %% [raw]
 # # END TESTS
@@ -288,6 +310,7 @@ def test_symbols_that_never_occur_and_symbols_without_a_code(code_bits):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def kmeans_step(weight, centroids):
     """One round of Lloyd's algorithm: new centroids float (k,), codes int64.
@@ -306,6 +329,7 @@ def kmeans_step(weight, centroids):
     return torch.where(count > 0, mean, centroids), codes
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -315,7 +339,9 @@ def kmeans_step(weight, centroids):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_assign_then_move(kmeans_step):
     import torch
 
@@ -328,11 +354,14 @@ def test_assign_then_move(kmeans_step):
     assert abs(b - 7.5) < 1e-5, f"the mean of 6 and 9 is 7.5, not {b}"
     assert c == -5, f"no weight is nearest to -5: it stays there, and is not {c}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_layers_of_any_shape_with_centroids_in_any_order(kmeans_step):
     import torch
 
@@ -356,11 +385,14 @@ def test_layers_of_any_shape_with_centroids_in_any_order(kmeans_step):
         close = torch.allclose(found.double(), means.double(), atol=1e-5)
         assert found.shape == (k,) and close, f"{found.tolist()}, not {means.tolist()}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_nothing_kept_and_arguments_stay(kmeans_step):
     import torch
 
@@ -374,6 +406,7 @@ def test_nothing_kept_and_arguments_stay(kmeans_step):
     found, codes = map(torch.as_tensor, kmeans_step(torch.zeros(2, 2), centroids))
     assert found.tolist() == before[1].tolist(), "nothing kept: all centroids stay"
     assert codes.tolist() == [[-1, -1], [-1, -1]], "all were pruned"
+
 
 # %% [raw]
 # # END TESTS
@@ -412,6 +445,7 @@ def test_nothing_kept_and_arguments_stay(kmeans_step):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def canonical_codes(lengths):
     """The code of each symbol: dict, symbol to string of "0" and "1".
@@ -430,6 +464,7 @@ def canonical_codes(lengths):
     return codes
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -439,7 +474,9 @@ def canonical_codes(lengths):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_short_codes_first_then_by_symbol(canonical_codes):
     found = canonical_codes({0: 2, 1: 1, 2: 3, 3: 3})
     assert found[1] == "0", f"the shortest code comes first, all zeros: {found}"
@@ -448,10 +485,13 @@ def test_short_codes_first_then_by_symbol(canonical_codes):
     found = canonical_codes({10: 2, 2: 2, 7: 2})
     assert found == {2: "00", 7: "01", 10: "10"}, f"2 before 7 before 10: {found}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_lengths_that_no_code_has(canonical_codes):
     found = canonical_codes({0: 1, 1: 1})
     assert found == {0: "0", 1: "1"}, f"1/2 + 1/2 is not more than 1: {found}"
@@ -461,11 +501,14 @@ def test_lengths_that_no_code_has(canonical_codes):
         return
     raise AssertionError(f"1/2 + 1/2 + 1/4 is more than 1: ValueError, not {found}")
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_many_symbols_in_any_order(canonical_codes):
     import numpy as np
 
@@ -482,11 +525,14 @@ def test_many_symbols_in_any_order(canonical_codes):
         assert lengths == before, "lengths was changed"
     assert canonical_codes({}) == {}, "no symbols, no codes"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_sum_is_exact(canonical_codes):
     lengths = {s: min(s, 60) for s in range(1, 62)}  # 1/2 + 1/4 + … is exactly 1
     expected = {s: "1" * (s - 1) + "0" for s in range(1, 61)} | {61: "1" * 60}
@@ -496,6 +542,7 @@ def test_the_sum_is_exact(canonical_codes):
     except ValueError:
         return
     raise AssertionError("1 plus 2 to the power of -60 is more than 1: ValueError")
+
 
 # %% [raw]
 # # END TESTS
@@ -537,6 +584,7 @@ def test_the_sum_is_exact(canonical_codes):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def relative_coder(bits):
     """Encoder and decoder of sparse vectors with relative positions of `bits` bits.
@@ -567,6 +615,7 @@ def relative_coder(bits):
     return encode, decode
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -576,7 +625,9 @@ def relative_coder(bits):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_encode_bridges_long_distances(relative_coder):
     import numpy as np
 
@@ -589,10 +640,13 @@ def test_encode_bridges_long_distances(relative_coder):
     assert symbols.tolist() == [1, 3, 3], f"a filler at place 5, then 4 more: {symbols}"
     assert values.tolist() == [5, 0, 7], f"{values}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_decode_adds_the_distances(relative_coder):
     import numpy as np
 
@@ -602,11 +656,14 @@ def test_decode_adds_the_distances(relative_coder):
     assert vector.nonzero()[0].tolist() == [1, 9], f"the filler counts, too: {vector}"
     assert vector.tolist() == [0, 5] + [0] * 7 + [7, 0, 0], f"{vector}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_encode_stores_fillers_only_where_needed(relative_coder):
     import numpy as np
 
@@ -629,11 +686,14 @@ def test_encode_stores_fillers_only_where_needed(relative_coder):
         assert found[1] == values, f"{p} bits: values {found[1]}"
         assert np.array_equal(vector, before), "the vector was changed"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_decode_inverts_encode(relative_coder):
     import numpy as np
 
@@ -651,6 +711,7 @@ def test_decode_inverts_encode(relative_coder):
             assert np.array_equal(found, vector), f"{bits} bits, weights at {places}"
             same = np.array_equal(symbols, before[0])
             assert same and np.array_equal(values, before[1]), "entries were changed"
+
 
 # %% [raw]
 # # END TESTS
@@ -698,6 +759,7 @@ def test_decode_inverts_encode(relative_coder):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def account(masks, code_bits, widths=range(1, 11)):
     """Measured rates of a layer beside the naive product, and the part that grows.
@@ -726,6 +788,7 @@ def account(masks, code_bits, widths=range(1, 11)):
     }
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -735,7 +798,9 @@ def account(masks, code_bits, widths=range(1, 11)):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_an_account_by_hand(account):
     import numpy as np
 
@@ -748,10 +813,13 @@ def test_an_account_by_hand(account):
     told = "for each kept weight the codebook rises from 32 to 64 bits: most of all"
     assert found["grows"] == "codebook", told
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_large_layer_refutes_the_product(account):
     import numpy as np
 
@@ -762,11 +830,14 @@ def test_a_large_layer_refutes_the_product(account):
     told = "distances get longer: count the bits of each part for each kept weight"
     assert found["grows"] == "positions", told
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_every_bit_is_counted(account):
     import numpy as np
 
@@ -791,11 +862,14 @@ def test_every_bit_is_counted(account):
             assert close, f"{key} of shape {shape}: {found[key]}, expected {numbers}"
         assert all(map(np.array_equal, masks, before)), "a mask was changed"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_what_grows_depends_on_the_layer(account):
     import numpy as np
 
@@ -809,6 +883,7 @@ def test_what_grows_depends_on_the_layer(account):
         found = account([scores < density for density in densities], b, widths)
         told = f"n {n}, kept {densities}, b {b}, widths {widths}: {expected}"
         assert found["grows"] == expected, told
+
 
 # %% [raw]
 # # END TESTS

@@ -31,7 +31,8 @@
 # - lay out a file that holds all this, and account for every byte in it;
 # - say where the product of the three rates goes missing.
 #
-# Lab 01 explains pruning and entropy. What this lab needs, measured, stands below the set-up.
+# Lab 01 explains pruning and entropy.
+# What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
 import importlib
@@ -114,9 +115,12 @@ display(settings, needs("reference"))
 # %% [markdown]
 # ## 1 · The idea, and the number it promises
 #
-# Deep Compression {cite}`han2016deep` takes three steps. *Prune*: keep the fraction $d$ of the weights. *Share*: let the kept weights of a layer take their values from a
-# codebook, so that each is a code of $b$ bits. *Encode*: write codes and positions with Huffman's code. A weight costs its code, and its *position*: the distance from the kept weight before it, in $p$ bits. A layer of $n$ weights
-# shrinks from $32 n$ bits to $d\,n\,(b + p)$ and a codebook of $2^b$ values:
+# Deep Compression {cite}`han2016deep` takes three steps.
+# *Prune*: keep the fraction $d$ of the weights.
+# *Share*: let the kept weights of a layer take their values from a codebook, so that each is a code of $b$ bits.
+# *Encode*: write codes and positions with Huffman's code.
+# A weight costs its code, and its *position*: the distance from the kept weight before it, in $p$ bits.
+# A layer of $n$ weights shrinks from $32 n$ bits to $d\,n\,(b + p)$ and a codebook of $2^b$ values:
 #
 # $$ r = \frac{32\,n}{d\,n\,(b + p) + 32 \cdot 2^b} \qquad\text{and not}\qquad r_\text{naive} = \frac{1}{d} \cdot \frac{32}{b} $$
 #
@@ -132,12 +136,15 @@ print(f"naive product {rate(0.08, 6, 0):.0f}, with positions {rate(0.08, 6, 5):.
 print("the paper's table: 32, and 40 with Huffman codes")
 
 # %% [markdown]
-# **Ask yourself:** the position costs almost as much as the code. What happens to it if you prune *more*: do distances get shorter or longer?
+# **Ask yourself:** the position costs almost as much as the code.
+# What happens to it if you prune *more*: do distances get shorter or longer?
 #
 # ## 2 · The networks
 #
-# The paper's LeNet-300-100 and LeNet-5 {cite}`lecun1998gradient`, and a small VGG {cite}`simonyan2015very` with six convolutions and a large classifier, all trained on Fashion-MNIST {cite}`xiao2017fashion` by the script that ships with
-# the weights. The test images were used for no training. Lower accuracy than on the paper's MNIST is to be expected: this data set is harder. Section 8 goes back to digits.
+# The paper's LeNet-300-100 and LeNet-5 {cite}`lecun1998gradient`, and a small VGG {cite}`simonyan2015very` with six convolutions and a large classifier, all trained on Fashion-MNIST {cite}`xiao2017fashion` by the script that ships with the weights.
+# The test images were used for no training.
+# Lower accuracy than on the paper's MNIST is to be expected: this data set is harder.
+# Section 8 goes back to digits.
 
 # %%
 NAMES = {"lenet_300_100": "LeNet-300-100", "lenet_5": "LeNet-5", "vgg_9": "VGG-9"}
@@ -176,7 +183,8 @@ record.table("parameters", "file", "accuracy")
 #
 # ### 3.1 Which layers are sensitive?
 #
-# Prune one layer of LeNet-5, leave the others dense, do not retrain, and look. The layer that suffers first should keep most.
+# Prune one layer of LeNet-5, leave the others dense, do not retrain, and look.
+# The layer that suffers first should keep most.
 
 # %%
 scan = slice(settings.scan_images)
@@ -197,8 +205,9 @@ for layer, weight in prune.prunable(dense["lenet_5"]).items():
 plot.curves(sensitivity, "sparsity of this layer alone (%)", "accuracy")
 
 # %% [markdown]
-# The first layer suffers most, the large fully connected layer least. Choosing a sparsity for every layer by hand from such curves is what the paper did. LAMP {cite}`lee2021layer` derives one ranking for the whole network:
-# a weight counts as much as its share of the energy that would be left in its layer once all smaller weights are gone.
+# The first layer suffers most, the large fully connected layer least.
+# Choosing a sparsity for every layer by hand from such curves is what the paper did.
+# LAMP {cite}`lee2021layer` derives one ranking for the whole network: a weight counts as much as its share of the energy that would be left in its layer once all smaller weights are gone.
 
 # %%
 show(prune.lamp_masks)
@@ -216,8 +225,8 @@ for rule in (prune.global_masks, prune.lamp_masks):
 #
 # ### 3.2 One shot, in rounds, or gradually?
 #
-# Pruned weights must be made up for by the others, so the network is retrained. Three ways, with the same number of training steps: all weights at once and then training; three rounds of pruning and training,
-# as Han and others did {cite}`han2015learning`; or a little more every 20 steps while training goes on {cite}`zhu2017prune`.
+# Pruned weights must be made up for by the others, so the network is retrained.
+# Three ways, with the same number of training steps: all weights at once and then training; three rounds of pruning and training, as Han and others did {cite}`han2015learning`; or a little more every 20 steps while training goes on {cite}`zhu2017prune`.
 
 # %%
 show(prune.prune_gradually)
@@ -259,12 +268,17 @@ print(f"at {settings.sparsities[-1]:.0%} one shot loses {worse} more than three 
 plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 
 # %% [markdown]
-# As long as little is pruned, one shot is as good as any: the others still prune while it already repairs. The harder the pruning, the more it pays to let the network adapt on the way. At the highest sparsity none of the four brought everything back in so few steps. Each curve is one training run: the interval is that of the test pictures.
+# As long as little is pruned, one shot is as good as any: the others still prune while it already repairs.
+# The harder the pruning, the more it pays to let the network adapt on the way.
+# At the highest sparsity none of the four brought everything back in so few steps.
+# Each curve is one training run: the interval is that of the test pictures.
 #
 # ### 3.3 Retraining takes longer than pruning
 #
-# The convolutional networks need many more steps than two cores take in minutes. So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by
-# `prune.py` beside the weights. Its settings were chosen by looking at test accuracy, so the scores of these networks may be slightly flattered. They are stored in the format that section 6 explains; loading them is its first test.
+# The convolutional networks need many more steps than two cores take in minutes.
+# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by `prune.py` beside the weights.
+# Its settings were chosen by looking at test accuracy, so the scores of these networks may be slightly flattered.
+# They are stored in the format that section 6 explains; loading them is its first test.
 
 
 # %%
@@ -330,7 +344,8 @@ for how in ("linear", "density"):
     )
 
 # %% [markdown]
-# From a linear start the large weight gets a centroid of its own, and one of the three ends up empty and is dropped. From a start by density it takes k-means to move a centroid out to the large weight, and the small ones are told apart.
+# From a linear start the large weight gets a centroid of its own, and one of the three ends up empty and is dropped.
+# From a start by density it takes k-means to move a centroid out to the large weight, and the small ones are told apart.
 # On a real layer:
 
 # %%
@@ -353,7 +368,9 @@ figure
 # %% [markdown]
 # ### 4.2 How many bits, and from which start?
 #
-# The paper finds a linear start best, because large weights are few but important. One of the $2^b$ values is zero, for the pruned weights. All weights of LeNet-300-100 are shared, with $b$ bits, and nothing is trained.
+# The paper finds a linear start best, because large weights are few but important.
+# One of the $2^b$ values is zero, for the pruned weights.
+# All weights of LeNet-300-100 are shared, with $b$ bits, and nothing is trained.
 
 # %%
 STARTS = ("linear", "density", "random")
@@ -389,7 +406,8 @@ for bits in settings.bits:
 # %% [markdown]
 # ### 4.3 Train the codebook on
 #
-# All weights with the same code move together: the gradient of a centroid is the sum of theirs. The dense network is the teacher {cite}`hinton2015distilling`: its answers say more about an image than the label does.
+# All weights with the same code move together: the gradient of a centroid is the sum of theirs.
+# The dense network is the teacher {cite}`hinton2015distilling`: its answers say more about an image than the label does.
 
 # %%
 show(codebook.Codebook, codebook.finetune_centroids)
@@ -437,8 +455,10 @@ plot.curves(both, "bits of a code", "accuracy lost")
 # %% [markdown]
 # ## 5 · Encode
 #
-# Codes of fixed width spend as much on a rare value as on a frequent one. Huffman's code {cite}`huffman1952method` gives frequent ones fewer bits. A *canonical* code is known from its lengths alone: short codes first, equally long ones in the order of their symbols,
-# each the one before plus one. So the table in the file holds a length a symbol, and no codes.
+# Codes of fixed width spend as much on a rare value as on a frequent one.
+# Huffman's code {cite}`huffman1952method` gives frequent ones fewer bits.
+# A *canonical* code is known from its lengths alone: short codes first, equally long ones in the order of their symbols, each the one before plus one.
+# So the table in the file holds a length a symbol, and no codes.
 
 # %%
 show(huffman.canonical_codes)
@@ -453,7 +473,8 @@ print(f"{mean} bits a symbol; entropy {huffman.entropy(symbols)}; fixed width 3"
 assert mean == huffman.entropy(symbols)  # all frequencies are powers of 1/2
 
 # %% [markdown]
-# Decoding is sequential by nature: where a code begins is known once the one before has been read. `labkit.techniques.huffman` cuts the symbols into lanes and decodes one symbol of *every* lane in each step, so that NumPy has vectors to work on.
+# Decoding is sequential by nature: where a code begins is known once the one before has been read.
+# `labkit.techniques.huffman` cuts the symbols into lanes and decodes one symbol of *every* lane in each step, so that NumPy has vectors to work on.
 # On the shared weights of a real layer:
 
 # %%
@@ -481,7 +502,9 @@ for stream, width in (("weights", entry.weight_bits), ("index", entry.index_bits
 #
 # ### 6.1 Positions
 #
-# The index stores distances. A distance that does not fit the width is bridged by a *filler*: a stored zero. Three bits reach eight places far:
+# The index stores distances.
+# A distance that does not fit the width is bridged by a *filler*: a stored zero.
+# Three bits reach eight places far:
 
 # %%
 show(container.relative_index)
@@ -496,7 +519,8 @@ assert container.absolute_index(index)[is_weight].tolist() == positions.tolist()
 # %% [markdown]
 # ### 6.2 Save, load, compare
 #
-# `container.save` needs no notes from the training. It looks at every tensor, writes it in each of its forms, and keeps the smallest: values or a codebook with codes; all positions or an index, along rows or columns, with the best width; Huffman's code or fixed width.
+# `container.save` needs no notes from the training.
+# It looks at every tensor, writes it in each of its forms, and keeps the smallest: values or a codebook with codes; all positions or an index, along rows or columns, with the best width; Huffman's code or fixed width.
 # The same bits come back, so the outputs must be equal, not close.
 
 # %%
@@ -523,7 +547,9 @@ for what, data, architecture in (
 # %% [markdown]
 # ### 6.3 Every network, every step, every byte
 #
-# Each step is a file: pruned; pruned and shared, with symbols of fixed width; pruned, shared and Huffman-coded. A rate is the bytes of all float32 parameters over those of the file. Means are over the seeds.
+# Each step is a file: pruned; pruned and shared, with symbols of fixed width; pruned, shared and Huffman-coded.
+# A rate is the bytes of all float32 parameters over those of the file.
+# Means are over the seeds.
 
 # %%
 STEPS = ("pruned", "pruned, shared", "pruned, shared, Huffman")
@@ -566,8 +592,16 @@ for ax, title in zip(axes, NAMES.values()):
     base = np.zeros(3)
     for part, (color, hatch) in looks.items():
         heights = np.array([parts[title, step][part] for step in STEPS]) / 1e3
-        ax.bar(range(3), heights, 0.7, base, color=color, hatch=hatch, label=part,
-               edgecolor="white")  # fmt: skip
+        ax.bar(
+            range(3),
+            heights,
+            0.7,
+            base,
+            color=color,
+            hatch=hatch,
+            label=part,
+            edgecolor="white",
+        )
         base += heights
     ax.set_xticks(range(3), ["pruned", "shared", "Huffman"])
     ax.set(title=title, ylabel="file (kB)")
@@ -580,7 +614,9 @@ print("share of the index in the finished file:", shares)
 figure
 
 # %% [markdown]
-# Sharing shrinks the values and leaves the index as it was, so that it becomes about half of the file. Huffman's code takes a similar share from both: codes and distances are far from equally frequent. Codebooks, table and checksums are too small to see.
+# Sharing shrinks the values and leaves the index as it was, so that it becomes about half of the file.
+# Huffman's code takes a similar share from both: codes and distances are far from equally frequent.
+# Codebooks, table and checksums are too small to see.
 #
 # ### 6.4 The naive product, and the measured whole
 
@@ -617,7 +653,8 @@ for name, title in NAMES.items():
 plot.waterfall(stacks["lenet_5"], "smaller")
 
 # %% [markdown]
-# The product counts the positions as free. They are not, and they cost *more* for each kept weight the more is pruned: at density $d$ at least $H(d)/d$ bits if they lie at random, with $H$ the binary entropy.
+# The product counts the positions as free.
+# They are not, and they cost *more* for each kept weight the more is pruned: at density $d$ at least $H(d)/d$ bits if they lie at random, with $H$ the binary entropy.
 
 # %%
 rows = []
@@ -639,7 +676,9 @@ Table(head, rows)
 #
 # ## 7 · Beside the paper's tables
 #
-# Layer by layer: share of the weights kept, bits of a code and of a distance before and after Huffman, and what is left of the layer. The paper's figures are from its tables 2 and 3; its task was MNIST. An index width of 0 means that the layer is stored densely, because that is smaller.
+# Layer by layer: share of the weights kept, bits of a code and of a distance before and after Huffman, and what is left of the layer.
+# The paper's figures are from its tables 2 and 3; its task was MNIST.
+# An index width of 0 means that the layer is stored densely, because that is smaller.
 
 # %%
 PAPER = {
@@ -672,7 +711,8 @@ Table(["layer", "paper: kept, code, distance, left", "this run"], rows)
 # %% [markdown]
 # ## 8 · The paper's own task: digits
 #
-# The whole recipe from nothing, in seconds, on handwritten digits {cite}`lecun1998gradient`: train, prune gradually, share with 5 bits, encode. Where MNIST cannot be reached these are 5,000 of its pictures, 1,000 of them for testing: one picture is a tenth of a point, so read the intervals.
+# The whole recipe from nothing, in seconds, on handwritten digits {cite}`lecun1998gradient`: train, prune gradually, share with 5 bits, encode.
+# Where MNIST cannot be reached these are 5,000 of its pictures, 1,000 of them for testing: one picture is a tenth of a point, so read the intervals.
 
 # %%
 digits, tested = (zoo.digits(s, settings.digits_source) for s in ("train", "test"))
@@ -708,7 +748,8 @@ record.table("dense_accuracy", "rate", "lost")
 # %% [markdown]
 # ## 9 · A network that was small to begin with
 #
-# A shorter recipe on the MobileNetV2 of Lab 01 {cite}`sandler2018mobilenetv2`: pruned by global magnitude to 85 % at once, fine-tuned, shared with 5 bits, and the codebooks not trained on. Its BatchNorm parameters stay as they are.
+# A shorter recipe on the MobileNetV2 of Lab 01 {cite}`sandler2018mobilenetv2`: pruned by global magnitude to 85 % at once, fine-tuned, shared with 5 bits, and the codebooks not trained on.
+# Its BatchNorm parameters stay as they are.
 
 # %%
 mobilenet = zoo.fashion_mnist_model("mobilenet_v2")
@@ -750,11 +791,14 @@ print(f"{plain / path.stat().st_size:.0%} of the file")
 record.table("file", "rate", "lost")
 
 # %% [markdown]
-# This network ends at a lower rate, and for several reasons at once: it was pruned less, with far less training, and how much of it can go was not tried. And what nobody counts, BatchNorm, becomes visible once the rest is gone.
+# This network ends at a lower rate, and for several reasons at once: it was pruned less, with far less training, and how much of it can go was not tried.
+# And what nobody counts, BatchNorm, becomes visible once the rest is gone.
 #
 # ## 10 · Beyond Huffman
 #
-# Huffman's code spends whole bits on a symbol. Asymmetric numeral systems {cite}`duda2013asymmetric` do not, and come within a hair of the entropy. The library `constriction` {cite}`bamler2022constriction` encodes the same streams; each pays two bytes a symbol for its table of frequencies.
+# Huffman's code spends whole bits on a symbol.
+# Asymmetric numeral systems {cite}`duda2013asymmetric` do not, and come within a hair of the entropy.
+# The library `constriction` {cite}`bamler2022constriction` encodes the same streams; each pays two bytes a symbol for its table of frequencies.
 
 
 # %%
@@ -803,7 +847,8 @@ for name, title in NAMES.items():
 record.table("file", "rate", "lost")
 
 # %% [markdown]
-# The row of the entropy is a bound, not a file. What is left between Huffman and it is less than what a better *model* of the streams would give: both coders take every symbol as independent of its neighbours.
+# The row of the entropy is a bound, not a file.
+# What is left between Huffman and it is less than what a better *model* of the streams would give: both coders take every symbol as independent of its neighbours.
 #
 # ## 11 · Is it faster, too?
 #
@@ -877,11 +922,17 @@ ledger
 # %% [markdown]
 # Why the promises that fail do fail:
 #
-# - *Without loss*: a loss is what the dense network has over the pruned one, so it depends on how well the dense one was trained. All pruned networks trained on for thousands of steps, and the dense ones did not: how much of a gain is the training's was not measured. And ten thousand test pictures leave open a few tenths of a point.
+# - *Without loss*: a loss is what the dense network has over the pruned one, so it depends on how well the dense one was trained.
+#   All pruned networks trained on for thousands of steps, and the dense ones did not: how much of a gain is the training's was not measured.
+#   And ten thousand test pictures leave open a few tenths of a point.
 # - *The rates multiply*: the positions are paid once, and pruning more makes each of them dearer.
-# - *Huffman saves 20 to 30 %*: it saves what fixed widths waste. On the paper's two LeNets that is a fifth or less, much as here. Its VGG-16 has wider codes in the convolutions than VGG-9 has here, and those waste more.
+# - *Huffman saves 20 to 30 %*: it saves what fixed widths waste.
+#   On the paper's two LeNets that is a fifth or less, much as here.
+#   Its VGG-16 has wider codes in the convolutions than VGG-9 has here, and those waste more.
 # - *Linear is best*: at four bits the codebooks differ, and the accuracies by less than the test pictures can tell.
-# - *Fewer weights, less time*: a dense kernel multiplies by zeros as fast as by anything. A sparse kernel reads an index for every weight. The paper gains with one image, on larger matrices, and nothing in batches; here it is the other way round.
+# - *Fewer weights, less time*: a dense kernel multiplies by zeros as fast as by anything.
+#   A sparse kernel reads an index for every weight.
+#   The paper gains with one image, on larger matrices, and nothing in batches; here it is the other way round.
 #
 # ## 13 · This run and the recorded ones
 
@@ -900,16 +951,21 @@ beside(record, "reference", [key for key in found if key.endswith(shown)])
 # %% [markdown]
 # ## 14 · Try, and remember
 #
-# 1. Share LeNet-5 with 8 bits in the convolutions and 4 in the Linear layers. Is the file smaller, is it better?
-# 2. Fix `index_bits=5` as the paper did. How many fillers does each layer store, and what do they cost?
-# 3. Write the positions as a bitmask instead, one bit a weight, and Huffman-code bytes of it. From which density on does the index win?
+# 1. Share LeNet-5 with 8 bits in the convolutions and 4 in the Linear layers.
+#    Is the file smaller, is it better?
+# 2. Fix `index_bits=5` as the paper did.
+#    How many fillers does each layer store, and what do they cost?
+# 3. Write the positions as a bitmask instead, one bit a weight, and Huffman-code bytes of it.
+#    From which density on does the index win?
 # 4. Sort the hidden units of LeNet-300-100 by how many weights they keep: the function is the same, is the file?
-# 5. Train the LeNet-300-100 on digits four times longer and compress it again. What happens to the points lost, and why is that not the compression's fault?
+# 5. Train the LeNet-300-100 on digits four times longer and compress it again.
+#    What happens to the points lost, and why is that not the compression's fault?
 #
 # Five lines to remember:
 #
 # - A rate without a file that loads again is a calculation.
-# - When much must go, prune in rounds or gradually, and give retraining its time. Here the ranking made no difference that one seed could show.
+# - When much must go, prune in rounds or gradually, and give retraining its time.
+#   Here the ranking made no difference that one seed could show.
 # - After sharing, half of the file is positions: the product of the rates leaves them out.
 # - Huffman's code costs nothing in quality, and gains what the fixed width wasted.
 # - "Without loss" is a statement about the reference, too.

@@ -71,6 +71,7 @@ import torch
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def lora_forward(x, weight, A, B, alpha):
     """A frozen linear layer with its adapter: float32 (…, out).
@@ -83,6 +84,7 @@ def lora_forward(x, weight, A, B, alpha):
     return x @ weight.T + alpha / rank * (x @ A.T @ B.T)
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -92,7 +94,9 @@ def lora_forward(x, weight, A, B, alpha):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_example(lora_forward):
     import torch
 
@@ -107,11 +111,14 @@ def test_the_example(lora_forward):
         f"a weight of ones adds 3 to each output, unscaled; got {got.tolist()}"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_any_shape_of_inputs_and_none_is_changed(lora_forward):
     import torch
 
@@ -133,11 +140,14 @@ def test_any_shape_of_inputs_and_none_is_changed(lora_forward):
         for before, after in zip(given, (x, weight, A, B)):
             assert torch.equal(before, after), "an input was changed"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_gradients_reach_both_factors(lora_forward):
     import torch
 
@@ -149,6 +159,7 @@ def test_gradients_reach_both_factors(lora_forward):
         assert got is not None and torch.allclose(
             got, torch.full_like(got, expected)
         ), f"every entry of the gradient of {name} is {expected}, got {got}"
+
 
 # %% [raw]
 # # END TESTS
@@ -192,6 +203,7 @@ def test_gradients_reach_both_factors(lora_forward):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def training_bytes(method, linear, other, adapters):
     """Bytes of weights, gradients and optimizer state of a training step.
@@ -212,6 +224,7 @@ def training_bytes(method, linear, other, adapters):
     return {"weights": model + adapter, "gradients": adapter, "optimizer": 2 * adapter}
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -221,7 +234,9 @@ def training_bytes(method, linear, other, adapters):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_small_model_by_hand(training_bytes):
     for method, expected, why in (
         ("full", (34_768, 34_768, 139_072), "17,384 numbers of 2, 2 and 4 + 4 bytes"),
@@ -232,10 +247,13 @@ def test_a_small_model_by_hand(training_bytes):
         expected = dict(zip(("weights", "gradients", "optimizer"), expected))
         assert got == expected, f"{method}, {why}: expected {expected}, got {got}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_real_backward_pass_leaves_the_predicted_gradients(training_bytes):
     import torch
 
@@ -255,11 +273,14 @@ def test_a_real_backward_pass_leaves_the_predicted_gradients(training_bytes):
     got = {part: got[part] for part in expected}
     assert got == expected, f"beside a layer PyTorch holds {expected}; predicted {got}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_any_counts(training_bytes):
     import random
 
@@ -281,11 +302,14 @@ def test_any_counts(training_bytes):
             ):
                 assert abs(got[part] - expected) < 1, f"{part} of {method}: {got[part]}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_an_unknown_method_is_refused(training_bytes):
     got = training_bytes("LoRA", 16_384, 1, 1)
     assert got["gradients"] == 4, f"LoRA is known; one float32 is trained, got {got}"
@@ -294,6 +318,7 @@ def test_an_unknown_method_is_refused(training_bytes):
     except ValueError:
         return
     raise AssertionError(f"an unknown method must raise ValueError, gave {got}")
+
 
 # %% [raw]
 # # END TESTS
@@ -334,6 +359,7 @@ def test_an_unknown_method_is_refused(training_bytes):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def encode_blocks(weight, levels):
     """Codes, uint8 (blocks, block), and absmax, float32 (blocks,), of a weight.
@@ -349,6 +375,7 @@ def encode_blocks(weight, levels):
     return distances.argmin(2).to(torch.uint8), absmax
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -358,7 +385,9 @@ def encode_blocks(weight, levels):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_three_blocks_by_hand(encode_blocks):
     import torch
 
@@ -377,11 +406,14 @@ def test_three_blocks_by_hand(encode_blocks):
         f"level 0 has index 2 here, zeros gave {codes[2].tolist()}: was there a 0 / 0?"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 3
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_every_weight_takes_the_nearest_level_of_nf4(encode_blocks):
     import torch
 
@@ -403,11 +435,14 @@ def test_every_weight_takes_the_nearest_level_of_nf4(encode_blocks):
         off = (taken > distances.min(2).values + 1e-5).sum().item()
         assert off == 0, f"{off} of {weight.numel()} weights have a nearer level"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
     import torch
 
@@ -423,6 +458,7 @@ def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
         off = (levels[codes.long()] * absmax[:, None] - before).abs()
         half_a_step = absmax[:, None] / (2 * k)
         assert (off <= 1.0001 * half_a_step).all(), f"not the nearest of {len(levels)}"
+
 
 # %% [raw]
 # # END TESTS
@@ -463,6 +499,7 @@ def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def surviving_share(weight, A, B, alpha, quantize):
     """The share of an adapter's change that is left after merging and quantizing: float.
@@ -479,6 +516,7 @@ def surviving_share(weight, A, B, alpha, quantize):
     return float((kept * change).sum() / size)
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -488,7 +526,9 @@ def surviving_share(weight, A, B, alpha, quantize):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_change_below_half_a_step_is_lost_and_one_on_the_grid_survives(
     surviving_share,
 ):
@@ -506,10 +546,13 @@ def test_a_change_below_half_a_step_is_lost_and_one_on_the_grid_survives(
             f"expected {expected}, got {got}"
         )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_claim_fails_for_a_small_change_in_four_bits(surviving_share):
     import torch
 
@@ -528,11 +571,14 @@ def test_the_claim_fails_for_a_small_change_in_four_bits(surviving_share):
         got = surviving_share(weight, A, B, alpha, quantize)
         assert abs(got - expected) < 3e-3, f"{text}: {expected} is left, got {got}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 3
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_other_grids_ranks_and_shapes_and_no_input_is_changed(surviving_share):
     import torch
 
@@ -553,11 +599,14 @@ def test_other_grids_ranks_and_shapes_and_no_input_is_changed(surviving_share):
         assert abs(got - expected) < 1e-3, f"expected {expected:.4f}, got {got}"
         assert all(map(torch.equal, (weight, A, B), before)), "an input was changed"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_an_adapter_that_is_still_zero_loses_nothing(surviving_share):
     import torch
 
@@ -566,6 +615,7 @@ def test_an_adapter_that_is_still_zero_loses_nothing(surviving_share):
     assert got == 1, f"B is zero, as before training: expected 1, got {got}"
     got = surviving_share(weight, A, B + 0.01, 16, torch.round)
     assert abs(got) < 1e-4, f"1.16 is rounded to 1 again: expected 0, got {got}"
+
 
 # %% [raw]
 # # END TESTS
@@ -604,6 +654,7 @@ def test_an_adapter_that_is_still_zero_loses_nothing(surviving_share):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def idle_parameters(model, compute_loss):
     """Names of trainable parameters that one step gives no gradient, or zeros: a list.
@@ -622,6 +673,7 @@ def idle_parameters(model, compute_loss):
     ]
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -631,7 +683,9 @@ def idle_parameters(model, compute_loss):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_only_a_is_idle_in_the_first_step_of_lora_and_nothing_later(idle_parameters):
     import torch
 
@@ -652,10 +706,13 @@ def test_only_a_is_idle_in_the_first_step_of_lora_and_nothing_later(idle_paramet
     got = idle_parameters(model, compute_loss)
     assert got == [], f"B is not zero any more: nothing is idle, got {got}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_what_lies_before_a_detach_is_idle(idle_parameters):
     import torch
 
@@ -665,11 +722,14 @@ def test_what_lies_before_a_detach_is_idle(idle_parameters):
         f"layer 0 lies before the detach(), its gradients are None; got {got}"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_an_earlier_step_does_not_count_and_values_are_kept(idle_parameters):
     import torch
 
@@ -681,11 +741,14 @@ def test_an_earlier_step_does_not_count_and_values_are_kept(idle_parameters):
     assert all(map(torch.equal, model.parameters(), before)), "a parameter was changed"
     assert all(p.requires_grad for p in model.parameters()), "a parameter was frozen"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_entries_that_cancel_and_tiny_ones_are_gradients(idle_parameters):
     import torch
 
@@ -700,11 +763,14 @@ def test_entries_that_cancel_and_tiny_ones_are_gradients(idle_parameters):
     got = idle_parameters(model, compute_loss)
     assert got == ["dead"], f"gradients (1, -1), 1e-15, (1, 0) and (0, 0); got {got}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_if_the_loss_depends_on_nothing_trainable_all_are_idle(idle_parameters):
     import torch
 
@@ -712,6 +778,7 @@ def test_if_the_loss_depends_on_nothing_trainable_all_are_idle(idle_parameters):
     model[1].weight.requires_grad_(False)
     got = idle_parameters(model, lambda m: m(torch.ones(2)).sum().detach())
     assert got == ["0.weight", "0.bias", "1.bias"], f"all that is trainable; got {got}"
+
 
 # %% [raw]
 # # END TESTS

@@ -128,18 +128,20 @@ display(settings, needs("reference"))
 # ## 1 · The idea
 #
 # To train a model you keep five things in memory: its weights, the gradients of what is trained, the optimizer's state for it, the activations that the backward pass needs, and whatever the worst moment takes besides.
-# Full fine-tuning in 16 bits with AdamW {cite}`loshchilov2019decoupled` keeps twelve bytes a parameter before the first token is read: two for the weight, two for its gradient, eight for the optimizer. LoRA {cite}`hu2022lora` freezes the weight $W$ and trains
-# two thin matrices beside it; QLoRA {cite}`dettmers2023qlora` moreover holds $W$ in four bits and unpacks it layer by layer, whenever it is needed:
+# Full fine-tuning in 16 bits with AdamW {cite}`loshchilov2019decoupled` keeps twelve bytes a parameter before the first token is read: two for the weight, two for its gradient, eight for the optimizer.
+# LoRA {cite}`hu2022lora` freezes the weight $W$ and trains two thin matrices beside it; QLoRA {cite}`dettmers2023qlora` moreover holds $W$ in four bits and unpacks it layer by layer, whenever it is needed:
 #
 # $$ y = \operatorname{unpack}(W_4)\, x + \frac{\alpha}{r}\, B A x, \qquad A \in \mathbb{R}^{r \times \text{in}},\; B \in \mathbb{R}^{\text{out} \times r} $$
 #
 # $r$ is the rank, $\alpha / r$ a constant, and only $A$ and $B$ have gradients and optimizer state.
 #
-# **Ask yourself:** four bits shrink only one of the five things. Which one is it, and for which models is it the largest?
+# **Ask yourself:** four bits shrink only one of the five things.
+# Which one is it, and for which models is it the largest?
 #
 # ## 2 · The model and the text
 #
-# A small chat model {cite}`allal2025smollm2` or, with a GPU and the model hub, TinyLlama {cite}`zhang2024tinyllama`. It is adapted to the language reference of Python itself: the topics of `help()`, of which a tenth is held out.
+# A small chat model {cite}`allal2025smollm2` or, with a GPU and the model hub, TinyLlama {cite}`zhang2024tinyllama`.
+# It is adapted to the language reference of Python itself: the topics of `help()`, of which a tenth is held out.
 
 # %%
 loaded = zoo.language_model(settings.source)
@@ -165,13 +167,17 @@ print(
 print(" linear layers; the others are embeddings and norms")
 
 # %% [markdown]
-# The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it foretells the next one of the held-out text. Blocks of text differ more than models do, so models are compared block by block.
+# The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it foretells the next one of the held-out text.
+# Blocks of text differ more than models do, so models are compared block by block.
 #
-# If the weights come from the package, they have been through four bits before. What follows is then the error of quantizing once more, and a small model has little to spare: expect more loss than the papers report for large ones.
+# If the weights come from the package, they have been through four bits before.
+# What follows is then the error of quantizing once more, and a small model has little to spare: expect more loss than the papers report for large ones.
 #
 # ## 3 · Sixteen numbers
 #
-# Weights of a trained layer are distributed much like a normal distribution. NF4 puts its sixteen numbers where such weights are: at quantiles, evenly spaced in probability. Each block of 64 weights is divided by its largest, and every weight takes the nearest of the sixteen.
+# Weights of a trained layer are distributed much like a normal distribution.
+# NF4 puts its sixteen numbers where such weights are: at quantiles, evenly spaced in probability.
+# Each block of 64 weights is divided by its largest, and every weight takes the nearest of the sixteen.
 
 # %%
 show(nf4.nf4_values, nf4.quantize_blocks)
@@ -185,7 +191,8 @@ packed = nf4.pack(codes)
 print(f"{packed.numel()} bytes hold {codes.numel()} codes")
 
 # %% [markdown]
-# The largest of a block and its zeros come back exactly. On a real layer, next to the numbers of FP4, four bits of sign, exponent and mantissa:
+# The largest of a block and its zeros come back exactly.
+# On a real layer, next to the numbers of FP4, four bits of sign, exponent and mantissa:
 
 # %%
 name, layer = list(layers.items())[len(layers) // 2]
@@ -223,7 +230,8 @@ print(f"{codes.numel():,} codes of {name} and {absmax.numel():,} constants are e
 # %% [markdown]
 # ### Half a bit of constants
 #
-# A block's constant is a float32: $32 / 64 = 0.5$ bits a weight. *Double quantization* gives the constants eight bits, in blocks of 256 that share one float32: $8 / 64 + 32 / (64 \cdot 256) = 0.127$ bits.
+# A block's constant is a float32: $32 / 64 = 0.5$ bits a weight.
+# *Double quantization* gives the constants eight bits, in blocks of 256 that share one float32: $8 / 64 + 32 / (64 \cdot 256) = 0.127$ bits.
 
 # %%
 show(nf4.double_quantize, nf4.bits_per_parameter)
@@ -238,7 +246,9 @@ for double in (False, True):
 # %% [markdown]
 # ## 4 · Six formats
 #
-# The linear layers of the whole model in each format; in 8 and 4 bits embeddings, norms and the last layer keep 16, as bitsandbytes leaves them. *File* is what a format takes on disk; *error* is the distance of the linear layers from the original, relative to their size. All compute in float32, so that only the weights differ.
+# The linear layers of the whole model in each format; in 8 and 4 bits embeddings, norms and the last layer keep 16, as bitsandbytes leaves them.
+# *File* is what a format takes on disk; *error* is the distance of the linear layers from the original, relative to their size.
+# All compute in float32, so that only the weights differ.
 
 
 # %%
@@ -321,7 +331,8 @@ figure = plot.cost_quality(record, "file", "times_reference", list(formats), Tru
 figure
 
 # %% [markdown]
-# Eight bits cost nothing that can be seen. Four bits take more than an eighth of 32, because embeddings stay and constants are added; and at four bits the format matters: NF4 is better than FP4.
+# Eight bits cost nothing that can be seen.
+# Four bits take more than an eighth of 32, because embeddings stay and constants are added; and at four bits the format matters: NF4 is better than FP4.
 #
 # ## 5 · Adapters
 #
@@ -342,7 +353,9 @@ print(adapted(x).tolist(), "= x + 2 · (first number of x) at the fourth place")
 assert torch.equal(adapted.merged()(x), adapted(x))
 
 # %% [markdown]
-# On the real model peft does the same. Full-precision LoRA and QLoRA start from the same seed, so that their $A$ are equal, and see the same batches. The arithmetic runs in whichever of float32 and bfloat16 multiplies faster here; QLoRA's paper uses bfloat16.
+# On the real model peft does the same.
+# Full-precision LoRA and QLoRA start from the same seed, so that their $A$ are equal, and see the same batches.
+# The arithmetic runs in whichever of float32 and bfloat16 multiplies faster here; QLoRA's paper uses bfloat16.
 
 # %%
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -454,11 +467,13 @@ print(f"QLoRA's perplexity is {worse} LoRA's after training; ", end="")
 print(f"before it was {record.get('NF4 double', 'times_reference')} the original's")
 
 # %% [markdown]
-# Both learn the same text from the same batches. Training makes up for a good part of what four bits took, and not for all of it: the curves stay apart.
+# Both learn the same text from the same batches.
+# Training makes up for a good part of what four bits took, and not for all of it: the curves stay apart.
 #
 # ## 6 · Where the memory goes
 #
-# What a training step keeps is counted tensor by tensor: what is held, and what autograd saves for the backward pass. *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
+# What a training step keeps is counted tensor by tensor: what is held, and what autograd saves for the backward pass.
+# *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
 
 # %%
 steppers, kinds, tokens = {}, {}, next(batches(SEED))
@@ -515,7 +530,8 @@ record.table("time", "times_lora")
 # %% [markdown]
 # ### A calculator
 #
-# Every one of these numbers follows from the architecture. `labkit.techniques.footprint` counts them without running anything; here it is beside the count, as a picture by part, with what the worst moment takes besides (*workspace*).
+# Every one of these numbers follows from the architecture.
+# `labkit.techniques.footprint` counts them without running anything; here it is beside the count, as a picture by part, with what the worst moment takes besides (*workspace*).
 
 # %%
 calculated, picture = [], {}
@@ -570,7 +586,9 @@ print("the calculator against the count:")
 Table(["", *(name.replace("_", " ") for name in pairs)], calculated)
 
 # %% [markdown]
-# Four bits make the first part small. If the others are larger, as here, little is won: the *footprint* of a model is not what its training needs. Checkpointing removes the largest of them, and pays with a second forward pass.
+# Four bits make the first part small.
+# If the others are larger, as here, little is won: the *footprint* of a model is not what its training needs.
+# Checkpointing removes the largest of them, and pays with a second forward pass.
 
 # %% [markdown]
 # ## 7 · What it writes
@@ -589,12 +607,14 @@ for prompt in PROMPTS:
 del tuned["LoRA"], writers
 
 # %% [markdown]
-# The style is the documentation's; the facts are still those of a small model. Perplexity measures style and vocabulary, not truth.
+# The style is the documentation's; the facts are still those of a small model.
+# Perplexity measures style and vocabulary, not truth.
 
 # %% [markdown]
 # ## 8 · How many adapters, and where?
 #
-# Full-precision LoRA with other ranks and targets, the same batches and the same number of steps, and beside it the training of all parameters, which needs smaller steps. One seed and one learning rate each: a tuned full training may do better.
+# Full-precision LoRA with other ranks and targets, the same batches and the same number of steps, and beside it the training of all parameters, which needs smaller steps.
+# One seed and one learning rate each: a tuned full training may do better.
 
 # %%
 sweep = {
@@ -638,7 +658,10 @@ figure
 # %% [markdown]
 # ## 9 · Merge, save, load
 #
-# The adapter is a small file of its own. It can be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs. Merged into the unpacked weights, nothing is lost; quantized once more, the small change meets a coarse grid. And the adapter itself can be quantized.
+# The adapter is a small file of its own.
+# It can be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
+# Merged into the unpacked weights, nothing is lost; quantized once more, the small change meets a coarse grid.
+# And the adapter itself can be quantized.
 
 
 # %%
@@ -723,11 +746,14 @@ gc.collect()
 record.table("file", "perplexity", "times_trained")
 
 # %% [markdown]
-# Merged and quantized again, the model has forgotten what it learned: most changes are smaller than the steps between the sixteen numbers. Keep the adapter beside the four bits, where it costs little, and less still in four bits of its own.
+# Merged and quantized again, the model has forgotten what it learned: most changes are smaller than the steps between the sixteen numbers.
+# Keep the adapter beside the four bits, where it costs little, and less still in four bits of its own.
 #
 # ## 10 · When it goes wrong
 #
-# On some processors a 4-bit layer of bitsandbytes stops gradients without a word: the loss stays where it was, and nobody knows why. The training step of this lab looks at the first gradients and refuses. It is one of several things that should be said before they cost an hour.
+# On some processors a 4-bit layer of bitsandbytes stops gradients without a word: the loss stays where it was, and nobody knows why.
+# The training step of this lab looks at the first gradients and refuses.
+# It is one of several things that should be said before they cost an hour.
 
 # %%
 broken = lora.attach(base("QLoRA"), RANK, LAYERS, alpha=2 * RANK)
@@ -751,7 +777,8 @@ for what, attempt in {
 # %% [markdown]
 # ## 11 · At full size
 #
-# What a training step takes does not depend on the values of the weights. So `labkit.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
+# What a training step takes does not depend on the values of the weights.
+# So `labkit.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
 
 # %%
 recorded = Record.load(next(Path("reference/full_size").glob("*.json")))
@@ -769,13 +796,16 @@ record.find("calculator_error", off)
 print(f"the calculator is off by {off} at most")
 
 # %% [markdown]
-# With checkpointing, INT8 takes more than 16 bits do. The 8-bit layers of bitsandbytes hold on to their inputs by themselves, where autograd, and so checkpointing, does not see them. It took the comparison of calculator and runs to notice.
+# With checkpointing, INT8 takes more than 16 bits do.
+# The 8-bit layers of bitsandbytes hold on to their inputs by themselves, where autograd, and so checkpointing, does not see them.
+# It took the comparison of calculator and runs to notice.
 
 # %%
 recorded.table("peak", "step", "slowdown")
 
 # %% [markdown]
-# Four bits alone and checkpointing alone each leave the other's part in place. Together they do more than the product of the two would say:
+# Four bits alone and checkpointing alone each leave the other's part in place.
+# Together they do more than the product of the two would say:
 
 # %%
 LAYERS_16, CHECKPOINTED = "1B, {}, all layers", "1B, {}, all layers, checkpointing"
@@ -791,7 +821,8 @@ plot.waterfall(stack, "smaller")
 # %% [markdown]
 # ### What fits where?
 #
-# Training with rank 64 beside all layers, one sequence of 512 tokens, 8-bit AdamW and checkpointing; full fine-tuning in 16 bits with AdamW takes at least twelve bytes a parameter. Cards of 15, 24, 48 and 80 GB are dashed.
+# Training with rank 64 beside all layers, one sequence of 512 tokens, 8-bit AdamW and checkpointing; full fine-tuning in 16 bits with AdamW takes at least twelve bytes a parameter.
+# Cards of 15, 24, 48 and 80 GB are dashed.
 
 # %%
 CARDS = (15, 24, 48, 80)
@@ -828,7 +859,8 @@ display(by_part(bars, CARDS))
 Table(head, table)
 
 # %% [markdown]
-# The larger the model, the larger the share of its weights: four bits are made for large models. For one billion parameters, the batch decides.
+# The larger the model, the larger the share of its weights: four bits are made for large models.
+# For one billion parameters, the batch decides.
 #
 # ## 12 · The ledger
 
@@ -868,10 +900,15 @@ ledger
 # %% [markdown]
 # Why the promises that fail do fail:
 #
-# - *A quarter of the memory*: the linear layers come down to 4.13 of 16 bits. Embeddings stay, and the smaller the model, the larger their share.
-# - *Most of it is room for the weights*: for one billion parameters the activations of four sequences are many times the weights. With one sequence at a time and checkpointing, which is how the paper says it, the promise is barely kept, and more clearly the larger the model.
-# - *A fraction of a percent suffices*: it gets most of the way. Adapters beside every layer get further in the same number of steps; a rank four times as high does not.
-# - *Nothing is lost*: the adapters learn the text, and in a few steps take back a good part of what the rounding took. Whether the rest would follow with more steps or a higher rank, this run does not say (try 1). The paper trains far longer and reports no loss, for models smaller than this one, too; but these weights had been through four bits before.
+# - *A quarter of the memory*: the linear layers come down to 4.13 of 16 bits.
+#   Embeddings stay, and the smaller the model, the larger their share.
+# - *Most of it is room for the weights*: for one billion parameters the activations of four sequences are many times the weights.
+#   With one sequence at a time and checkpointing, which is how the paper says it, the promise is barely kept, and more clearly the larger the model.
+# - *A fraction of a percent suffices*: it gets most of the way.
+#   Adapters beside every layer get further in the same number of steps; a rank four times as high does not.
+# - *Nothing is lost*: the adapters learn the text, and in a few steps take back a good part of what the rounding took.
+#   Whether the rest would follow with more steps or a higher rank, this run does not say (try 1).
+#   The paper trains far longer and reports no loss, for models smaller than this one, too; but these weights had been through four bits before.
 #
 # ## 13 · This run and the recorded ones
 
@@ -898,10 +935,15 @@ beside(record, "reference", [key for key in found if key.endswith(shown)])
 # %% [markdown]
 # ## 14 · Try, and remember
 #
-# 1. Train QLoRA for twice as many steps. Does the distance to LoRA shrink, and what does it converge to?
-# 2. Start the adapters from the largest singular vectors of what rounding took from each layer {cite}`li2024loftq`. How much of the distance does that bridge before training, how much after?
-# 3. Quantize one layer at a time. Which single layer costs most perplexity? Leave the worst four in 16 bits: what do they cost in bytes?
-# 4. Predict the memory of a step with a batch twice as large, then with texts twice as long, and ask the calculator. Which parts grew?
+# 1. Train QLoRA for twice as many steps.
+#    Does the distance to LoRA shrink, and what does it converge to?
+# 2. Start the adapters from the largest singular vectors of what rounding took from each layer {cite}`li2024loftq`.
+#    How much of the distance does that bridge before training, how much after?
+# 3. Quantize one layer at a time.
+#    Which single layer costs most perplexity?
+#    Leave the worst four in 16 bits: what do they cost in bytes?
+# 4. Predict the memory of a step with a batch twice as large, then with texts twice as long, and ask the calculator.
+#    Which parts grew?
 # 5. Which batch makes activations as large as the weights of a model of 7B in four bits?
 #
 # Five lines to remember:

@@ -64,6 +64,7 @@ import torch
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def guided_noise(network, x, prompt, guidance_scale):
     """Noise predicted with guidance, a tensor of the shape of `x`.
@@ -79,6 +80,7 @@ def guided_noise(network, x, prompt, guidance_scale):
     return start + guidance_scale * (towards - start)
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -88,7 +90,9 @@ def guided_noise(network, x, prompt, guidance_scale):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_guidance_goes_g_times_the_way_to_the_prompt(guided_noise):
     import torch
 
@@ -102,10 +106,13 @@ def test_guidance_goes_g_times_the_way_to_the_prompt(guided_noise):
             "begin at 1 and go the way to 3 that many times"
         )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_without_guidance_a_step_is_one_evaluation(guided_noise):
     import torch
 
@@ -124,11 +131,14 @@ def test_without_guidance_a_step_is_one_evaluation(guided_noise):
             f"{len(asked)}: when is the prediction without the prompt not needed?"
         )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_any_shape_prompt_and_scale(guided_noise):
     import torch
 
@@ -143,11 +153,14 @@ def test_any_shape_prompt_and_scale(guided_noise):
                 got, expected, rtol=1e-4, atol=1e-4, check_dtype=False
             )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_predictions_and_input_are_left_as_they_are(guided_noise):
     import torch
 
@@ -157,6 +170,7 @@ def test_predictions_and_input_are_left_as_they_are(guided_noise):
         got = guided_noise(lambda x, prompt: says[prompt], x, "a", 2.0)
         assert got.tolist() == [5.0, -2.0], "a prediction was changed in place"
     assert x.tolist() == [1.0, 1.0], "x was changed in place"
+
 
 # %% [raw]
 # # END TESTS
@@ -194,6 +208,7 @@ def test_predictions_and_input_are_left_as_they_are(guided_noise):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def consistency(x, picture, time, sigma_data=0.5, time_scale=10.0):
     """The end of the path on which `x` lies, (N, C, H, W).
@@ -207,6 +222,7 @@ def consistency(x, picture, time, sigma_data=0.5, time_scale=10.0):
     return sigma_data**2 / total * x + scaled / total**0.5 * picture
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -216,7 +232,9 @@ def consistency(x, picture, time, sigma_data=0.5, time_scale=10.0):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_example_of_two_factors(consistency):
     import torch
 
@@ -227,10 +245,13 @@ def test_the_example_of_two_factors(consistency):
         "compare your two factors with 0.36 and 0.8"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_at_time_0_nothing_changes_and_at_time_1_it_does(consistency):
     import torch
 
@@ -246,11 +267,14 @@ def test_at_time_0_nothing_changes_and_at_time_1_it_does(consistency):
         f"got {got[1].flatten().tolist()}, expected {expected[1].flatten().tolist()}"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_each_picture_has_its_own_time(consistency):
     import math
 
@@ -271,11 +295,14 @@ def test_each_picture_has_its_own_time(consistency):
             got, expected, rtol=1e-4, atol=1e-5, check_dtype=False
         )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_defaults_shapes_and_input(consistency):
     import torch
 
@@ -285,6 +312,7 @@ def test_defaults_shapes_and_input(consistency):
         # The scaled time is 10: 1/401 of x and 20/sqrt(401) of the picture.
         torch.testing.assert_close(got, torch.full(shape, 21.0), check_dtype=False)
         assert (x == 401).all() and (picture == 401**0.5).all(), "an input was changed"
+
 
 # %% [raw]
 # # END TESTS
@@ -327,6 +355,7 @@ def test_defaults_shapes_and_input(consistency):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def merging_gain(tokens, width, rest, ratio):
     """Operations before merging divided by operations after it, a float.
@@ -341,6 +370,7 @@ def merging_gain(tokens, width, rest, ratio):
     return (before + rest) / (after + search + rest)
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -350,7 +380,9 @@ def merging_gain(tokens, width, rest, ratio):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_merging_half_of_the_tokens_saves_and_merging_a_few_costs(merging_gain):
     got = merging_gain(4, 1, 4, 0.5)
     assert abs(got - 100 / 42) < 1e-6, (
@@ -363,11 +395,14 @@ def test_merging_half_of_the_tokens_saves_and_merging_a_few_costs(merging_gain):
         f"{16_896 / 17_916:.4f}, below 1, got {got}"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 3
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_networks(merging_gain):
     import math
     import random
@@ -384,17 +419,21 @@ def test_random_networks(merging_gain):
         got = merging_gain(tokens, width, rest, ratio)
         assert math.isclose(got, expected, rel_tol=1e-6), (tokens, width, rest, ratio)
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_no_search_without_merging_and_counts_rounded_down(merging_gain):
     got = merging_gain(64, 32, 1000, 0)
     assert abs(got - 1) < 1e-9, "at ratio 0 nothing changes, and nothing is searched"
     # Of 16 tokens 4.8, so 4, are merged: 8 * 12 + 4 * 144 + 2 * 12 * 4 = 768 are left.
     got = merging_gain(16, 1, 0, 0.3)
     assert abs(got - (128 + 1024) / 768) < 1e-6, "4.8 tokens are rounded down to 4"
+
 
 # %% [raw]
 # # END TESTS
@@ -436,6 +475,7 @@ def test_no_search_without_merging_and_counts_rounded_down(merging_gain):
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def merge_similar(tokens, destinations, r):
     """Tokens after merging, (T - r, C), and for each old one its new row, (T,), int64.
@@ -458,6 +498,7 @@ def merge_similar(tokens, destinations, r):
     return sums / where.bincount()[:, None], where
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -467,7 +508,9 @@ def merge_similar(tokens, destinations, r):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_what_points_the_same_way_merges(merge_similar):
     import torch
 
@@ -482,10 +525,13 @@ def test_what_points_the_same_way_merges(merge_similar):
         f"the mean of (1, 0) and (3, 0) is (2, 0), the others stay, got {merged}"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_similar_is_what_has_a_similar_direction_however_long(merge_similar):
     import torch
 
@@ -500,11 +546,14 @@ def test_similar_is_what_has_a_similar_direction_however_long(merge_similar):
         "the mean is of the tokens as they were given, not of those of length 1"
     )
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_tokens(merge_similar):
     import torch
 
@@ -524,11 +573,14 @@ def test_random_tokens(merge_similar):
         expected = torch.stack([tokens[group].mean(dim=0) for group in groups])
         torch.testing.assert_close(merged, expected, check_dtype=False)
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_means_of_many_nothing_to_merge_and_inputs_left_as_they_are(merge_similar):
     import torch
 
@@ -543,6 +595,7 @@ def test_means_of_many_nothing_to_merge_and_inputs_left_as_they_are(merge_simila
     assert where.tolist() == [0, 1, 2, 3, 4], "with r = 0 every token stays"
     assert torch.equal(tokens, before), "tokens were changed in place"
     assert stay.tolist() == [1, 2], "destinations were changed in place"
+
 
 # %% [raw]
 # # END TESTS
@@ -586,6 +639,7 @@ def test_means_of_many_nothing_to_merge_and_inputs_left_as_they_are(merge_simila
 # %% [raw]
 # # BEGIN SOLUTION
 
+
 # %%
 def whole_and_product(parts, techniques):
     """(whole, product, bound): two speed-ups of the sum of all parts, and a part's name.
@@ -605,6 +659,7 @@ def whole_and_product(parts, techniques):
     return before / sum(left.values()), product, max(left, key=left.get)
     # END SOLUTION
 
+
 # %% [raw]
 # # END SOLUTION
 
@@ -614,7 +669,9 @@ def whole_and_product(parts, techniques):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_techniques_for_one_part_fall_short_of_their_product(whole_and_product):
     parts = {"network": 80.0, "decoder": 20.0}
     techniques = [("network", 4), ("network", 2)]
@@ -628,10 +685,13 @@ def test_two_techniques_for_one_part_fall_short_of_their_product(whole_and_produ
     )
     assert bound == "decoder", f"10 ms of network, 20 ms of decoder, got {bound!r}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_techniques_for_different_parts_exceed_their_product(whole_and_product):
     parts = {"network": 80.0, "decoder": 20.0}
     whole, product, bound = whole_and_product(parts, [("network", 4), ("decoder", 2)])
@@ -642,11 +702,14 @@ def test_techniques_for_different_parts_exceed_their_product(whole_and_product):
     )
     assert bound == "network", f"20 ms of network, 10 ms of decoder, got {bound!r}"
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_parts(whole_and_product):
     import math
     import random
@@ -669,11 +732,14 @@ def test_random_parts(whole_and_product):
         assert math.isclose(product, expected, rel_tol=1e-6)
         assert left[bound] == max(left.values())
 
+
 # %%
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_edge_cases_and_inputs_left_as_they_are(whole_and_product):
     parts, techniques = {"network": 7, "decoder": 5}, [("network", 2), ("decoder", 0.5)]
     for _ in range(2):  # the second time finds what the first has changed
@@ -688,6 +754,7 @@ def test_edge_cases_and_inputs_left_as_they_are(whole_and_product):
     except ValueError:
         return
     raise AssertionError("there is no adapter to make faster: raise ValueError")
+
 
 # %% [raw]
 # # END TESTS

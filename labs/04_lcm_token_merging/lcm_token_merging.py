@@ -117,11 +117,15 @@ display(settings, needs("reference"))
 # %% [markdown]
 # ## 1 · The idea
 #
-# A diffusion model draws by asking a network over and over what in a noisy picture is noise {cite}`rombach2022latent`. Three bills can be cut:
+# A diffusion model draws by asking a network over and over what in a noisy picture is noise {cite}`rombach2022latent`.
+# Three bills can be cut:
 #
-# - **Steps.** A good solver {cite}`lu2022dpmpp` takes about 25. A *consistency model* {cite}`song2023consistency` is trained to say from anywhere on the path where the path ends. Latent consistency distillation {cite}`luo2023lcm` makes one out of a finished model, and an adapter is enough to hold it {cite}`luo2023lcmlora`.
-# - **Guidance** {cite}`ho2022classifier` asks the network twice in each step, with and without the prompt, and goes further in the direction from one to the other. The distillation can take it in, so that four steps are four evaluations and not eight.
-# - **Tokens.** Self-attention compares every position with every other. Neighbours are often alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
+# - **Steps.** A good solver {cite}`lu2022dpmpp` takes about 25. A *consistency model* {cite}`song2023consistency` is trained to say from anywhere on the path where the path ends.
+#   Latent consistency distillation {cite}`luo2023lcm` makes one out of a finished model, and an adapter is enough to hold it {cite}`luo2023lcmlora`.
+# - **Guidance** {cite}`ho2022classifier` asks the network twice in each step, with and without the prompt, and goes further in the direction from one to the other.
+#   The distillation can take it in, so that four steps are four evaluations and not eight.
+# - **Tokens.** Self-attention compares every position with every other.
+#   Neighbours are often alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
 #
 # If the three were independent, they would multiply: with $s$ steps, $g$ evaluations a step and a time $t$ for each,
 #
@@ -131,7 +135,11 @@ display(settings, needs("reference"))
 #
 # ## 2 · A model that can be scored
 #
-# The model draws clothes in one of eight colours on one of four backgrounds. It has Stable Diffusion's own parts at small size, trained from scratch. A small classifier, the judge, reads item, colour and background off a picture: whether the prompt was followed can be counted. From the judge's features comes a Fréchet distance {cite}`heusel2017gans` to real pictures. With a GPU and the model hub the same cells run on Stable Diffusion 1.5, with CLIP {cite}`radford2021learning` as the judge.
+# The model draws clothes in one of eight colours on one of four backgrounds.
+# It has Stable Diffusion's own parts at small size, trained from scratch.
+# A small classifier, the judge, reads item, colour and background off a picture: whether the prompt was followed can be counted.
+# From the judge's features comes a Fréchet distance {cite}`heusel2017gans` to real pictures.
+# With a GPU and the model hub the same cells run on Stable Diffusion 1.5, with CLIP {cite}`radford2021learning` as the judge.
 
 # %%
 loaded = zoo.text_to_image(settings.source)
@@ -149,7 +157,9 @@ print("such as:", *prompts[:4], sep="\n  ")
 
 
 # %% [markdown]
-# The judge has limits of its own, and every figure below must be read beside them: it misreads real pictures, and even real pictures lie at some distance from other real ones. A distance of few pictures is larger than one of many; compare only distances of equally many. Where thousands are needed, this lab cites the recorded run: 2,000 pictures for each of four seeds.
+# The judge has limits of its own, and every figure below must be read beside them: it misreads real pictures, and even real pictures lie at some distance from other real ones.
+# A distance of few pictures is larger than one of many; compare only distances of equally many.
+# Where thousands are needed, this lab cites the recorded run: 2,000 pictures for each of four seeds.
 
 
 # %%
@@ -224,7 +234,8 @@ record
 # %% [markdown]
 # ## 3 · Twenty-five guided steps
 #
-# The baseline: DPM-Solver++ with guidance. What does its network spend its time on?
+# The baseline: DPM-Solver++ with guidance.
+# What does its network spend its time on?
 
 # %%
 inputs = (
@@ -266,7 +277,8 @@ record.find("attention_share", shares["attention"])
 Table(["one evaluation", "share of the time"], [[k, str(s)] for k, s in shares.items()])
 
 # %% [markdown]
-# Remember the share of attention: it bounds what merging tokens can save. In a small U-Net at a small resolution convolutions and linear layers do most of the work.
+# Remember the share of attention: it bounds what merging tokens can save.
+# In a small U-Net at a small resolution convolutions and linear layers do most of the work.
 
 # %%
 bare = copy.deepcopy(base)
@@ -310,11 +322,13 @@ judge(BASE, settings.pictures)
 record.table("prompt", "distance", "prompt_2000", "distance_2000")
 
 # %% [markdown]
-# The model follows its prompts more often than the judge reads real pictures right: guidance draws the typical, which is easier to read. At this strength guidance brings the distance down as well; what it costs in variety, neither number shows by itself.
+# The model follows its prompts more often than the judge reads real pictures right: guidance draws the typical, which is easier to read.
+# At this strength guidance brings the distance down as well; what it costs in variety, neither number shows by itself.
 #
 # ## 4 · Four steps
 #
-# A consistency function leads from any point of the path to its end. At the end it must leave the picture as it is, whatever the network says; two factors see to that:
+# A consistency function leads from any point of the path to its end.
+# At the end it must leave the picture as it is, whatever the network says; two factors see to that:
 #
 # $$ f(x, t) = c_{\text{skip}}(t)\, x + c_{\text{out}}(t)\, \hat z(x, t), \qquad c_{\text{skip}}(0) = 1,\; c_{\text{out}}(0) = 0 $$
 #
@@ -329,9 +343,12 @@ assert torch.allclose(c_skip, library[0]) and torch.allclose(c_out, library[1])
 print(f"c_skip at times 0, 1, 2: {', '.join(f'{c:.4f}' for c in c_skip[:3])}")
 
 # %% [markdown]
-# The distillation makes two neighbouring points of one path agree about its end: where the teacher, guided, leads from one to the other, the student must say the same at both. The script that trained the adapter lies beside the model (`labkit/zoo/assets/text_to_image`), with its log.
+# The distillation makes two neighbouring points of one path agree about its end: where the teacher, guided, leads from one to the other, the student must say the same at both.
+# The script that trained the adapter lies beside the model (`labkit/zoo/assets/text_to_image`), with its log.
 #
-# Sampling then goes to the end in one leap, adds fresh noise for an earlier time, and leaps again. Does that need the adapter? The honest rivals are the same leaps without it, and the solver with as many evaluations.
+# Sampling then goes to the end in one leap, adds fresh noise for an earlier time, and leaps again.
+# Does that need the adapter?
+# The honest rivals are the same leaps without it, and the solver with as many evaluations.
 
 # %%
 FOUR = Variant("LCM-LoRA", 4)
@@ -374,11 +391,14 @@ def table(variants, metrics=shown):
 table((*LIMITS, BASE, FOUR, BARE, RIVAL))
 
 # %% [markdown]
-# Without the adapter the leaps blur: the network was trained to see the *mean* of all pictures behind the noise, and a mean is soft. Prompts are still followed, and prompt accuracy alone would not have noticed. With the adapter the distance comes near the baseline's at a twelfth of the evaluations.
+# Without the adapter the leaps blur: the network was trained to see the *mean* of all pictures behind the noise, and a mean is soft.
+# Prompts are still followed, and prompt accuracy alone would not have noticed.
+# With the adapter the distance comes near the baseline's at a twelfth of the evaluations.
 #
 # ### The adapter, fused
 #
-# Fused, the adapter's product is added to the weights. Its layers are then empty, and still called, until they are removed.
+# Fused, the adapter's product is added to the weights.
+# Its layers are then empty, and still called, until they are removed.
 
 # %%
 unfused = copy.deepcopy(base)
@@ -413,7 +433,8 @@ Table(["adapter", "one evaluation", "times that without"], cells)
 # %% [markdown]
 # ## 5 · Half the tokens
 #
-# Of each square of two by two tokens one stays. Every other looks for the most similar of those that stay, and the most similar pairs merge.
+# Of each square of two by two tokens one stays.
+# Every other looks for the most similar of those that stay, and the most similar pairs merge.
 
 # %%
 show(merge.match, merge.Matching.merge)
@@ -443,11 +464,14 @@ display(side_by_side([FOUR, HALF]))
 table((*LIMITS, FOUR, HALF))
 
 # %% [markdown]
-# One line, no training: and is there no loss? Look at the distances of many pictures, not at the eight above.
+# One line, no training: and is there no loss?
+# Look at the distances of many pictures, not at the eight above.
 #
 # ### When does it pay?
 #
-# Merging has a price, the search for pairs, and saves where attention is expensive: at many tokens, and beside an attention that is slow. *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` never does. Here is one evaluation at several resolutions.
+# Merging has a price, the search for pairs, and saves where attention is expensive: at many tokens, and beside an attention that is slow.
+# *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` never does.
+# Here is one evaluation at several resolutions.
 
 # %%
 pays = []
@@ -472,7 +496,8 @@ Table(["", "all tokens", "half merged", "gain"], pays)
 # %% [markdown]
 # ## 6 · Steps, guidance, ratio
 #
-# What does each setting do to the pictures? The curves come from the recorded run; the table sets a few pictures of your own machine beside the interval in which as many pictures of the recorded run lie.
+# What does each setting do to the pictures?
+# The curves come from the recorded run; the table sets a few pictures of your own machine beside the interval in which as many pictures of the recorded run lie.
 
 # %%
 STEPS = (1, 2, 4, 8)
@@ -533,7 +558,8 @@ if rows:
 table((*LIMITS, *drawn))
 
 # %% [markdown]
-# With the adapter, guidance is too much of a good thing: the teacher was guided, and the student has taken that in. Each leap applies it again, so even none is some.
+# With the adapter, guidance is too much of a good thing: the teacher was guided, and the student has taken that in.
+# Each leap applies it again, so even none is some.
 #
 # ## 7 · Which part did the work?
 #
@@ -574,11 +600,15 @@ print("the whole over the product, round by round:", record.find("stack_share", 
 plot.waterfall(stack, "faster")
 
 # %% [markdown]
-# Steps and guidance carry the whole. Each divides the number of evaluations, and they would multiply if nothing else took time. The text encoder, the decoder and the loop, which none of the three makes faster, hardly count in 25 guided steps and do count in four. So the whole stays below the product, and merging saves a part of what is small by then.
+# Steps and guidance carry the whole.
+# Each divides the number of evaluations, and they would multiply if nothing else took time.
+# The text encoder, the decoder and the loop, which none of the three makes faster, hardly count in 25 guided steps and do count in four.
+# So the whole stays below the product, and merging saves a part of what is small by then.
 #
 # ## 8 · The Pareto front
 #
-# Latency here, against the distance of 2,000 pictures in the recorded run. One and two steps of the solver would lie far below the picture.
+# Latency here, against the distance of 2,000 pictures in the recorded run.
+# One and two steps of the solver would lie far below the picture.
 
 # %%
 quality = "distance_2000" if rows else "distance"
@@ -589,11 +619,14 @@ front = [str(v) for v in front if quality in record.rows[str(v)].measurements]
 plot.cost_quality(record, "latency", quality, front, lower_is_better=True)
 
 # %% [markdown]
-# Up to four steps with the adapter are cheaper than anything of similar quality. At eight the solver has caught up, and for the best pictures there is no way around the baseline. The small U-Net, distilled with blocks removed in the manner of BK-SDM {cite}`kim2024bksdm`, saves less time than the missing steps do, and loses more.
+# Up to four steps with the adapter are cheaper than anything of similar quality.
+# At eight the solver has caught up, and for the best pictures there is no way around the baseline.
+# The small U-Net, distilled with blocks removed in the manner of BK-SDM {cite}`kim2024bksdm`, saves less time than the missing steps do, and loses more.
 #
 # ## 9 · At full size
 #
-# What a step takes depends on the architecture and not on the weights. `labkit.full_size_lcm` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
+# What a step takes depends on the architecture and not on the weights.
+# `labkit.full_size_lcm` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
 
 # %%
 full = Record.load(next(Path("reference/full_size").glob("*.json")))
@@ -629,7 +662,10 @@ def full_table(names, *metrics):
 full_table(listed, "latency", "speedup", "over_compiled")
 
 # %% [markdown]
-# The eager baseline was timed in several sessions and drifted between them: trust the factors over the compiled one. At batch 1 the eager network waits for its launches: half the arithmetic, without guidance, saves nothing at all. Compiled and captured in a graph, the same saving is real. So the first optimization of a GPU is to keep it busy, and every factor measured before that is a factor of something else.
+# The eager baseline was timed in several sessions and drifted between them: trust the factors over the compiled one.
+# At batch 1 the eager network waits for its launches: half the arithmetic, without guidance, saves nothing at all.
+# Compiled and captured in a graph, the same saving is real.
+# So the first optimization of a GPU is to keep it busy, and every factor measured before that is a factor of something else.
 #
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other: with four there is nothing to reuse.
 
@@ -640,7 +676,8 @@ captured = [name for name in full.rows if name.startswith("one") and "graph" in 
 full_table(captured, "tokens", "operations", "latency", "gain of merging")
 
 # %% [markdown]
-# On the GPU merging pays beside plain attention and beyond the resolution of the model. At that resolution, where the promise was measured on an older card, it gains little beside plain attention and loses beside fused attention, where finding the pairs costs more than the smaller attention saves.
+# On the GPU merging pays beside plain attention and beyond the resolution of the model.
+# At that resolution, where the promise was measured on an older card, it gains little beside plain attention and loses beside fused attention, where finding the pairs costs more than the smaller attention saves.
 
 # %%
 fastest = full.findings["fastest_batch_1_speedup"]
@@ -661,7 +698,9 @@ print(f"over the compiled baseline: {honest}")
 plot.waterfall(best, "faster")
 
 # %% [markdown]
-# The fastest combination with Stable Diffusion's own decoder leaves merging out. The fewer the evaluations, the more of the time goes to what nobody had touched, the decoder first of all. The last line of the first table has a tiny decoder in its place.
+# The fastest combination with Stable Diffusion's own decoder leaves merging out.
+# The fewer the evaluations, the more of the time goes to what nobody had touched, the decoder first of all.
+# The last line of the first table has a tiny decoder in its place.
 
 # %%
 shares = ("network share", "decoder share", "text share", "loop share")
@@ -741,10 +780,15 @@ ledger
 # %% [markdown]
 # Why the promises that fail do fail:
 #
-# - *Ten times by stacking*: steps and guidance come near it; merging adds little or nothing to that here. On a large GPU a smaller network in place of merging comes nearer and does not reach it, compiled against compiled. Over an eager baseline the factor is far above ten, and then the compiler is part of it.
-# - *Merging adds 1.3 to 1.8 times*: on this GPU only beside plain attention and beyond the model's own resolution. Fused attention has taken most of that saving already. On two cores enough tokens pay beside fused attention, too: see the table in section 5.
+# - *Ten times by stacking*: steps and guidance come near it; merging adds little or nothing to that here.
+#   On a large GPU a smaller network in place of merging comes nearer and does not reach it, compiled against compiled.
+#   Over an eager baseline the factor is far above ten, and then the compiler is part of it.
+# - *Merging adds 1.3 to 1.8 times*: on this GPU only beside plain attention and beyond the model's own resolution.
+#   Fused attention has taken most of that saving already.
+#   On two cores enough tokens pay beside fused attention, too: see the table in section 5.
 # - *No loss*: the prompt is followed as before, and the pictures lie further from real ones.
-# - *Four steps as good as twenty-five*: not as good as guided ones, and as good as unguided ones. Guidance brings the baseline the rest; without the adapter four steps are far worse than either.
+# - *Four steps as good as twenty-five*: not as good as guided ones, and as good as unguided ones.
+#   Guidance brings the baseline the rest; without the adapter four steps are far worse than either.
 #
 # ## 12 · This run and the recorded ones
 
@@ -763,10 +807,15 @@ beside(record, "reference", [*found])
 # %% [markdown]
 # ## 13 · Try, and remember
 #
-# 1. Draw the same prompt with fifty seeds, with 25 guided steps and with four of the adapter. Which set is more varied? Which number in this lab would have told you?
-# 2. Merge in the first two of the four steps only, then in the last two. Which costs more distance?
-# 3. Give the adapter other times to leap from than its scheduler's. Which of the four matters most?
-# 4. Predict the latency of three steps without guidance before you measure it. What did you forget?
+# 1. Draw the same prompt with fifty seeds, with 25 guided steps and with four of the adapter.
+#    Which set is more varied?
+#    Which number in this lab would have told you?
+# 2. Merge in the first two of the four steps only, then in the last two.
+#    Which costs more distance?
+# 3. Give the adapter other times to leap from than its scheduler's.
+#    Which of the four matters most?
+# 4. Predict the latency of three steps without guidance before you measure it.
+#    What did you forget?
 # 5. Train the adapter anew with a teacher of another guidance, and find out why the best guidance for four steps is not the best for 25.
 #
 # Five lines to remember:
@@ -774,7 +823,8 @@ beside(record, "reference", [*found])
 # - The number of evaluations is the bill; steps and guidance are its factors.
 # - The adapter is what makes four steps work, and fused it costs nothing.
 # - Count tokens: a patch that does nothing says nothing.
-# - Merging pays for slow attention and many tokens. First use the fast attention.
+# - Merging pays for slow attention and many tokens.
+#   First use the fast attention.
 # - Compare with the compiled baseline and with the best rival of the same cost, or your factor is somebody else's.
 #
 # **Where it leads.** Lab 05 asks in which order techniques are stacked, and what each of them adds.

@@ -94,7 +94,7 @@ def interaction(measured, first, second):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_two_steps_together_against_the_two_apart(interaction):
@@ -113,7 +113,7 @@ def test_two_steps_together_against_the_two_apart(interaction):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_the_other_order_is_another_stack(interaction):
@@ -131,7 +131,7 @@ def test_the_other_order_is_another_stack(interaction):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_any_measurements_in_any_order_of_the_dictionary(interaction):
@@ -211,7 +211,7 @@ def pareto_front(files, losses):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_equals_stay_and_as_good_but_larger_goes(pareto_front):
@@ -226,7 +226,7 @@ def test_equals_stay_and_as_good_but_larger_goes(pareto_front):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_one_two_no_stacks_and_a_front_that_is_not_sorted_by_size(pareto_front):
@@ -245,7 +245,7 @@ def test_one_two_no_stacks_and_a_front_that_is_not_sorted_by_size(pareto_front):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_many_stacks_with_many_ties(pareto_front):
@@ -327,7 +327,7 @@ def admissible_orders(steps, before):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_prune_before_distill_but_not_at_once(admissible_orders):
@@ -344,7 +344,7 @@ def test_prune_before_distill_but_not_at_once(admissible_orders):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_a_rule_about_an_absent_step_asks_nothing(admissible_orders):
@@ -357,7 +357,7 @@ def test_a_rule_about_an_absent_step_asks_nothing(admissible_orders):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_contradictions_and_no_steps(admissible_orders):
@@ -373,7 +373,7 @@ def test_contradictions_and_no_steps(admissible_orders):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_any_steps_and_rules_and_the_input_stays(admissible_orders):
@@ -477,7 +477,7 @@ def prune_first_verdict(rows, draws):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_seed_by_seed_the_gain_is_clear_though_the_losses_overlap(prune_first_verdict):
@@ -503,7 +503,7 @@ def test_seed_by_seed_the_gain_is_clear_though_the_losses_overlap(prune_first_ve
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_an_interval_on_both_sides_of_zero_decides_nothing(prune_first_verdict):
@@ -525,7 +525,7 @@ def test_an_interval_on_both_sides_of_zero_decides_nothing(prune_first_verdict):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_zero_keeps_the_promise_and_two_seeds_never_decide(prune_first_verdict):
@@ -551,7 +551,7 @@ def test_zero_keeps_the_promise_and_two_seeds_never_decide(prune_first_verdict):
 """# BEGIN TEST CONFIG
 points: 2
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(prune_first_verdict):
@@ -574,9 +574,8 @@ def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(prune_first_verdi
             rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()
         ]
         draws, given = torch.randint(n, (200, n), generator=generator), list(rows)
-        gains = (losses[q] - losses[p])[
-            1:-1
-        ]  # one order lacks the first seed, one the last
+        # One order lacks the first seed, one the last.
+        gains = (losses[q] - losses[p])[1:-1]
         low, high = np.percentile(gains[draws.numpy()].mean(axis=1), [2.5, 97.5])
         expected = "holds" if low >= 0 else "fails" if high < 0 else "undecided"
         mean, a, b, verdict = prune_first_verdict(rows, draws)
@@ -665,7 +664,7 @@ def choose_stack(rows, bound):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_the_smallest_that_keeps_both_rules(choose_stack):
@@ -685,7 +684,7 @@ def test_the_smallest_that_keeps_both_rules(choose_stack):
 # %%
 """# BEGIN TEST CONFIG
 points: 1
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_no_stack_may_keep_the_rules(choose_stack):
@@ -700,7 +699,7 @@ def test_no_stack_may_keep_the_rules(choose_stack):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_seeds_are_counted_not_rows_and_files_are_averaged(choose_stack):
@@ -717,7 +716,7 @@ def test_seeds_are_counted_not_rows_and_files_are_averaged(choose_stack):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_the_order_of_the_steps_and_ties(choose_stack):
@@ -734,7 +733,7 @@ def test_the_order_of_the_steps_and_ties(choose_stack):
 """# BEGIN TEST CONFIG
 points: 1
 hidden: true
-"""# END TEST CONFIG
+"""  # END TEST CONFIG
 
 
 def test_any_rows(choose_stack):

@@ -31,7 +31,8 @@
 # - take a stack apart by ablation, and find the step that carries it and the one that only looks busy;
 # - search for a Pareto front, read it, and choose a stack for a need.
 #
-# Labs 01 to 03 explain the techniques. What this lab needs, measured, stands below the set-up.
+# Labs 01 to 03 explain the techniques.
+# What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
 import importlib
@@ -108,10 +109,13 @@ display(settings, needs("reference"))
 # %% [markdown]
 # ## 1 · The idea
 #
-# A stack is a composition: the model $m$ becomes $s_k(\dots s_2(s_1(m)))$. For every stack $S$ there is a loss $L(S)$ against the model at the start, and a size $B(S)$. Three things are commonly said about it, and each is a formula.
+# A stack is a composition: the model $m$ becomes $s_k(\dots s_2(s_1(m)))$.
+# For every stack $S$ there is a loss $L(S)$ against the model at the start, and a size $B(S)$.
+# Three things are commonly said about it, and each is a formula.
 #
 # - *Order does not matter*, or one order is best: compare $L(s_2 \circ s_1)$ with $L(s_1 \circ s_2)$.
-# - *Techniques are orthogonal*: together they lose no more than the sum of what each loses alone {cite}`harma2024interplay`. So the **interaction** is not above zero; *losses add up* where it is zero,
+# - *Techniques are orthogonal*: together they lose no more than the sum of what each loses alone {cite}`harma2024interplay`.
+#   So the **interaction** is not above zero; *losses add up* where it is zero,
 #
 # $$ I(a, b) = L(a, b) - L(a) - L(b) . $$
 #
@@ -119,7 +123,8 @@ display(settings, needs("reference"))
 #
 # $$ \frac{r(a, b)}{r(a)\, r(b)} = 1 . $$
 #
-# Even four numbers show that order can matter. Prune half of them, and round to halves:
+# Even four numbers show that order can matter.
+# Prune half of them, and round to halves:
 
 
 # %%
@@ -137,13 +142,17 @@ for first, second in ((prune_half, round_to_half), (round_to_half, prune_half)):
     print(f"{first.__name__}, {second.__name__}: {second(first(w)).tolist()}")
 
 # %% [markdown]
-# Rounding makes equal what was different. Whoever prunes afterwards can no longer see which weight was the larger one, and may drop the wrong one.
+# Rounding makes equal what was different.
+# Whoever prunes afterwards can no longer see which weight was the larger one, and may drop the wrong one.
 #
-# **Ask yourself:** training after pruning lets the other weights make up for the lost ones. Which of *prune*, *train*, *quantize* has to come before which?
+# **Ask yourself:** training after pruning lets the other weights make up for the lost ones.
+# Which of *prune*, *train*, *quantize* has to come before which?
 #
 # ## 2 · A technique as a step
 #
-# A step is a function of the model with its parameters chosen. Beside it stands what it leaves behind, what it needs, and with what it cannot work. So an order that makes no sense is refused before anything runs, with the reason.
+# A step is a function of the model with its parameters chosen.
+# Beside it stands what it leaves behind, what it needs, and with what it cannot work.
+# So an order that makes no sense is refused before anything runs, with the reason.
 
 # %%
 show(images.prune, images.recover)
@@ -162,7 +171,8 @@ for order in admitted:
     print("  " + " → ".join(map(str, order)))
 
 # %% [markdown]
-# A step of your own takes ten lines. This one rounds every weight to a power of two, so that a multiplication becomes a shift:
+# A step of your own takes ten lines.
+# This one rounds every weight to a power of two, so that a multiplication becomes a shift:
 
 
 # %%
@@ -180,7 +190,9 @@ def powers_of_two(model, task, smallest: int = -10):
 # %% [markdown]
 # ## 3 · The record
 #
-# All orders with five seeds each and a search over hundreds of stacks take hours on two cores. They were run once, and their rows ship with this lab, one for every stack and seed. What is computed below comes from these rows; in section 4 you run some of them again and see whether they are true.
+# All orders with five seeds each and a search over hundreds of stacks take hours on two cores.
+# They were run once, and their rows ship with this lab, one for every stack and seed.
+# What is computed below comes from these rows; in section 4 you run some of them again and see whether they are true.
 
 # %%
 FOLDER = Path("reference/search")
@@ -198,13 +210,16 @@ display(Table(["model and data", "recorded", "trials of the search", "on"], abou
 print("commands:", *origin["commands"], sep="\n  ")
 
 # %% [markdown]
-# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes a parameter), `lost` (points of accuracy, or nats a token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a processor). Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each. SmolLM2's file at the start holds 16 bits a parameter, so that its `smaller` is above two before anything is done.
+# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes a parameter), `lost` (points of accuracy, or nats a token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a processor).
+# Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each.
+# SmolLM2's file at the start holds 16 bits a parameter, so that its `smaller` is above two before anything is done.
 #
 # The first model is the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01; the second is the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before.
 #
 # ## 4 · Some of it again
 #
-# The same steps, run here. A runner keeps what it computed: of stacks that begin alike, the common beginning is run once.
+# The same steps, run here.
+# A runner keeps what it computed: of stacks that begin alike, the common beginning is run once.
 
 # %%
 scratch = tempfile.TemporaryDirectory()  # rows of this run
@@ -260,7 +275,10 @@ head = ["stack", "lost", "recorded", "file", "recorded", "inside"]
 Table(head, table)
 
 # %% [markdown]
-# The record's interval is that of its own pictures and blocks. On as many of them a loss has to lie inside it; on fewer, the two intervals have to meet. The sizes of stacks without training are the same. Those with training are a few percent larger here if they end in 32 bits: the record's began from the weights as they ship, rounded to 16 bits, and what training never moves still compresses.
+# The record's interval is that of its own pictures and blocks.
+# On as many of them a loss has to lie inside it; on fewer, the two intervals have to meet.
+# The sizes of stacks without training are the same.
+# Those with training are a few percent larger here if they end in 32 bits: the record's began from the weights as they ship, rounded to 16 bits, and what training never moves still compresses.
 #
 # And your own step, in a stack:
 
@@ -272,7 +290,8 @@ print(" → ".join(map(str, own)), row["lost"], row["smaller"], sep=", ")
 # %% [markdown]
 # ## 5 · In which order?
 #
-# Prune, train, and let the weights share few values: six orders, each with five seeds. Then the same question to the language model: prune, train adapters, quantize.
+# Prune, train, and let the weights share few values: six orders, each with five seeds.
+# Then the same question to the language model: prune, train adapters, quantize.
 
 
 # %%
@@ -310,10 +329,17 @@ figure
 # %% [markdown]
 # Two lessons of different kind:
 #
-# - **Training has to come after what it is to repair.** In the upper picture the three orders that prune *after* the last training are the three bad ones. Beside that the place of the codebook is a smaller matter, yet not a small one: a budget of one point holds for one of the three good orders only, the one that trains before the weights share values.
-# - **A file tells what an order really made.** In the lower picture the orders that quantize before they train look best. They keep their adapters *beside* the integers: nothing is rounded after training, and the file is larger by the adapters. The orders that train first merge, and round what was learned. Below zero means better than the original: the training has seen text of the same kind, which the original had not. Compare with adapters on the unpruned model in 16 bits, further down.
+# - **Training has to come after what it is to repair.** In the upper picture the three orders that prune *after* the last training are the three bad ones.
+#   Beside that the place of the codebook is a smaller matter, yet not a small one: a budget of one point holds for one of the three good orders only, the one that trains before the weights share values.
+# - **A file tells what an order really made.** In the lower picture the orders that quantize before they train look best.
+#   They keep their adapters *beside* the integers: nothing is rounded after training, and the file is larger by the adapters.
+#   The orders that train first merge, and round what was learned.
+#   Below zero means better than the original: the training has seen text of the same kind, which the original had not.
+#   Compare with adapters on the unpruned model in 16 bits, further down.
 #
-# And the pure question, without training: does it matter whether zeros come before or after few values? Such differences are small, and two stacks that are tested on the same pictures are right and wrong on mostly the same ones. So they are compared picture by picture and block by block, on the models of this run: two intervals side by side would hide what this shows.
+# And the pure question, without training: does it matter whether zeros come before or after few values?
+# Such differences are small, and two stacks that are tested on the same pictures are right and wrong on mostly the same ones.
+# So they are compared picture by picture and block by block, on the models of this run: two intervals side by side would hide what this shows.
 
 # %%
 p, q = images.prune(0.7), images.share(4)
@@ -355,7 +381,10 @@ print(gain)
 # %% [markdown]
 # ## 6 · Do they interact?
 #
-# For every pair, in every order that is admitted: the loss together minus the sum apart, and the share of the product that the size reaches. The row is done first, then the column. Brackets, and no colour, mean that the interval holds the neutral value. Here the intervals are those of the recorded rows, which keep no answers, side by side: an effect of less than half a point may hide in them.
+# For every pair, in every order that is admitted: the loss together minus the sum apart, and the share of the product that the size reaches.
+# The row is done first, then the column.
+# Brackets, and no colour, mean that the interval holds the neutral value.
+# Here the intervals are those of the recorded rows, which keep no answers, side by side: an effect of less than half a point may hide in them.
 
 # %%
 PAIRS = {
@@ -379,10 +408,14 @@ for task, interactions in found.items():
     display(figure)
 
 # %% [markdown]
-# - **Once BatchNorm is folded, zeros, a codebook or fewer channels ruin the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again. That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again. So *without training* is not *without repair*, and of the two orders one is good and one useless. Eight bits change so little that they may come after.
+# - **Once BatchNorm is folded, zeros, a codebook or fewer channels ruin the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again.
+#   That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again.
+#   So *without training* is not *without repair*, and of the two orders one is good and one useless.
+#   Eight bits change so little that they may come after.
 # - **Channels and weights do interact.** Once channels are gone, the weights that are left do more, and pruning them hurts more than before, in either order.
 # - **Pruning and few values hardly do** here, as {cite}`han2016deep` reports; {cite}`harma2024interplay` finds errors beyond the sum in language models, and section 5 measured ours block by block.
-# - **Sizes multiply less, the fewer bits are left.** The places of the weights that were kept cost the same whatever bits a weight has, and BatchNorm stays in 32: of a file of few bits they are a larger part. Channels leave no places to store, and multiply with the bits nearly.
+# - **Sizes multiply less, the fewer bits are left.** The places of the weights that were kept cost the same whatever bits a weight has, and BatchNorm stays in 32: of a file of few bits they are a larger part.
+#   Channels leave no places to store, and multiply with the bits nearly.
 # - In the language model, pruning before layers are cut costs more than after: the rule that chooses the layers looks at a network that pruning has changed.
 # - Rounding to 16 bits saves much of a 32-bit file and little of one that has few values left.
 
@@ -414,7 +447,8 @@ for which, pairs in {
 # %% [markdown]
 # ## 7 · What does each step add?
 #
-# Ablation asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole? Where the two answers differ, the steps interact.
+# Ablation asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole?
+# Where the two answers differ, the steps interact.
 
 # %%
 ablations = {
@@ -463,7 +497,8 @@ for task, whole in ablations.items():
 #
 # ## 8 · Recover: with labels or with a teacher, by magnitude or by activation
 #
-# Distillation {cite}`hinton2015distilling` trains on the answers of the network as it was; fine-tuning on the labels. The same pruned networks, as many batches of the same size, the same learning rate:
+# Distillation {cite}`hinton2015distilling` trains on the answers of the network as it was; fine-tuning on the labels.
+# The same pruned networks, as many batches of the same size, the same learning rate:
 
 # %%
 SPARSITIES = (0.7, 0.8, 0.9)
@@ -495,11 +530,16 @@ record.find("lost_by_labels_unpruned", whole["lost"])
 plot.curves(ways, "sparsity (%)", "accuracy lost")
 
 # %% [markdown]
-# The teacher wins everywhere, and a quarter of the steps with it is worth more than all of them with labels. Before you believe that this is about pruning, read what stands above the picture: at 70 % the pruned network loses *less* without any training than with labels, and labels harm even the network that is whole. So what the teacher wins here is mostly what this recipe itself costs: a few steps at this learning rate, on pictures that are not shifted and mirrored as they were when the network was trained. Which of the two it is was not measured; the teacher's answers hold the network where it was, and the labels do not. The comparison is with this recipe, and not with fine-tuning at its best.
+# The teacher wins everywhere, and a quarter of the steps with it is worth more than all of them with labels.
+# Before you believe that this is about pruning, read what stands above the picture: at 70 % the pruned network loses *less* without any training than with labels, and labels harm even the network that is whole.
+# So what the teacher wins here is mostly what this recipe itself costs: a few steps at this learning rate, on pictures that are not shifted and mirrored as they were when the network was trained.
+# Which of the two it is was not measured; the teacher's answers hold the network where it was, and the labels do not.
+# The comparison is with this recipe, and not with fine-tuning at its best.
 #
 # At higher sparsity both fail, because global magnitude empties a layer, through which nothing can be trained: Lab 02 shows the rule that prevents it, and the search below found it, too.
 #
-# For the language model, two rules to choose what to drop, without any training. Wanda {cite}`sun2024simple` multiplies each weight by the size of the input that it meets:
+# For the language model, two rules to choose what to drop, without any training.
+# Wanda {cite}`sun2024simple` multiplies each weight by the size of the input that it meets:
 
 # %%
 rules = {
@@ -515,13 +555,15 @@ plot.curves(rules, "sparsity (%)", "lost")
 # %% [markdown]
 # ## 9 · Search
 #
-# How much of each? Nobody knows beforehand, so it is searched {cite}`akiba2019optuna`: a genetic algorithm {cite}`deb2002fast` and a sampler that models which choices did well {cite}`bergstra2011algorithms`, the trials of both in the table of section 3, propose stacks from this space, and all that no other beats in loss, bytes and latency at once stay on the front.
+# How much of each?
+# Nobody knows beforehand, so it is searched {cite}`akiba2019optuna`: a genetic algorithm {cite}`deb2002fast` and a sampler that models which choices did well {cite}`bergstra2011algorithms`, the trials of both in the table of section 3, propose stacks from this space, and all that no other beats in loss, bytes and latency at once stay on the front.
 
 # %%
 show(studies.image_space)
 
 # %% [markdown]
-# Any number of processes may work on one study; one that is killed loses the trial it was at. In two terminals:
+# Any number of processes may work on one study; one that is killed loses the trial it was at.
+# In two terminals:
 #
 # ```
 # python -m labkit.stack.studies search --task images --out found --worker 0
@@ -530,7 +572,9 @@ show(studies.image_space)
 #
 # For several machines give `labkit.stack.search.search` the address of a database as its storage.
 #
-# What was found, every stack of the record a point. Only stacks that were run with three seeds or more, or that no seed changes, can be chosen, and only among them is the front drawn: the best of hundreds of single runs is a lucky one. It is the front of loss and bytes; what only its latency keeps on the front of all three is grey.
+# What was found, every stack of the record a point.
+# Only stacks that were run with three seeds or more, or that no seed changes, can be chosen, and only among them is the front drawn: the best of hundreds of single runs is a lucky one.
+# It is the front of loss and bytes; what only its latency keeps on the front of all three is grey.
 
 # %%
 ALLOWED = {"images": 1.0, "text": 0.0488}  # a point, or 5 % of perplexity
@@ -571,10 +615,17 @@ for task, runner in recorded.items():
 # %% [markdown]
 # ### Which stack for which need?
 #
-# - **Phone**: every byte is downloaded. The smallest file that loses at most a point, or 5 % of perplexity, with its whole interval. Once more without any step that trains, for whoever has no data.
-# - **Laptop**: answers have to come. Of the fastest that lose no more, the smallest.
-# - **T4**: what a GPU's library starts from. Weights in INT8 or NF4, and no codebooks. What the card then holds is larger than the file, whose zeros are encoded; and its kernels for convolutions in INT8 round the activations, too, which no stack here does. This lab ran on no T4: its row is a choice by format, not a measurement.
-# - **Server**: quality first. The smallest among all whose mean lies in the interval of the best.
+# - **Phone**: every byte is downloaded.
+#   The smallest file that loses at most a point, or 5 % of perplexity, with its whole interval.
+#   Once more without any step that trains, for whoever has no data.
+# - **Laptop**: answers have to come.
+#   Of the fastest that lose no more, the smallest.
+# - **T4**: what a GPU's library starts from.
+#   Weights in INT8 or NF4, and no codebooks.
+#   What the card then holds is larger than the file, whose zeros are encoded; and its kernels for convolutions in INT8 round the activations, too, which no stack here does.
+#   This lab ran on no T4: its row is a choice by format, not a measurement.
+# - **Server**: quality first.
+#   The smallest among all whose mean lies in the interval of the best.
 
 # %%
 rows = []
@@ -604,9 +655,11 @@ record.find("text_lost_to_adapted", beyond)
 print("the language model for the phone against it, lost:", beyond)
 
 # %% [markdown]
-# If your model is to be adapted anyway, hold the language model's losses against the last two lines: what is below zero is what adapters do on any model, and for the phone the four bits cost all of the distance to it, far more than 5 % of perplexity. The row in which nothing is trained needs no such caveat.
+# If your model is to be adapted anyway, hold the language model's losses against the last two lines: what is below zero is what adapters do on any model, and for the phone the four bits cost all of the distance to it, far more than 5 % of perplexity.
+# The row in which nothing is trained needs no such caveat.
 #
-# The fastest rows gain from a folded BatchNorm, which cost no accuracy, and the space of the search never folds: no stack that was trained could profit. A search finds what its space holds.
+# The fastest rows gain from a folded BatchNorm, which cost no accuracy, and the space of the search never folds: no stack that was trained could profit.
+# A search finds what its space holds.
 #
 # ## 10 · The ledger
 
@@ -626,9 +679,13 @@ ledger
 # %% [markdown]
 # Why the promises that fail do fail:
 #
-# - *Losses add up*: not where one takes away what had made the other harmless. Removed channels are slack that pruning would have used, and a folded BatchNorm can no longer be measured again.
-# - *Effects multiply*: not what is in the file beside the bits of the weights, the places of those that were kept above all. The fewer bits, the more that is.
-# - *Prune, recover, quantize*: the best order if training changes the weights themselves. Adapters beside integers are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it. They cost their bytes.
+# - *Losses add up*: not where one takes away what had made the other harmless.
+#   Removed channels are slack that pruning would have used, and a folded BatchNorm can no longer be measured again.
+# - *Effects multiply*: not what is in the file beside the bits of the weights, the places of those that were kept above all.
+#   The fewer bits, the more that is.
+# - *Prune, recover, quantize*: the best order if training changes the weights themselves.
+#   Adapters beside integers are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it.
+#   They cost their bytes.
 #
 # And where a verdict is *undecided*, even the same pictures or blocks, one by one, do not tell the order or the interaction from none: a difference so small is no reason to choose.
 #
@@ -650,14 +707,21 @@ beside(record, "reference", list(found))
 # %% [markdown]
 # ## 12 · Try, and remember
 #
-# 1. Put `powers_of_two` into the order study with `prune` and `distill`. Where does it belong?
-# 2. Take the stack for the phone apart with `stack.ablate`. Which step would you leave out first?
-# 3. Add `images.prune(0.9, "lamp")` twice in a row, with a training between. Is it better than once?
-# 4. Write a step that quantizes to four bits with one scale a channel. Is it on the front?
+# 1. Put `powers_of_two` into the order study with `prune` and `distill`.
+#    Where does it belong?
+# 2. Take the stack for the phone apart with `stack.ablate`.
+#    Which step would you leave out first?
+# 3. Add `images.prune(0.9, "lamp")` twice in a row, with a training between.
+#    Is it better than once?
+# 4. Write a step that quantizes to four bits with one scale a channel.
+#    Is it on the front?
 # 5. Choose a stack for a need of your own: write down the rule *before* you look at the front.
-# 6. Fold BatchNorm after the training of the stack for the T4, before its weights become integers. What does it gain, and what does it lose?
-# 7. Let `recover` train on pictures that are shifted and mirrored. Does the teacher still win?
-# 8. The front was chosen among hundreds of stacks by the pictures on which it is reported. How would you find out how much too good that makes it?
+# 6. Fold BatchNorm after the training of the stack for the T4, before its weights become integers.
+#    What does it gain, and what does it lose?
+# 7. Let `recover` train on pictures that are shifted and mirrored.
+#    Does the teacher still win?
+# 8. The front was chosen among hundreds of stacks by the pictures on which it is reported.
+#    How would you find out how much too good that makes it?
 #
 # Five lines to remember:
 #

@@ -52,10 +52,16 @@ def small_book(book, tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [("[nowhere](missing.md)", "missing.md"), ('<a href="nowhere.html">away</a>', "index.html: nowhere.html"),
-     ('<a href="index.html#nowhere">away</a>', "index.html#nowhere"), ("{{ 01 nothing }}", "index.md.*nothing")],
-)  # fmt: skip
-def test_a_page_with_a_fault_is_an_error_and_leaves_the_last_site_in_place(book, small_book, write_lab, tmp_path, text, fault):
+    [
+        ("[nowhere](missing.md)", "missing.md"),
+        ('<a href="nowhere.html">away</a>', "index.html: nowhere.html"),
+        ('<a href="index.html#nowhere">away</a>', "index.html#nowhere"),
+        ("{{ 01 nothing }}", "index.md.*nothing"),
+    ],
+)
+def test_a_page_with_a_fault_is_an_error_and_leaves_the_last_site_in_place(
+    book, small_book, write_lab, tmp_path, text, fault
+):
     write_lab(tmp_path / "notebooks" / f"{LAB}.ipynb")
     (small_book / "index.md").write_text(f"# A book\n\n{text}\n")
     (tmp_path / "site").mkdir()
@@ -123,7 +129,9 @@ def test_a_lab_that_judges_nothing_is_an_error(book, tmp_path):
 
 
 def test_what_a_progress_bar_left_is_not_in_the_page(book):
-    empty, full = (nb.new_output("display_data", {"text/html": text, "text/plain": "HTML"}) for text in ("", "<b>1</b>"))
+    empty, full = (
+        nb.new_output("display_data", {"text/html": text, "text/plain": "HTML"}) for text in ("", "<b>1</b>")
+    )
     text = nb.new_output("stream", text="a line")
     notebook = nb.new_notebook(cells=[nb.new_code_cell("fetch()", outputs=[empty, text, full, picture()])])
     assert book.prepared(notebook)["cells"][0]["outputs"] == [text, full, picture()]

@@ -73,14 +73,18 @@ def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say(bo
     for each in book.read_labs(ROOT / "nowhere", {}):
         title, question = figures.heading(ROOT / "labs" / each.name / f"{each.name[3:]}.py")
         [(row, short)] = re.findall(rf"^(\| .*\[(.*)\]\(labs/{each.name}/\).*)$", readme, re.MULTILINE)
-        assert title.startswith(f"Lab {each.name[:2]} · {short}"), f"in README.md the title is not the beginning of: {title}"
+        assert title.startswith(f"Lab {each.name[:2]} · {short}"), (
+            f"in README.md the title is not the beginning of: {title}"
+        )
         due = new.readme_row(each.name, short, question, figures.usual(each.runs)["run"], setting)
         assert row == due, f"in README.md the row should read:\n{due}"
 
 
 def test_the_table_of_exercises_has_those_of_every_assignment(book):
     table = figures.exercises_table(book.read_labs(ROOT / "nowhere", {}))
-    asked = {path.parent.name: path.read_text().count("# # BEGIN QUESTION") for path in ROOT.glob("labs/*/assignment.py")}
+    asked = {
+        path.parent.name: path.read_text().count("# # BEGIN QUESTION") for path in ROOT.glob("labs/*/assignment.py")
+    }
     assert asked and {lab: len(re.findall(rf"^\* - {lab[:2]}$", table, re.MULTILINE)) for lab in asked} == asked
 
 

@@ -106,9 +106,31 @@ def test_the_number_links_to_the_lab_when_the_site_has_it():
 
 @pytest.mark.parametrize(
     "text",
-    ["a | b", "`a`", "$a$ and $$b$$", "*a* and _b_", "{math}`a`", "{{ a }}", "[a](b)", "<b>a</b> &amp; b", "a\\b",
-     "- a", "1. a", "# a", "> a", "```", ":::{note}", "(a)=", "% a", "+++", "---", "www.a.org", "a@b.org", "[^1]"],
-)  # fmt: skip
+    [
+        "a | b",
+        "`a`",
+        "$a$ and $$b$$",
+        "*a* and _b_",
+        "{math}`a`",
+        "{{ a }}",
+        "[a](b)",
+        "<b>a</b> &amp; b",
+        "a\\b",
+        "- a",
+        "1. a",
+        "# a",
+        "> a",
+        "```",
+        ":::{note}",
+        "(a)=",
+        "% a",
+        "+++",
+        "---",
+        "www.a.org",
+        "a@b.org",
+        "[^1]",
+    ],
+)
 def test_text_is_shown_as_it_is(text):
     table = ledger.list_table(["head", "head"], [[ledger.escape(text), "next"]])
     assert cells(table) == [[text, "next"]]
@@ -123,8 +145,11 @@ def test_the_verdicts_are_counted_without_their_conditions():
     this = record(judged(SMALLER, "holds only if it is zipped"), judged(FASTER, "fails"))
     recorded = record(judged(SMALLER, "holds only if it is small"))
     assert cells(ledger.counts_table([lab([SMALLER, FASTER], this, recorded)])) == [
-        ["holds only if …", "1", "1"], ["fails", "1", "0"], ["—", "0", "1"], ["claims", "2", "2"],
-    ]  # fmt: skip
+        ["holds only if …", "1", "1"],
+        ["fails", "1", "0"],
+        ["—", "0", "1"],
+        ["claims", "2", "2"],
+    ]
 
 
 def test_a_run_shows_scale_date_device_and_commit():

@@ -129,7 +129,9 @@ def test_every_picture_is_described(visit, name):
 
 @pytest.mark.parametrize("lab", LABS)
 def test_code_has_a_button_that_copies_it(visit, lab):
-    without = "[...document.querySelectorAll('.cell_input pre')].filter(p => !p.parentElement.querySelector('.copybtn'))"
+    without = (
+        "[...document.querySelectorAll('.cell_input pre')].filter(p => !p.parentElement.querySelector('.copybtn'))"
+    )
     assert visit(lab).page.evaluate(f"{without}.map(pre => pre.innerText)") == []
 
 

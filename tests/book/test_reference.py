@@ -26,8 +26,11 @@ def public(module: Path) -> list[str]:
     """The functions and classes that a module makes, in full; those that a lab never imports are left out."""
     path = ".".join(module.relative_to(LABKIT.parent).with_suffix("").parts)
     tree = ast.parse(module.read_text(encoding="utf-8"))
-    return [f"{path}.{thing.name}" for thing in tree.body
-            if isinstance(thing, ast.FunctionDef | ast.ClassDef) and not thing.name.startswith("_")]  # fmt: skip
+    return [
+        f"{path}.{thing.name}"
+        for thing in tree.body
+        if isinstance(thing, ast.FunctionDef | ast.ClassDef) and not thing.name.startswith("_")
+    ]
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.stem not in ("__init__", "studies")], ids=lambda m: m.stem)

@@ -5,7 +5,7 @@ import pytest
 from labkit.classroom import assign, grade
 
 ROOT = Path(__file__).parents[2]
-SMALL = '''\
+SMALL = """\
 # ---
 # jupyter:
 #   jupytext:
@@ -31,7 +31,7 @@ SMALL = '''\
 
 # %%
 import math
-'''
+"""
 EXERCISE = '''
 # %% [raw]
 # # BEGIN QUESTION
@@ -96,5 +96,3 @@ def made(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def small(made) -> grade.Assignment:
     return grade.load(made / "01_small")
-
-

@@ -51,7 +51,9 @@ def source(lab: str) -> nbformat.NotebookNode:
 
 def solutions(lab: str) -> dict[str, str]:
     """The code of the right answers, by exercise."""
-    cells = [cell.source for cell in source(lab).cells if "# BEGIN SOLUTION" in cell.source and cell.cell_type == "code"]
+    cells = [
+        cell.source for cell in source(lab).cells if "# BEGIN SOLUTION" in cell.source and cell.cell_type == "code"
+    ]
     return {re.search(r"^def (\w+)\(", cell, re.MULTILINE)[1]: MARK.sub("", cell) for cell in cells}
 
 
@@ -128,7 +130,9 @@ def test_an_exercise_has_public_and_hidden_tests(lab, assignments):
 
 @every_lab
 def test_the_solution_gets_all_points(lab, homework, assignments):
-    assert points(assignments[lab], handed_in(homework / lab / assign.STUDENT, solutions(lab))) == full(assignments[lab])
+    assert points(assignments[lab], handed_in(homework / lab / assign.STUDENT, solutions(lab))) == full(
+        assignments[lab]
+    )
 
 
 @every_lab
@@ -213,5 +217,7 @@ def test_the_check_cells_of_a_blank_notebook_ask_for_an_answer(lab, homework, as
 
 @every_lab
 def test_an_assignment_needs_nothing_but_numerical_libraries(lab, homework):
-    imports = re.findall(r"^(?:import|from) (\w+)", "\n".join(handed_in(homework / lab / assign.STUDENT, {})), re.MULTILINE)
+    imports = re.findall(
+        r"^(?:import|from) (\w+)", "\n".join(handed_in(homework / lab / assign.STUDENT, {})), re.MULTILINE
+    )
     assert set(imports) <= {"torch", "numpy", *sys.stdlib_module_names}

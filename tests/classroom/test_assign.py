@@ -15,7 +15,7 @@ def student(made) -> nbformat.NotebookNode:
 
 def test_no_trace_of_solutions_or_hidden_tests_is_left(made):
     text = (made / "01_small" / assign.STUDENT).read_text()
-    for secret in ("the secret of", "2 * x", "a_larger_number", "unseen", "1000000", "otter\": {"):
+    for secret in ("the secret of", "2 * x", "a_larger_number", "unseen", "1000000", 'otter": {'):
         assert secret not in text
 
 

@@ -69,7 +69,9 @@ def test_of_a_hidden_test_that_was_stopped_from_outside_that_is_told_and_it_is_r
     submissions.mkdir()
     (submissions / "ada.ipynb").write_bytes(notebook("def twice(x): return 6 if x == 3 else [0 for _ in iter(int, 1)]"))
     [result] = grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
-    assert result.feedback["twice"] == ["a larger number (hidden test, 2 points): ran for more than 1 s and was stopped"]
+    assert result.feedback["twice"] == [
+        "a larger number (hidden test, 2 points): ran for more than 1 s and was stopped"
+    ]
     assert not (tmp_path / "out" / "graded").exists()
 
 
@@ -113,7 +115,10 @@ def test_a_changed_submission_is_graded_anew(graded, submissions, made, tmp_path
 def test_a_change_of_points_is_graded_anew(graded, submissions, made, tmp_path):
     changed = tmp_path / "made" / "01_small"
     shutil.copytree(made / "01_small", changed)
-    with zipfile.ZipFile(made / "01_small" / assign.AUTOGRADER) as old, zipfile.ZipFile(changed / assign.AUTOGRADER, "w") as new:
+    with (
+        zipfile.ZipFile(made / "01_small" / assign.AUTOGRADER) as old,
+        zipfile.ZipFile(changed / assign.AUTOGRADER, "w") as new,
+    ):
         for name in old.namelist():
             new.writestr(name, old.read(name).replace(b"points=2", b"points=4").replace(b"points = 3", b"points = 5"))
     grade.grade_folder(submissions, tmp_path / "made", tmp_path / "out", LIMITS, show=lambda _: None)

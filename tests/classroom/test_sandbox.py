@@ -45,13 +45,20 @@ HOSTILE = {
     "a file of the grader": ("text = open('autograder.zip').read()", "FileNotFoundError"),
     "a forged result": (WRITE + """write(b'\\n{"test": ["square", 0], "note": ""}\\n')""", None),
     "forged notes": (
-        WRITE + """for i in range(10**4): write(b'\\n{"cell": 1, "note": "forged %d", "printed": 0}\\n' % i)""", "forged 0"),
+        WRITE + """for i in range(10**4): write(b'\\n{"cell": 1, "note": "forged %d", "printed": 0}\\n' % i)""",
+        "forged 0",
+    ),
     "a question to the user": ("input('name?')", "EOFError"),
     "a thread that stays": ("import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()", None),
     "a child that stays": ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", None),
     "a hundred children": (
-        "import subprocess\nfor _ in range(100): subprocess.Popen(['sleep', '1000'])", "more than 32 processes"),
-    "children without end": ("import subprocess\nwhile True: subprocess.Popen(['sleep', '1000'])", "more than 32 processes"),
+        "import subprocess\nfor _ in range(100): subprocess.Popen(['sleep', '1000'])",
+        "more than 32 processes",
+    ),
+    "children without end": (
+        "import subprocess\nwhile True: subprocess.Popen(['sleep', '1000'])",
+        "more than 32 processes",
+    ),
     "many files": ("for i in range(300): open(str(i), 'wb').truncate(2**20)", "more than 256 MB"),
     "folders in folders": ("import os\nfor _ in range(1500):\n    os.mkdir('in')\n    os.chdir('in')", None),
     "a changed library": ("import builtins\nbuiltins.len = None", None),
@@ -60,7 +67,7 @@ HOSTILE = {
     "words that are no text": ("raise ValueError('\\ud800')", "ValueError"),
     "a forged end": (WRITE + """write(b'\\n1\\n{"begins": null}\\n' + b'[' * 10000 + b'\\n')""", None),
     "Colab's own module": ("from google.colab import drive", "ModuleNotFoundError"),
-}  # fmt: skip
+}
 
 
 def passed(outcome: sandbox.Outcome) -> dict[str, list[bool]]:
@@ -84,7 +91,10 @@ def test_the_answers_beside_a_hostile_cell_count_and_a_note_says_what_it_did(sma
         ("import sys; sys.exit(0)", "called exit"),
         ("return [0] * 10**10", "more memory"),
         ("return twice(x)", "RecursionError"),
-        ("import subprocess\n    for _ in range(40): subprocess.Popen(['sleep', '1000'])\n    return 2 * x", "more than 32"),
+        (
+            "import subprocess\n    for _ in range(40): subprocess.Popen(['sleep', '1000'])\n    return 2 * x",
+            "more than 32",
+        ),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     ],
 )
@@ -155,8 +165,11 @@ def test_all_processes_together_have_the_memory_of_one(small):
 def test_a_child_that_left_its_group_is_ended_too(small, where, then):
     cell = f"import os, subprocess\nsubprocess.Popen(['sleep', '1234'], start_new_session=True, {where})\n{then}"
     sandbox.run([cell], small.sources, LIMITS)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1234"] and p.is_running()
-                and p.status() != psutil.STATUS_ZOMBIE]  # fmt: skip
+    assert not [
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if p.info["cmdline"] == ["sleep", "1234"] and p.is_running() and p.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def test_all_the_time_together_is_limited_and_what_was_graded_before_counts(small):
@@ -216,5 +229,6 @@ def test_what_is_not_walled_off_is_said(monkeypatch):
 
 
 def test_the_tests_are_nowhere_in_the_process_while_the_cells_run(small):
-    cell = "import gc\nfound = [x for x in gc.get_objects() if isinstance(x, dict) and 'test' + '_three' in str(x.values())]"
+    found = "[x for x in gc.get_objects() if isinstance(x, dict) and 'test' + '_three' in str(x.values())]"
+    cell = f"import gc\nfound = {found}"
     assert sandbox.run([cell + "\nassert not found"], small.sources, LIMITS).notes == []

@@ -63,7 +63,8 @@ def test_deriving_the_notebook_again_changes_nothing(lab, tmp_path):
 def test_git_keeps_the_notebook_without_outputs(lab):
     notebook = source(lab).with_suffix(".ipynb")
     kept = subprocess.run(["git", "show", f":./{notebook.name}"], cwd=lab, capture_output=True)
-    cells = json.loads(kept.stdout if kept.returncode == 0 else notebook.read_text())["cells"]  # a new lab is not added yet
+    text = kept.stdout if kept.returncode == 0 else notebook.read_text()  # a new lab is not added yet
+    cells = json.loads(text)["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code and all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
 
@@ -89,5 +90,7 @@ def test_the_same_cells_run_at_every_scale(lab):
 
 def test_every_key_of_the_bibliography_is_unique_and_used():
     assert KEYS and len(KEYS) == len(set(KEYS))
-    used = " ".join(path.read_text() for where in ("book/*.md", "labs/*/*.py", "labs/*/*.toml") for path in ROOT.glob(where))
+    used = " ".join(
+        path.read_text() for where in ("book/*.md", "labs/*/*.py", "labs/*/*.toml") for path in ROOT.glob(where)
+    )
     assert [key for key in KEYS if key not in used] == []

@@ -33,7 +33,8 @@ retraining = pytest.mark.parametrize("retrain", RETRAINING.values(), ids=str)
 
 
 def tiny_network() -> nn.Module:
-    """Three convolutions with BatchNorm, one of them depthwise, for 8x8 grey pictures; shipped with 16 bits a weight."""
+    """Three convolutions with BatchNorm, one of them depthwise, for 8x8 grey pictures; shipped with 16 bits a "
+    "weight."""
     torch.manual_seed(0)
     layers = OrderedDict()
     for name, (inputs, groups, kernel) in {"first": (1, 1, 3), "depthwise": (32, 32, 3), "point": (32, 1, 1)}.items():
@@ -351,9 +352,11 @@ def test_whatever_is_not_refused_can_be_run(models):
 def test_thinning_removes_this_share_of_the_channels_and_of_the_last_layer_only_inputs(models):
     shapes = {name: tuple(weight.shape) for name, weight in prunable(models.model((thin(0.25),))).items()}
     assert shapes == {
-        "first.weight": (24, 1, 3, 3), "depthwise.weight": (24, 1, 3, 3), "point.weight": (24, 24, 1, 1),
+        "first.weight": (24, 1, 3, 3),
+        "depthwise.weight": (24, 1, 3, 3),
+        "point.weight": (24, 24, 1, 1),
         "last.weight": (10, 96),
-    }  # fmt: skip
+    }
 
 
 def test_thinning_leaves_its_input_as_it_was(task):
@@ -523,8 +526,10 @@ def test_folding_reaches_into_blocks_and_leaves_a_norm_that_follows_no_convoluti
     folded = fold().apply(model, task, 0)
     torch.testing.assert_close(folded(x), expected, rtol=1e-5, atol=1e-5)
     assert [type(m) for m in folded.modules() if isinstance(m, nn.BatchNorm2d | nn.Identity)] == [
-        nn.BatchNorm2d, nn.Identity, nn.BatchNorm2d,
-    ]  # fmt: skip
+        nn.BatchNorm2d,
+        nn.Identity,
+        nn.BatchNorm2d,
+    ]
 
 
 # 16 bits

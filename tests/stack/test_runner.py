@@ -25,8 +25,11 @@ def values(row: Row) -> tuple[float, float, float]:
 def test_there_is_a_row_for_the_start_and_one_after_every_step(runner):
     rows = runner.run([SHRINK, PACK, FOLD])
     assert [row.steps for row in rows] == [
-        (), ("shrink(2, 0.5)",), ("shrink(2, 0.5)", "pack(4)"), ("shrink(2, 0.5)", "pack(4)", "fold()"),
-    ]  # fmt: skip
+        (),
+        ("shrink(2, 0.5)",),
+        ("shrink(2, 0.5)", "pack(4)"),
+        ("shrink(2, 0.5)", "pack(4)", "fold()"),
+    ]
     assert [values(row) for row in rows] == [(4096, 0, 1), (2048, 0.5, 1), (512, 1.5, 1), (256, 1.5, 0.5)]
     assert {(row.task, row.seed) for row in rows} == {("toy", None)}
 
@@ -111,8 +114,11 @@ def test_run_all_runs_what_begins_alike_one_after_the_other(task):
 def test_run_all_takes_stacks_and_seeds_that_can_be_gone_through_only_once(runner):
     runner.run_all(iter([[NOISE], [DRAW]]), iter([0, 1]), every=False)
     assert sorted((row.steps, row.seed) for row in runner.rows.all()) == [
-        (("draw()",), 0), (("draw()",), 1), (("noise(0.125)",), 0), (("noise(0.125)",), 1),
-    ]  # fmt: skip
+        (("draw()",), 0),
+        (("draw()",), 1),
+        (("noise(0.125)",), 0),
+        (("noise(0.125)",), 1),
+    ]
 
 
 def test_run_all_refuses_before_anything_runs(runner, task, folder):
@@ -249,8 +255,10 @@ def test_rows_of_another_task_are_not_taken_for_those_of_this_one(runner, folder
 numbers = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 measurements = st.builds(
     lambda ordered, unit, n: Measurement(ordered[1], ordered[0], ordered[2], unit, n),
-    st.tuples(numbers, numbers, numbers).map(sorted), st.sampled_from(["bytes", "×", "%", ""]), st.integers(1, 10**6),
-)  # fmt: skip
+    st.tuples(numbers, numbers, numbers).map(sorted),
+    st.sampled_from(["bytes", "×", "%", ""]),
+    st.integers(1, 10**6),
+)
 rows = st.builds(
     Row, st.text(), st.lists(st.text()).map(tuple), st.none() | st.integers(0), st.dictionaries(st.text(), measurements)
 )
@@ -338,10 +346,18 @@ OTHER = {"task": "toy", "steps": ["a"], "seed": None}
 @pytest.mark.parametrize(
     "damaged",
     [
-        "", LINE[:-1], LINE[: len(LINE) // 2], LINE + LINE, "[]", "7", "null", "{}", json.dumps(OTHER),
+        "",
+        LINE[:-1],
+        LINE[: len(LINE) // 2],
+        LINE + LINE,
+        "[]",
+        "7",
+        "null",
+        "{}",
+        json.dumps(OTHER),
         *(json.dumps({**OTHER, "measured": wrong}) for wrong in ([], None, {"file": 7}, {"file": [2, 1, 1, "", 1]})),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_line_is_an_error_that_names_the_file_and_the_line(damaged, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{LINE}\n{damaged}\n{LINE}\n")

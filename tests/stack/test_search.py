@@ -210,10 +210,14 @@ def worker(tmp_path, folder, storage):
         path = os.pathsep.join([str(Path(toy.__file__).parent), os.environ.get("PYTHONPATH", "")])
         started.append(
             subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
                 env={**os.environ, "PYTHONPATH": path},
             )
-        )  # fmt: skip
+        )
         return started[-1]
 
     yield start

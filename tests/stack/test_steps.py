@@ -115,8 +115,10 @@ def test_orders_are_the_permutations_in_which_nothing_is_refused():
     shrink, pack, noise, repair = toy.shrink(), toy.pack(), toy.noise(), toy.repair()
     assert orders([pack, noise], PLAIN) == [(noise, pack)]
     assert set(orders([shrink, pack, repair], PLAIN)) == {
-        (shrink, pack, repair), (shrink, repair, pack), (pack, shrink, repair),
-    }  # fmt: skip
+        (shrink, pack, repair),
+        (shrink, repair, pack),
+        (pack, shrink, repair),
+    }
     assert orders([toy.fold(), toy.fold()], PLAIN) == []
     assert orders([], PLAIN) == [()]
 
@@ -181,10 +183,25 @@ def test_a_step_that_is_read_does_the_same(first, second):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "None", "thin(0.5)", "shrink", "shrink(", "shrink()", "shrink(2)", "shrink(2,0.5)", "shrink(2, 0.5",
-        "shrink(2, 0.50)", "shrink(2, 0.5, 1)", "fold(1)", "torch(1)", "Toy()", "Counter(1)", "__name__", "STEPS()",
+        "",
+        "None",
+        "thin(0.5)",
+        "shrink",
+        "shrink(",
+        "shrink()",
+        "shrink(2)",
+        "shrink(2,0.5)",
+        "shrink(2, 0.5",
+        "shrink(2, 0.50)",
+        "shrink(2, 0.5, 1)",
+        "fold(1)",
+        "torch(1)",
+        "Toy()",
+        "Counter(1)",
+        "__name__",
+        "STEPS()",
     ],
-)  # fmt: skip
+)
 def test_a_text_that_no_step_has_is_an_error_that_names_it(text):
     with pytest.raises(ValueError) as error:
         read(text, toy)

@@ -29,9 +29,10 @@ def test_every_stack_of_a_study_is_admissible_and_can_be_read(vocabulary, space,
 @of_both_tasks
 def test_a_study_has_the_start_every_order_every_ablation_and_every_pair(vocabulary, space, stacks, facts):
     steps, pairs, whole = (
-        (studies.IMAGE_STEPS, studies.IMAGE_PAIRS, studies.IMAGE_STACK) if vocabulary is images
+        (studies.IMAGE_STEPS, studies.IMAGE_PAIRS, studies.IMAGE_STACK)
+        if vocabulary is images
         else (studies.TEXT_STEPS, studies.TEXT_PAIRS, studies.TEXT_STACK)
-    )  # fmt: skip
+    )
     wanted = [(), whole, *permutations(steps), *permutations(pairs, 2), *[(each,) for each in (*pairs, *whole)]]
     wanted += [whole[:number] + whole[number + 1 :] for number in range(len(whole))]
     assert {stack for stack in wanted if is_admissible(stack, facts)} <= {tuple(stack) for stack in stacks()}
@@ -74,26 +75,57 @@ def test_of_text_nothing_is_refused():
 
 
 def test_where_nothing_is_chosen_nothing_is_done_but_to_round():
-    nothing = {"channels removed": 0.0, "sparsity": 0.0, "rule": "global", "values": "float", "training": "none",
-               "training steps": 50, "training after sharing": True}  # fmt: skip
+    nothing = {
+        "channels removed": 0.0,
+        "sparsity": 0.0,
+        "rule": "global",
+        "values": "float",
+        "training": "none",
+        "training steps": 50,
+        "training after sharing": True,
+    }
     assert studies.image_space(FixedTrial(nothing)) == [images.half()]
-    nothing = {"layers cut": 0, "sparsity": 0.0, "by": "wanda", "values": "float", "rank": 0, "training steps": 25,
-               "order": "LQP"}  # fmt: skip
+    nothing = {
+        "layers cut": 0,
+        "sparsity": 0.0,
+        "by": "wanda",
+        "values": "float",
+        "rank": 0,
+        "training steps": 25,
+        "order": "LQP",
+    }
     assert studies.text_space(FixedTrial(nothing)) == []
 
 
 def test_what_is_chosen_is_done_in_the_order_that_is_chosen():
-    chosen = {"channels removed": 0.25, "sparsity": 0.9, "rule": "lamp", "values": "3 bit", "training": "distill",
-              "training steps": 400, "training after sharing": True}  # fmt: skip
+    chosen = {
+        "channels removed": 0.25,
+        "sparsity": 0.9,
+        "rule": "lamp",
+        "values": "3 bit",
+        "training": "distill",
+        "training steps": 400,
+        "training after sharing": True,
+    }
     first = [images.thin(0.25), images.prune(0.9, "lamp")]
     assert studies.image_space(FixedTrial(chosen)) == [*first, images.share(3), images.distill(400), images.half()]
     chosen |= {"training": "recover", "values": "int8", "training after sharing": False}
     assert studies.image_space(FixedTrial(chosen)) == [*first, images.recover(400), images.quantize(), images.half()]
-    chosen = {"layers cut": 2, "sparsity": 0.3, "by": "magnitude", "values": "nf4", "rank": 16, "training steps": 100,
-              "order": "LQP"}  # fmt: skip
+    chosen = {
+        "layers cut": 2,
+        "sparsity": 0.3,
+        "by": "magnitude",
+        "values": "nf4",
+        "rank": 16,
+        "training steps": 100,
+        "order": "LQP",
+    }
     assert studies.text_space(FixedTrial(chosen)) == [
-        text.cut(2), text.lora(16, 100), text.quantize("nf4"), text.prune(0.3, "magnitude"),
-    ]  # fmt: skip
+        text.cut(2),
+        text.lora(16, 100),
+        text.quantize("nf4"),
+        text.prune(0.3, "magnitude"),
+    ]
 
 
 @of_both_tasks

@@ -23,10 +23,12 @@ HERE = Origin("tiny", "package", "MIT", "")
 PRUNED = {by: prune(0.3, by) for by in ("wanda", "magnitude")}
 QUANTIZED = {kind: quantize(kind) for kind in ("int8", "nf4")}
 SETS = {
-    "tied": [(cut(1), prune(0.3, "wanda"), quantize("nf4"), lora(2, 2)),
-             (prune(0.3, "magnitude"), quantize("int8"), lora(2, 2))],
+    "tied": [
+        (cut(1), prune(0.3, "wanda"), quantize("nf4"), lora(2, 2)),
+        (prune(0.3, "magnitude"), quantize("int8"), lora(2, 2)),
+    ],
     "untied": [(prune(0.3, "wanda"), quantize("nf4"), lora(2, 2))],
-}  # fmt: skip
+}
 BEGINNINGS = [
     (head, steps)
     for head, sets in SETS.items()
@@ -184,9 +186,13 @@ def test_the_file_of_the_start_makes_the_start_of_the_model_as_it_was_trained(mo
 
 
 FORMS = {
-    "plain": (), "int8": (quantize("int8"),), "nf4": (quantize("nf4"),), "cut": (cut(1),),
-    "adapters": (quantize("nf4"), lora(2, 2)), "more adapters": (quantize("nf4"), lora(3, 2)),
-}  # fmt: skip
+    "plain": (),
+    "int8": (quantize("int8"),),
+    "nf4": (quantize("nf4"),),
+    "cut": (cut(1),),
+    "adapters": (quantize("nf4"), lora(2, 2)),
+    "more adapters": (quantize("nf4"), lora(3, 2)),
+}
 
 
 @pytest.mark.parametrize("like", FORMS)

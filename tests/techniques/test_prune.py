@@ -80,7 +80,8 @@ def linear(*layers: list[float]) -> nn.Sequential:
 
 
 def test_lamp_by_hand():
-    # Squares 9, 4, 1 score 9/9, 4/13, 1/14 = 1, 0.31, 0.07; 0.16, 0.09, 0.01 score 1, 0.09/0.25 = 0.36, 0.01/0.26 = 0.04.
+    # Squares 9, 4, 1 score 9/9, 4/13, 1/14 = 1, 0.31, 0.07; 0.16, 0.09, 0.01 score 1,
+    # 0.09/0.25 = 0.36, 0.01/0.26 = 0.04.
     model = linear([3, -2, 1], [-0.4, 0.3, 0.1])
     kept = [[row.flatten().tolist() for row in lamp_masks(model, k / 6).values()] for k in range(5)]
     assert kept == [

@@ -228,7 +228,9 @@ def test_a_model_of_which_nothing_was_quantized_is_an_error():
 
 
 def test_the_file_gives_the_same_outputs_again(graph, state, batches, tmp_path):
-    again = load_int8(load_weights(save_weights(state, tmp_path / "weights.zst")), Net().eval(), torch.zeros(2, 3, 6, 6))
+    again = load_int8(
+        load_weights(save_weights(state, tmp_path / "weights.zst")), Net().eval(), torch.zeros(2, 3, 6, 6)
+    )
     assert torch.equal(outputs(again, batches[2]), outputs(graph, batches[2]))
 
 

@@ -132,10 +132,11 @@ def assert_refused(pipeline, file, problem):
 def test_a_unet_with_blocks_removed_refuses_the_adapter_of_the_whole_one(pipeline):
     pipeline.unet = UNet2DConditionModel.from_pretrained(FOLDER / "small", local_files_only=True)
     assert_refused(
-        pipeline, ADAPTER,
+        pipeline,
+        ADAPTER,
         r"pytorch_lora_weights.safetensors is an adapter of another architecture: "
         r"\d+ of its 128 layers do not fit this U-Net, such as down_blocks\.",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("part", ["A", "B"])
@@ -261,8 +262,11 @@ def test_no_batch_is_larger_than_asked_for(shipped, asked):
 def test_every_sampler_starts_from_the_same_noise(shipped, consistency_models, asked):
     starts = []
     for model, steps, guidance in (
-        (shipped, 1, 1.0), (shipped, 2, 1.5), (consistency_models[True], 1, 1.0), (consistency_models[False], 2, 2.0),
-    ):  # fmt: skip
+        (shipped, 1, 1.0),
+        (shipped, 2, 1.5),
+        (consistency_models[True], 1, 1.0),
+        (consistency_models[False], 2, 2.0),
+    ):
         asked.clear()
         picture(model, PROMPTS, steps, guidance, seed=5)
         starts.append(asked[0][:3])  # under guidance the same again

@@ -37,8 +37,15 @@ def test_every_step_is_gradients_then_update_then_progress():
         assert not torch.equal(net[0].weight, start)
         start.copy_(net[0].weight.detach())
 
-    descend(net, batches(2), 2, sgd(net), before_update=before, after_update=after,
-            progress=lambda step, loss: order.append(("progress", step)))  # fmt: skip
+    descend(
+        net,
+        batches(2),
+        2,
+        sgd(net),
+        before_update=before,
+        after_update=after,
+        progress=lambda step, loss: order.append(("progress", step)),
+    )
     assert order == [("before", True), ("after", 1), ("progress", 1), ("before", True), ("after", 2), ("progress", 2)]
     assert not net.training and net[0].weight.grad is None
 

@@ -148,8 +148,12 @@ def test_an_unknown_word_is_taken_apart(tokenizer):
 def test_merges_of_a_later_word_leave_an_earlier_one_whole():
     # "green" needs g+r before r+e, which "red" merges first.
     assert byte_pair_merges(["red", "green"]) == [
-        ("r", "e"), ("re", "d</w>"), ("g", "re"), ("gre", "e"), ("gree", "n</w>"),
-    ]  # fmt: skip
+        ("r", "e"),
+        ("re", "d</w>"),
+        ("g", "re"),
+        ("gre", "e"),
+        ("gree", "n</w>"),
+    ]
     assert byte_pair_merges(["a", "a"]) == []
 
 

@@ -15,8 +15,12 @@ from labkit.zoo import NETWORKS, ZooError, fashion_mnist, fashion_mnist_model, n
 from labkit.zoo.origin import ASSETS
 
 # Parameters, and the least test accuracy that a training run must have reached to ship.
-NAMES = {"mobilenet_v2": (2_236_682, 0.94), "vgg_9": (1_570_794, 0.94), "lenet_5": (431_080, 0.92),
-         "lenet_300_100": (266_610, 0.90)}  # fmt: skip
+NAMES = {
+    "mobilenet_v2": (2_236_682, 0.94),
+    "vgg_9": (1_570_794, 0.94),
+    "lenet_5": (431_080, 0.92),
+    "lenet_300_100": (266_610, 0.90),
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -201,8 +205,11 @@ def test_the_training_script_writes_what_ships(train, tmp_path, erasing):
     assert (scores["epochs"], scores["test_images"], scores["size"]) == (2, 32, 28)
     assert f"--network lenet_300_100 --epochs 2 {erasing}" in scores["command"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "checkpoint.pt", "log.csv", "scores.json", "weights.safetensors"
-    ]  # fmt: skip
+        "checkpoint.pt",
+        "log.csv",
+        "scores.json",
+        "weights.safetensors",
+    ]
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
 
 

@@ -50,9 +50,7 @@ def test_the_velocity_leads_back_to_the_picture(diffusion):
 def test_with_the_true_velocity_a_step_of_ddim_is_exact(diffusion):
     z, noise, _ = draw()
     time, earlier = torch.tensor([40, 300, 900, 999]), torch.tensor([0, 260, 500, 959])
-    stepped = diffusion.ddim(
-        diffusion.add_noise(z, noise, time), diffusion.velocity(z, noise, time), time, earlier
-    )  # fmt: skip
+    stepped = diffusion.ddim(diffusion.add_noise(z, noise, time), diffusion.velocity(z, noise, time), time, earlier)
     assert torch.allclose(stepped, diffusion.add_noise(z, noise, earlier), atol=1e-5)
 
 
@@ -182,9 +180,18 @@ def problem(tmp_path, seconds, average=None, target=3.0):
 
     loss = lambda x, y: (learner(x) - y).square().mean()  # noqa: E731
     return learner, train(
-        tmp_path, loss, batch, learner, lr=0.1, seconds=seconds, generator=generator,
-        average=average, decay=0.5, interval=0.1, evaluate=lambda: {"weight": f"{learner.weight.item():.3f}"},
-    )  # fmt: skip
+        tmp_path,
+        loss,
+        batch,
+        learner,
+        lr=0.1,
+        seconds=seconds,
+        generator=generator,
+        average=average,
+        decay=0.5,
+        interval=0.1,
+        evaluate=lambda: {"weight": f"{learner.weight.item():.3f}"},
+    )
 
 
 def test_training_ends_on_time_and_logs(tmp_path):

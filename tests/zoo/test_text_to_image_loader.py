@@ -103,9 +103,16 @@ def test_prompts_that_it_cannot_draw_are_refused(shipped, prompt, complaint):
 
 @pytest.mark.parametrize(
     "name",
-    [UNET, "tokenizer/merges.txt", "small/config.json", "judge/weights.safetensors", "judge/reference.safetensors",
-     "lcm_lora/pytorch_lora_weights.safetensors", "score/scores.json"],
-)  # fmt: skip
+    [
+        UNET,
+        "tokenizer/merges.txt",
+        "small/config.json",
+        "judge/weights.safetensors",
+        "judge/reference.safetensors",
+        "lcm_lora/pytorch_lora_weights.safetensors",
+        "score/scores.json",
+    ],
+)
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch, name):
     shutil.copytree(ASSETS / "text_to_image", tmp_path / "text_to_image", copy_function=os.symlink)
     shutil.copy(ASSETS / "sha256sums", tmp_path)
@@ -178,9 +185,13 @@ def tiny_unet() -> torch.nn.Module:
 
     torch.manual_seed(0)
     return UNet2DConditionModel(
-        sample_size=8, **LEVELS, cross_attention_dim=8, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
+        sample_size=8,
+        **LEVELS,
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
 
 
 def tiny_tokenizer(folder: Path) -> dict[str, int]:
@@ -205,9 +216,12 @@ def save_tiny_pipeline(folder: Path, unet: torch.nn.Module):
 
     ends = tiny_tokenizer(folder / "tokenizer")
     vae = AutoencoderKL(
-        latent_channels=4, sample_size=16, **LEVELS,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
+        latent_channels=4,
+        sample_size=16,
+        **LEVELS,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
     text_encoder = CLIPTextModel(CLIPTextConfig(**TEXT, **ends))
     tokenizer, scheduler = CLIPTokenizer.from_pretrained(folder / "tokenizer"), PNDMScheduler(skip_prk_steps=True)
     parts = [vae.half(), text_encoder.half(), tokenizer, copy.deepcopy(unet).half(), scheduler, None, None]

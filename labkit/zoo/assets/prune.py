@@ -91,12 +91,21 @@ def main() -> None:
     scores = {
         "test_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "teacher_test_accuracy": accuracy(teacher, test_images, test_labels, shape),
-        "test_images": len(test_labels), "train_images": len(labels), "sparsity": args.sparsity,
-        "steps": args.steps, "batch": args.batch, "lr": args.lr, "augment": args.augment,
-        "dropout": args.dropout, "teacher": args.teacher, "seed": args.seed,
-        "seconds": round(seconds, 1), "command": " ".join(["python", "prune.py", *sys.argv[1:]]),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "torch": torch.__version__,
-    }  # fmt: skip
+        "test_images": len(test_labels),
+        "train_images": len(labels),
+        "sparsity": args.sparsity,
+        "steps": args.steps,
+        "batch": args.batch,
+        "lr": args.lr,
+        "augment": args.augment,
+        "dropout": args.dropout,
+        "teacher": args.teacher,
+        "seed": args.seed,
+        "seconds": round(seconds, 1),
+        "command": " ".join(["python", "prune.py", *sys.argv[1:]]),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }
     (args.out / f"pruned_{args.seed}.json").write_text(json.dumps(scores, indent=2) + "\n")
     print(json.dumps(scores))
 

@@ -44,7 +44,7 @@ def augment(images: torch.Tensor, generator: torch.Generator, erasing: bool) -> 
         return images
     # Random erasing (Zhong et al. 2020), on half of the images.
     top, left = draw(28, n, 1), draw(28, n, 1)
-    inside = lambda start: ((torch.arange(28, device=device) - start).abs() < 4)  # noqa: E731
+    inside = lambda start: (torch.arange(28, device=device) - start).abs() < 4  # noqa: E731
     hole = inside(top)[:, :, None] & inside(left)[:, None, :] & draw(2, n, 1, 1).bool()
     return images.masked_fill(hole, 0)
 
@@ -97,7 +97,9 @@ def main() -> None:
     others = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=args.lr, momentum=0.9, nesterov=True,
+        lr=args.lr,
+        momentum=0.9,
+        nesterov=True,
     )
     steps = math.ceil(len(images) / args.batch)
     warmup, total = 5 * steps, args.epochs * steps
@@ -132,9 +134,13 @@ def main() -> None:
             losses.append(loss.detach())
         loss = torch.stack(losses).mean().item()
         seconds += time.perf_counter() - start
-        row = {"epoch": epoch + 1, "loss": f"{loss:.4f}", "lr": f"{schedule.get_last_lr()[0]:.5f}",
-               f"{scored}_accuracy": f"{accuracy(average.module, test_images, test_labels, shape):.4f}",
-               "seconds": f"{seconds:.1f}"}
+        row = {
+            "epoch": epoch + 1,
+            "loss": f"{loss:.4f}",
+            "lr": f"{schedule.get_last_lr()[0]:.5f}",
+            f"{scored}_accuracy": f"{accuracy(average.module, test_images, test_labels, shape):.4f}",
+            "seconds": f"{seconds:.1f}",
+        }
         rows.append(row)
         print(*row.values(), flush=True)
         if (epoch + 1) % 10 == 0 or epoch + 1 == args.epochs:
@@ -142,23 +148,40 @@ def main() -> None:
                 writer = csv.DictWriter(file, row)
                 writer.writeheader()
                 writer.writerows(rows)
-            torch.save({"model": model.state_dict(), "average": average.state_dict(),
-                        "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-                        "generator": generator.get_state(), "epoch": epoch + 1, "seconds": seconds,
-                        "rows": rows}, checkpoint)
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "generator": generator.get_state(),
+                    "epoch": epoch + 1,
+                    "seconds": seconds,
+                    "rows": rows,
+                },
+                checkpoint,
+            )
 
     state = {k: v.half() if v.is_floating_point() else v for k, v in average.module.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, args.out / "weights.safetensors")
     # Score what ships: the rounded weights, read back, in float32.
     shipped = network(args.network).to(device)
-    shipped.load_state_dict({k: v.float() if v.is_floating_point() else v
-                             for k, v in load_file(args.out / "weights.safetensors").items()})
+    shipped.load_state_dict(
+        {k: v.float() if v.is_floating_point() else v for k, v in load_file(args.out / "weights.safetensors").items()}
+    )
     scores = {
         f"{scored}_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "train_accuracy": accuracy(shipped, images, labels, shape),
-        f"{scored}_images": len(test_labels), "train_images": len(labels),
-        "epochs": args.epochs, "batch": args.batch, "lr": args.lr, "weight_decay": args.weight_decay,
-        "size": shape[0], "erasing": args.erasing, "seed": args.seed, "seconds": round(seconds, 1),
+        f"{scored}_images": len(test_labels),
+        "train_images": len(labels),
+        "epochs": args.epochs,
+        "batch": args.batch,
+        "lr": args.lr,
+        "weight_decay": args.weight_decay,
+        "size": shape[0],
+        "erasing": args.erasing,
+        "seed": args.seed,
+        "seconds": round(seconds, 1),
         "command": " ".join(["python", "train.py", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,

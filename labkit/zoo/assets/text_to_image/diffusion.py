@@ -17,9 +17,14 @@ Velocity = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  #
 # velocities, which are learnt there as well as anywhere (Lin et al. 2023, arXiv:2305.08891). Without this, the last
 # step leaks the mean of the picture; and a flat colour is all mean.
 NOISE = {
-    "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000,
-    "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing",
-}  # fmt: skip
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
 
 
 def sampler() -> DPMSolverMultistepScheduler:

@@ -61,9 +61,9 @@ def train(
 
     The learning rate rises over 100 steps and falls as half a cosine to zero with the share of `seconds` that is spent:
     a slower machine makes fewer steps of the same schedule. `average`, a copy of `learner`, follows it as an
-    exponential moving average, quickly at first. `generator` draws the batches; its state is kept. Every `interval` seconds a line goes
-    to `folder/log.csv`, with what `evaluate` gives; every minute everything to `folder/checkpoint.pt`, from which a
-    second call goes on. Remove the checkpoint once the result is saved.
+    exponential moving average, quickly at first. `generator` draws the batches; its state is kept. Every `interval`
+    seconds a line goes to `folder/log.csv`, with what `evaluate` gives; every minute everything to
+    `folder/checkpoint.pt`, from which a second call goes on. Remove the checkpoint once the result is saved.
 
     Returns steps and seconds of all calls together. Raises RuntimeError when the loss is no longer finite.
     """

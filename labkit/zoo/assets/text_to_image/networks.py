@@ -80,6 +80,10 @@ def new_small_unet(teacher: UNet2DConditionModel) -> UNet2DConditionModel:
 
 def _common(channels: tuple[int, ...]) -> dict[str, Any]:
     return {
-        "sample_size": SIZE // 2, "in_channels": 4, "out_channels": 4, "block_out_channels": channels,
-        "cross_attention_dim": WIDTH, "attention_head_dim": 4,  # the number of heads, in spite of its name
-    }  # fmt: skip
+        "sample_size": SIZE // 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": channels,
+        "cross_attention_dim": WIDTH,
+        "attention_head_dim": 4,  # the number of heads, in spite of its name
+    }

@@ -67,13 +67,30 @@ EMPTY = len(PROMPTS)  # the index of the empty prompt, which guidance needs, beh
 DROPOUT = 0.1  # share of prompts that training replaces by it
 # As LCM-LoRA: attention, feed-forward and convolutions, and where the time comes in.
 ADAPTED = (
-    "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2",
-    "conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj",
-)  # fmt: skip
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "proj_in",
+    "proj_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "downsamplers.0.conv",
+    "upsamplers.0.conv",
+    "time_emb_proj",
+)
 ADAPTER = "pytorch_lora_weights.safetensors"
 FOLDERS = {
-    "judge": "judge", "autoencoder": "vae", "unet": "unet", "lcm": "lcm_lora", "small": "small", "score": "score",
-}  # fmt: skip
+    "judge": "judge",
+    "autoencoder": "vae",
+    "unet": "unet",
+    "lcm": "lcm_lora",
+    "small": "small",
+    "score": "score",
+}
 SECONDS = {"judge": 15, "autoencoder": 45, "unet": 270, "lcm": 120, "small": 120}
 
 
@@ -124,11 +141,12 @@ def main() -> None:
         start = time.perf_counter()
         scores = STAGES[stage](args, folder)
         scores |= {
-            "seed": args.seed, "command": " ".join(["python", "train.py", *sys.argv[1:]]).replace(str(args.out), "DIR"),
+            "seed": args.seed,
+            "command": " ".join(["python", "train.py", *sys.argv[1:]]).replace(str(args.out), "DIR"),
             "device": torch.cuda.get_device_name() if args.device.type == "cuda" else "cpu",
             "wall_seconds": round(time.perf_counter() - start, 1),
             **{module.__name__: module.__version__ for module in (torch, diffusers, transformers, peft)},
-        }  # fmt: skip
+        }
         (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         for file in args.out.rglob("*.safetensors"):
@@ -317,9 +335,18 @@ def train_lcm(args: argparse.Namespace, folder: Path) -> dict:
 
     evaluate = four_steps(args, diffusion, slow, contexts)
     done = train(
-        folder, loss, draw, unet, average=target, decay=args.decay, lr=args.lcm_lr, weight_decay=0.0,
-        evaluate=evaluate, interval=20, **options,
-    )  # fmt: skip
+        folder,
+        loss,
+        draw,
+        unet,
+        average=target,
+        decay=args.decay,
+        lr=args.lcm_lr,
+        weight_decay=0.0,
+        evaluate=evaluate,
+        interval=20,
+        **options,
+    )
     adapter = save_adapter(args, folder, target)
     count = sum(weight.numel() for weight in adapter.values())
     used = {name: getattr(args, name) for name in ("guidance", "rank", "lcm_lr", "stride", "substeps", "decay")}
@@ -347,7 +374,8 @@ def save_adapter(args: argparse.Namespace, folder: Path, unet: UNet2DConditionMo
 def four_steps(
     args: argparse.Namespace, diffusion: Diffusion, model: Velocity, contexts: torch.Tensor
 ) -> Callable[[], dict[str, str]]:
-    """A function that scores pictures from four consistency steps, for the log: it shows a distillation that goes wrong."""
+    """A function that scores pictures from four consistency steps, for the log: it shows a distillation that goes "
+    "wrong."""
     n = 8 if args.toy else 2000
     scorer = Scorer(args.out / FOLDERS["judge"], args.device)
     vae = AutoencoderKL.from_pretrained(args.out / FOLDERS["autoencoder"], torch_dtype=torch.float32).to(args.device)
@@ -449,9 +477,13 @@ def score(args: argparse.Namespace, folder: Path) -> dict:
 
 
 STAGES = {
-    "judge": train_judge, "autoencoder": train_autoencoder, "unet": train_unet, "lcm": train_lcm,
-    "small": train_small, "score": score,
-}  # fmt: skip
+    "judge": train_judge,
+    "autoencoder": train_autoencoder,
+    "unet": train_unet,
+    "lcm": train_lcm,
+    "small": train_small,
+    "score": score,
+}
 
 
 if __name__ == "__main__":
