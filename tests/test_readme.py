@@ -50,8 +50,9 @@ parts:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """The project with this environment, one lab cut down to its first cells, few pages, and tests that take no "
-    "time."""
+    """The project with this environment, one lab cut down to its first cells, few pages, and tests that take no
+    time.
+    """
     folder = tmp_path_factory.mktemp("clone")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):

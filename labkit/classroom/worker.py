@@ -103,8 +103,9 @@ def timed(seconds: int, function, *arguments) -> str:
 
 
 def run_cell(source: str, namespace: dict) -> None:
-    """Run a notebook's cell; what is IPython's alone (`%time f()`, `name?`, `files = !ls`) becomes calls of the "
-    "Shell."""
+    """Run a notebook's cell; what is IPython's alone (`%time f()`, `name?`, `files = !ls`) becomes calls of the
+    Shell.
+    """
     try:
         code = compile(source, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError:

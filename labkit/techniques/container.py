@@ -347,8 +347,10 @@ class Layer(NamedTuple):
         return index
 
     def tensor(self, decoded: Decoded) -> torch.Tensor:
-        """The tensor. Only for a shape that is the model's: zeros may be of any "
-        "number."""
+        """The tensor.
+
+        Only for a shape that is the model's: zeros may be of any number.
+        """
         flat = np.zeros(math.prod(self.shape), decoded.values.dtype)
         places = absolute_index(decoded.index) if self.index_bits else ...
         flat[places] = decoded.values

@@ -1,5 +1,6 @@
-"""Footprint: from the architecture of a language model to the memory that it takes, "
-"by part, before anything is run."""
+"""Footprint: from the architecture of a language model to the memory that it takes,
+by part, before anything is run.
+"""
 
 from __future__ import annotations
 
@@ -124,8 +125,11 @@ def _one_of(given: str, choices: Collection[str]) -> str:
 
 
 def weight_bytes(config: Any, format: Format, dtype: Dtype = "bf16") -> int:
-    """Bytes of the weights. Embeddings, norms and the last layer are in `dtype` where "
-    "`format` is one of 8 or 4 bits."""
+    """Bytes of the weights.
+
+    Embeddings, norms and the last layer are in `dtype` where `format` is one of 8 or 4
+    bits.
+    """
     s = _Shape(config)
     other = (
         s.vocabulary * s.hidden * (1 if s.tied else 2) + (2 * s.layers + 1) * s.hidden
@@ -254,8 +258,9 @@ def _optimizer_bytes(n: int, optimizer: str) -> int:
 
 
 def _activations(s: _Shape, step: _Step, checkpointing: bool) -> tuple[int, int]:
-    """Bytes kept by blocks and the last norm until the backward pass, and those of "
-    "one block that is computed anew."""
+    """Bytes kept by blocks and the last norm until the backward pass, and those of
+    one block that is computed anew.
+    """
     tokens = step.batch * step.length
     last_norm = tokens * (s.hidden + 1) * FLOAT
     # Checkpointing needs an input that asks for a gradient: peft lets the embeddings do

@@ -92,8 +92,7 @@ def static_int8(
     if not any(t.dtype == torch.int8 for t in graph.state_dict().values()):
         raise RuntimeError(
             "torchao quantized no weight of this model: it needs a Conv2d or Linear "
-            "layer, "
-            "and the versions of torch and torchao in constraints.txt"
+            "layer, and the versions of torch and torchao in constraints.txt"
         )
     return graph
 

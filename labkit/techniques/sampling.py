@@ -62,8 +62,7 @@ def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> 
         problem = f"such as {wrong[0]}" if wrong else "it has none"
         raise ValueError(
             f"{adapter.name} is an adapter of another architecture: {len(wrong)} of "
-            "its "
-            f"{len(layers)} layers do not fit this U-Net, {problem}"
+            f"its {len(layers)} layers do not fit this U-Net, {problem}"
         )
     pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)
     held = sum(name.endswith("lora_A") for name, _ in pipeline.unet.named_modules())
@@ -96,8 +95,9 @@ def _adapted_layers(
 
 
 def size_step(pipeline: StableDiffusionPipeline) -> int:
-    """Pixels of which a picture's side must be a multiple: each level halves the "
-    "latents."""
+    """Pixels of which a picture's side must be a multiple: each level halves the
+    latents.
+    """
     levels = len(pipeline.unet.config.block_out_channels)
     # diffusers asks for multiples of 8 whatever the network.
     return math.lcm(8, pipeline.vae_scale_factor * 2 ** (levels - 1))
@@ -135,15 +135,13 @@ def draw(
     if size < multiple or size % multiple:
         raise ValueError(
             f"the size is {size}; this U-Net takes multiples of {multiple} pixels, and "
-            "was "
-            f"trained with {config.sample_size * pipeline.vae_scale_factor}"
+            f"was trained with {config.sample_size * pipeline.vae_scale_factor}"
         )
     low, high = LCM_GUIDANCE
     if _is_consistency_model(pipeline) and not low <= guidance <= high:
         raise ValueError(
             f"the guidance is {guidance}; guidance was distilled into this adapter, "
-            "and "
-            f"more is taken only from {low:g} (none) to {high:g}"
+            f"and more is taken only from {low:g} (none) to {high:g}"
         )
     if not guidance >= 1:
         raise ValueError(

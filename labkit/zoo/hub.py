@@ -19,8 +19,9 @@ def require(*modules: str) -> None:
 
 @contextmanager
 def bars_on_terminals_only(*libraries: str) -> Iterator[None]:
-    """Keep the progress bars of the hub's client and of transformers, or of these libraries, out of notebooks and "
-    "logs."""
+    """Keep the progress bars of the hub's client and of transformers, or of these libraries, out of notebooks and
+    logs.
+    """
     settings = [import_module(f"{library}.utils.logging") for library in libraries or ("transformers",)]
     hidden = [logging for logging in settings if logging.is_progress_bar_enabled() and not sys.stderr.isatty()]
     for logging in hidden:

@@ -33,8 +33,9 @@ retraining = pytest.mark.parametrize("retrain", RETRAINING.values(), ids=str)
 
 
 def tiny_network() -> nn.Module:
-    """Three convolutions with BatchNorm, one of them depthwise, for 8x8 grey pictures; shipped with 16 bits a "
-    "weight."""
+    """Three convolutions with BatchNorm, one of them depthwise, for 8x8 grey pictures; shipped with 16 bits a
+    weight.
+    """
     torch.manual_seed(0)
     layers = OrderedDict()
     for name, (inputs, groups, kernel) in {"first": (1, 1, 3), "depthwise": (32, 32, 3), "point": (32, 1, 1)}.items():

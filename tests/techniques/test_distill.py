@@ -1,5 +1,6 @@
-"""Distillation: the divergence of PyTorch's distributions, the limits in the paper, and a teacher left as it was "
-"found."""
+"""Distillation: the divergence of PyTorch's distributions, the limits in the paper, and a teacher left as it was
+found.
+"""
 
 import copy
 import itertools

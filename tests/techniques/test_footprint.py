@@ -98,8 +98,7 @@ def test_presets_make_models_of_just_so_many_parameters(name):
 
 
 def test_double_quantization_leaves_constants_of_0_127_bits_out_of_half_a_bit():
-    """Section 3 of QLoRA (Dettmers et al. 2023), of whose figures the values that each layer has a copy of are left "
-    "out."""
+    """Section 3 of Dettmers et al. 2023, whose figures leave out the values that each layer has a copy of."""
     linear = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     saved = weight_bytes(PRESETS["7B"], "nf4") - weight_bytes(PRESETS["7B"], "nf4 double")
     assert 8 * saved / linear == pytest.approx(0.5 - 0.127, abs=0.0005)

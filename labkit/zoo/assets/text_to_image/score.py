@@ -1,5 +1,6 @@
-"""What the judge says of pictures: whether they show what their prompts ask for, and how far they are from real "
-"ones."""
+"""What the judge says of pictures: whether they show what their prompts ask for, and how far they are from real
+ones.
+"""
 
 import time
 from collections.abc import Iterator
@@ -79,8 +80,9 @@ class Scorer:
 
 
 def real_rows(pipeline: StableDiffusionPipeline, scorer: Scorer, n: int, seed: int) -> Iterator[dict]:
-    """The judge's own limits: real pictures, the same through the autoencoder, and pictures that all were trained "
-    "on."""
+    """The judge's own limits: real pictures, the same through the autoencoder, and pictures that all were trained
+    on.
+    """
     test, train = (coloured_fashion_mnist(split, n, seed) for split in ("test", "train"))
     for name, pictures in (("test pictures", test), ("training pictures", train)):
         yield {"name": name, "seed": seed, "images": n} | scorer(_on(pipeline, pictures), pictures.labels, FEW)
