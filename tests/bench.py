@@ -21,10 +21,11 @@ from labkit import zoo
 from labkit.measure import Measurement, Timings, accuracy, predict, time_in_turn
 from labkit.measure.size import ZSTD_LEVEL
 from labkit.record import Record
-from labkit.stack import Runner, images, orders
+from labkit.stack import Runner, orders
+from labkit.stack import image_classifier as images
 from labkit.techniques import huffman
 from labkit.techniques.archive import load_weights, save_weights
-from labkit.techniques.prune import global_masks, prunable, pruned
+from labkit.techniques.pruning.magnitude import global_masks, prunable, pruned
 
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
 model, state = pretrained.model, pretrained.model.state_dict()

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 from labkit import files
 from labkit.measure import Measurement
 from labkit.record import environment
-from labkit.stack import images, text
+from labkit.stack import image_classifier as images
+from labkit.stack import language_model as text
 from labkit.stack.runner import Rows, Runner, Task
 from labkit.stack.steps import Step, is_admissible, orders, read
 

@@ -1,6 +1,6 @@
 """Real models and data, with the source that is reachable from where you are."""
 
-from labkit.zoo.coloured import (
+from labkit.zoo.data.coloured import (
     PROMPTS,
     Judge,
     check_prompt,
@@ -10,16 +10,16 @@ from labkit.zoo.coloured import (
     prompt_index,
     to_float,
 )
-from labkit.zoo.digits import digits
-from labkit.zoo.fashion_mnist import fashion_mnist
-from labkit.zoo.fetch import ZooError
-from labkit.zoo.idx import ImageSet, to_input
-from labkit.zoo.imagenet import ImageNetModel, imagenet_model
-from labkit.zoo.language import Corpus, LanguageModel, blocks, complete, documentation_corpus, language_model
-from labkit.zoo.networks import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
-from labkit.zoo.origin import Origin, Pretrained
-from labkit.zoo.pictures import Picture, crops, natural_pictures
-from labkit.zoo.text_to_image import TextToImage, recorded_scores, text_to_image
+from labkit.zoo.data.digits import digits
+from labkit.zoo.data.fashion_mnist import fashion_mnist
+from labkit.zoo.data.idx import ImageSet, to_input
+from labkit.zoo.data.pictures import Picture, crops, natural_pictures
+from labkit.zoo.models.classifiers import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
+from labkit.zoo.models.imagenet import ImageNetModel, imagenet_model
+from labkit.zoo.models.language import Corpus, LanguageModel, blocks, complete, documentation_corpus, language_model
+from labkit.zoo.models.text_to_image import TextToImage, recorded_scores, text_to_image
+from labkit.zoo.sources.fetch import ZooError
+from labkit.zoo.sources.origin import Origin, Pretrained
 
 __all__ = [
     "NETWORKS",

@@ -81,7 +81,9 @@ from torchvision.models import mobilenet_v2
 
 from labkit import claims, measure, plot, scale, show, zoo
 from labkit.record import Record, beside, needs
-from labkit.techniques import archive, prune, quantize, training
+from labkit.techniques import archive, training
+from labkit.techniques.pruning import magnitude
+from labkit.techniques.quantization import int8
 
 # Notes from inside the compiler are of no use to a reader.
 warnings.filterwarnings("ignore", module="torch")
@@ -172,7 +174,12 @@ print(f"{len(views)} views of {len(pictures)} photographs, {tuple(views.shape[1:
 # Magnitude pruning, whole: collect the absolute values, find the threshold, keep what is above.
 
 # %%
-show(prune.global_masks, prune.layer_masks, prune._largest, prune.apply_masks)
+show(
+    magnitude.global_masks,
+    magnitude.layer_masks,
+    magnitude._largest,
+    magnitude.apply_masks,
+)
 
 # %% [markdown]
 # On sixteen numbers you can check it in your head: 50 % global pruning drops the eight smallest, wherever they stand, and here that is the whole first layer.
@@ -187,29 +194,29 @@ tiny[0].weight.data = (
 tiny[1].weight.data = (
     torch.tensor([[10.0, -20.0], [30.0, -40.0], [50.0, -60.0], [70.0, -80.0]]) / 10
 )
-for name, mask in prune.global_masks(tiny, 0.5).items():
+for name, mask in magnitude.global_masks(tiny, 0.5).items():
     print("global", name, mask.int().tolist())
-for name, mask in prune.layer_masks(tiny, 0.5).items():
+for name, mask in magnitude.layer_masks(tiny, 0.5).items():
     print("layer ", name, mask.int().tolist())
 
 # %% [markdown]
 # Quantization to INT8: one scale for each output channel, then rounding.
 
 # %%
-show(quantize.quantize_tensor, quantize.dequantize)
+show(int8.quantize_tensor, int8.dequantize)
 
 # %%
 x = torch.tensor([[0.0, 0.5, -1.27, 1.0], [0.0, 5.0, -12.7, 10.0]])
-q, step = quantize.quantize_tensor(x, axis=0)
+q, step = int8.quantize_tensor(x, axis=0)
 print(q.tolist(), "steps of", [round(s, 3) for s in step.flatten().tolist()])
-assert (quantize.dequantize(q, step) - x).abs().max() <= step.max() / 2
+assert (int8.dequantize(q, step) - x).abs().max() <= step.max() / 2
 
 # %%
 demonstration = {"baseline": imagenet.model}
-masks = prune.global_masks(imagenet.model, 0.6)
-demonstration["pruned 60 %"] = prune.pruned(imagenet.model, masks)
-demonstration["dynamic INT8"] = quantize.dynamic_int8(imagenet.model)
-demonstration["both"] = quantize.dynamic_int8(demonstration["pruned 60 %"])
+masks = magnitude.global_masks(imagenet.model, 0.6)
+demonstration["pruned 60 %"] = magnitude.pruned(imagenet.model, masks)
+demonstration["dynamic INT8"] = int8.dynamic_int8(imagenet.model)
+demonstration["both"] = int8.dynamic_int8(demonstration["pruned 60 %"])
 applied = {
     "baseline": (),
     "pruned 60 %": ("global magnitude 60 %",),
@@ -333,7 +340,7 @@ calibration = [
     )
 ]
 reference = measure.predict(base, test_inputs)  # what the uncompressed model says
-cost = measure.operations(base, test_inputs[:1])
+cost = measure.flops(base, test_inputs[:1])
 print(f"accuracy {measure.accuracy(reference, test_labels)},", end=" ")
 print(f"{measure.parameters(base)} parameters, {cost} an image")
 
@@ -357,7 +364,10 @@ def keep(
 
 keep("FP32", (), base.state_dict(), reference)
 plot.weight_histogram(
-    {"FP32": base, "pruned 60 %": prune.pruned(base, prune.global_masks(base, 0.6))}
+    {
+        "FP32": base,
+        "pruned 60 %": magnitude.pruned(base, magnitude.global_masks(base, 0.6)),
+    }
 )
 
 # %% [markdown]
@@ -370,7 +380,7 @@ plot.weight_histogram(
 # No weight is trained.
 
 # %%
-show(prune.reestimate_batchnorm)
+show(magnitude.reestimate_batchnorm)
 
 
 # %%
@@ -391,12 +401,12 @@ curves = {
 }
 for sparsity in settings.sparsities:
     for scope, choose in (
-        ("global", prune.global_masks),
-        ("layer-wise", prune.layer_masks),
+        ("global", magnitude.global_masks),
+        ("layer-wise", magnitude.layer_masks),
     ):
-        model = prune.pruned(base, choose(base, sparsity))
+        model = magnitude.pruned(base, choose(base, sparsity))
         curves[scope][100 * sparsity] = score(model)
-        prune.reestimate_batchnorm(model, calibration)
+        magnitude.reestimate_batchnorm(model, calibration)
         curves[f"{scope}, BatchNorm again"][100 * sparsity] = score(model)
 for name, curve in curves.items():
     for sparsity, value in curve.items():
@@ -410,7 +420,7 @@ plot.curves(curves, "sparsity of convolution and Linear weights (%)", "accuracy"
 
 # %%
 kept = {True: [0, 0], False: [0, 0]}  # depthwise or not → weights kept, weights in all
-for name, mask in prune.global_masks(base, 0.6).items():
+for name, mask in magnitude.global_masks(base, 0.6).items():
     depthwise = mask.dim() == 4 and mask.shape[1] == 1
     kept[depthwise][0] += mask.sum().item()
     kept[depthwise][1] += mask.numel()
@@ -425,26 +435,26 @@ for depthwise, (some, all_) in kept.items():
 # Fine-tuning trains on with the mask held: dropped weights return to zero after every step, or momentum would revive them.
 
 # %%
-show(prune.finetune, training.descend)
+show(magnitude.finetune, training.descend)
 
 
 # %%
 def recover(model: torch.nn.Module, masks: dict, seed: int) -> torch.nn.Module:
     """BatchNorm statistics again, then fine-tuning under the mask."""
-    prune.reestimate_batchnorm(model, calibration).to(device)
+    magnitude.reestimate_batchnorm(model, calibration).to(device)
     there = ((x.to(device), y.to(device)) for x, y in batches(seed))
     masks = {name: mask.to(device) for name, mask in masks.items()}
-    return prune.finetune(model, there, settings.finetune_steps, masks).cpu()
+    return magnitude.finetune(model, there, settings.finetune_steps, masks).cpu()
 
 
-sixty = prune.pruned(base, prune.global_masks(base, 0.6))
+sixty = magnitude.pruned(base, magnitude.global_masks(base, 0.6))
 keep(
     "pruned 60 %",
     ("global magnitude 60 %",),
     sixty.state_dict(),
     measure.predict(sixty, test_inputs),
 )
-prune.reestimate_batchnorm(sixty, calibration)
+magnitude.reestimate_batchnorm(sixty, calibration)
 keep(
     "pruned 60 %, BatchNorm again",
     ("global magnitude 60 %", "BatchNorm"),
@@ -452,8 +462,8 @@ keep(
     measure.predict(sixty, test_inputs),
 )
 
-sparse_masks = prune.global_masks(base, 0.9)
-sparse = prune.pruned(base, sparse_masks)
+sparse_masks = magnitude.global_masks(base, 0.9)
+sparse = magnitude.pruned(base, sparse_masks)
 recover(sparse, sparse_masks, SEED + 2)
 keep(
     "pruned 90 %, fine-tuned",
@@ -473,12 +483,12 @@ assert all((sparse.get_parameter(n)[~m] == 0).all() for n, m in sparse_masks.ite
 # Channels that meet in an addition must go together; Torch-Pruning finds these groups {cite}`fang2023depgraph`.
 
 # %%
-show(prune.prune_channels)
+show(magnitude.prune_channels)
 
 # %%
-thin = prune.prune_channels(base, test_inputs[:1], 0.25, keep=[base.classifier[1]]).to(
-    memory_format=torch.channels_last
-)
+thin = magnitude.prune_channels(
+    base, test_inputs[:1], 0.25, keep=[base.classifier[1]]
+).to(memory_format=torch.channels_last)
 recover(thin, {}, SEED + 3)
 keep(
     "25 % of channels removed, fine-tuned",
@@ -487,8 +497,8 @@ keep(
     measure.predict(thin, test_inputs),
 )
 print(f"operations: {cost}", end=" → ")
-print(f"{measure.operations(thin, test_inputs[:1])} with channels removed,", end=" ")
-print(f"{measure.operations(sparse, test_inputs[:1])} with 90 % zeros")
+print(f"{measure.flops(thin, test_inputs[:1])} with channels removed,", end=" ")
+print(f"{measure.flops(sparse, test_inputs[:1])} with 90 % zeros")
 
 # %% [markdown]
 # Fewer operations, not merely more zeros.
@@ -499,10 +509,10 @@ print(f"{measure.operations(sparse, test_inputs[:1])} with 90 % zeros")
 # Static quantization fixes the range of every activation beforehand, from calibration batches, so that whole convolutions run on integers {cite}`jacob2018quantization`.
 
 # %%
-show(quantize.static_int8, quantize.int8_state, quantize.load_int8)
+show(int8.static_int8, int8.int8_state, int8.load_int8)
 
 # %%
-dynamic = quantize.dynamic_int8(base)
+dynamic = int8.dynamic_int8(base)
 keep(
     "dynamic INT8",
     ("dynamic INT8",),
@@ -510,10 +520,10 @@ keep(
     measure.predict(dynamic, test_inputs),
 )
 
-int8 = quantize.static_int8(base, calibration)
+static = int8.static_int8(base, calibration)
 few = test_inputs[:50]
 imitated = measure.time_in_turn(
-    {"FP32": lambda: base(few), "static INT8, not compiled": lambda: int8(few)},
+    {"FP32": lambda: base(few), "static INT8, not compiled": lambda: static(few)},
     rounds=5,
     warmup=1,
 )
@@ -528,22 +538,22 @@ print(
 # The integers come with the compiler, which fuses the three into one kernel.
 
 # %%
-show(quantize.compile_frozen)
+show(int8.compile_frozen)
 
 # %%
-models = {"FP32": base, "channels removed": thin, "static INT8": int8}
+models = {"FP32": base, "channels removed": thin, "static INT8": static}
 
 
 # Compiling takes far longer than running: each model once for each batch size.
 @functools.cache
 def compiled(name: str, batch: int):
-    return quantize.compile_frozen(models[name], test_inputs[:batch])
+    return int8.compile_frozen(models[name], test_inputs[:batch])
 
 
 keep(
     "static INT8",
     ("static INT8",),
-    quantize.int8_state(int8),
+    int8.int8_state(static),
     measure.predict(compiled("static INT8", 50), test_inputs, 50),
 )
 
@@ -555,19 +565,17 @@ keep(
 # It must give the same outputs, or its size means nothing.
 
 # %%
-stacked = quantize.static_int8(sparse, calibration)
+stacked = int8.static_int8(sparse, calibration)
 models["stack"] = stacked
 keep(
     "stack",
     ("global magnitude 90 %", "fine-tuning", "static INT8"),
-    quantize.int8_state(stacked),
+    int8.int8_state(stacked),
     measure.predict(compiled("stack", 50), test_inputs, 50),
 )
 
-path = archive.save_weights(
-    quantize.int8_state(stacked), files / "stack.safetensors.zst"
-)
-again = quantize.load_int8(
+path = archive.save_weights(int8.int8_state(stacked), files / "stack.safetensors.zst")
+again = int8.load_int8(
     archive.load_weights(path), mobilenet_v2(num_classes=10).eval(), test_inputs[:2]
 )
 with torch.no_grad():
@@ -604,7 +612,7 @@ plot.waterfall(stack, "smaller")
 # Its bound takes the values as incompressible. zstd shortens them, too, and the fewer bits the values take, the larger the share of the positions.
 
 # %%
-integers = [q for q in quantize.int8_state(stacked).values() if q.dtype == torch.int8]
+integers = [q for q in int8.int8_state(stacked).values() if q.dtype == torch.int8]
 values = torch.cat([q.flatten() for q in integers]).int()
 
 

@@ -85,7 +85,10 @@ from torch import nn
 from labkit import claims, measure, plot, scale, show, zoo
 from labkit.measure import Measurement, averaged, mean_with_interval
 from labkit.record import Record, Stack, Table, beside, needs
-from labkit.techniques import codebook, container, distill, huffman, prune
+from labkit.techniques import container, huffman
+from labkit.techniques.distillation import soft_targets
+from labkit.techniques.pruning import magnitude
+from labkit.techniques.quantization import codebook
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 SEED = 0
@@ -195,12 +198,12 @@ def accuracy(model: nn.Module) -> Measurement:
 
 
 sensitivity = {}
-for layer, weight in prune.prunable(dense["lenet_5"]).items():
+for layer, weight in magnitude.prunable(dense["lenet_5"]).items():
     title = f"{layer.removesuffix('.weight')}, {weight.numel():,} weights"
     sensitivity[title] = {0: accuracy(dense["lenet_5"])}
     for sparsity in (0.5, 0.7, 0.8, 0.9, 0.95):
-        masks = {layer: prune.layer_masks(dense["lenet_5"], sparsity)[layer]}
-        pruned = prune.pruned(dense["lenet_5"], masks)
+        masks = {layer: magnitude.layer_masks(dense["lenet_5"], sparsity)[layer]}
+        pruned = magnitude.pruned(dense["lenet_5"], masks)
         sensitivity[title][100 * sparsity] = accuracy(pruned)
 plot.curves(sensitivity, "sparsity of this layer alone (%)", "accuracy")
 
@@ -210,13 +213,13 @@ plot.curves(sensitivity, "sparsity of this layer alone (%)", "accuracy")
 # LAMP {cite}`lee2021layer` derives one ranking for the whole network: a weight counts as much as its share of the energy that would be left in its layer once all smaller weights are gone.
 
 # %%
-show(prune.lamp_masks)
+show(magnitude.lamp_masks)
 
 # %%
 tiny = nn.Sequential(nn.Linear(4, 1, bias=False), nn.Linear(1, 4, bias=False))
 tiny[0].weight.data = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
 tiny[1].weight.data = torch.tensor([[10.0], [20.0], [30.0], [40.0]])
-for rule in (prune.global_masks, prune.lamp_masks):
+for rule in (magnitude.global_masks, magnitude.lamp_masks):
     kept = [mask.flatten().int().tolist() for mask in rule(tiny, 0.5).values()]
     print(f"{rule.__name__:12}", *kept)
 
@@ -229,7 +232,7 @@ for rule in (prune.global_masks, prune.lamp_masks):
 # Three ways, with the same number of training steps: all weights at once and then training; three rounds of pruning and training, as Han and others did {cite}`han2015learning`; or a little more every 20 steps while training goes on {cite}`zhu2017prune`.
 
 # %%
-show(prune.prune_gradually)
+show(magnitude.prune_gradually)
 
 
 # %%
@@ -237,23 +240,27 @@ def one_shot(model: nn.Module, sparsity: float, rounds: int = 1) -> nn.Module:
     """Prune and retrain, in so many rounds; each drops the same share of what is left."""
     steps = settings.retraining_steps // rounds
     for i in range(1, rounds + 1):
-        masks = prune.lamp_masks(model, 1 - (1 - sparsity) ** (i / rounds))
-        prune.apply_masks(model, masks)
+        masks = magnitude.lamp_masks(model, 1 - (1 - sparsity) ** (i / rounds))
+        magnitude.apply_masks(model, masks)
         data = batches(train, SEED + i)
-        prune.finetune(model, data, steps, masks, lr=0.02, weight_decay=5e-4)
+        magnitude.finetune(model, data, steps, masks, lr=0.02, weight_decay=5e-4)
     return model
 
 
-def gradual(model: nn.Module, sparsity: float, choose=prune.lamp_masks) -> nn.Module:
+def gradual(
+    model: nn.Module, sparsity: float, choose=magnitude.lamp_masks
+) -> nn.Module:
     data, steps = batches(train, SEED + 1), settings.retraining_steps
-    return prune.prune_gradually(model, data, steps, sparsity, lr=0.02, choose=choose)
+    return magnitude.prune_gradually(
+        model, data, steps, sparsity, lr=0.02, choose=choose
+    )
 
 
 ways = {
     "one shot": one_shot,
     "three rounds": lambda model, sparsity: one_shot(model, sparsity, rounds=3),
     "gradually": gradual,
-    "gradually, by magnitude": lambda m, s: gradual(m, s, prune.global_masks),
+    "gradually, by magnitude": lambda m, s: gradual(m, s, magnitude.global_masks),
 }
 retrained, answers = {way: {} for way in ways}, {}
 for way, recipe in ways.items():
@@ -276,7 +283,7 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 # ### 3.3 Retraining takes longer than pruning
 #
 # The convolutional networks need many more steps than two cores take in minutes.
-# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by `prune.py` beside the weights.
+# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by `magnitude.py` beside the weights.
 # Its settings were chosen by looking at test accuracy, so the scores of these networks may be slightly flattered.
 # They are stored in the format that section 6 explains; loading them is its first test.
 
@@ -302,7 +309,7 @@ pruned = {
 
 def kept(model: nn.Module) -> float:
     """Share of the convolution and Linear weights that is not zero."""
-    weights = prune.prunable(model).values()
+    weights = magnitude.prunable(model).values()
     return sum(w.count_nonzero() for w in weights).item() / sum(
         map(torch.numel, weights)
     )
@@ -427,7 +434,7 @@ assert book.gradient(gradient).tolist() == [1001, 100]  # 1 + 1000, and 100
 
 
 # %%
-show(distill.distillation_loss)
+show(soft_targets.distillation_loss)
 
 
 # %%
@@ -436,8 +443,8 @@ def trained_on(name: str, model: nn.Module, codebooks: dict, seed: int) -> nn.Mo
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    data = distill.with_teacher(batches(train, seed), dense[name])
-    loss, steps = distill.distillation_loss, settings.centroid_steps
+    data = soft_targets.with_teacher(batches(train, seed), dense[name])
+    loss, steps = soft_targets.distillation_loss, settings.centroid_steps
     codebook.finetune_centroids(model, codebooks, data, steps, loss=loss)
     return model
 
@@ -724,9 +731,11 @@ for name, sparsity, lr in (("lenet_300_100", 0.92, 0.05), ("lenet_5", 0.93, 0.01
         torch.manual_seed(seed)
         model = zoo.network(name).to(memory_format=torch.channels_last)
         steps = settings.digits_steps
-        prune.finetune(model, batches(digits, seed), steps, lr=lr)
+        magnitude.finetune(model, batches(digits, seed), steps, lr=lr)
         before = measure.predict(model, digit_inputs)
-        prune.prune_gradually(model, batches(digits, seed + 10), steps, sparsity, lr)
+        magnitude.prune_gradually(
+            model, batches(digits, seed + 10), steps, sparsity, lr
+        )
         model, codebooks = shared(model, 5)
         data = batches(digits, seed + 20)
         codebook.finetune_centroids(model, codebooks, data, settings.centroid_steps)
@@ -765,13 +774,13 @@ def enlarged(seed: int):
         yield zoo.to_input(train.images[index], mobilenet.size), train.labels[index]
 
 
-masks = prune.global_masks(base, 0.85)
-small = prune.pruned(base, masks)
+masks = magnitude.global_masks(base, 0.85)
+small = magnitude.pruned(base, masks)
 calibration = [x for (x, _), _ in zip(enlarged(SEED), range(8))]
-prune.reestimate_batchnorm(small, calibration)
-prune.finetune(small, enlarged(SEED + 1), settings.mobilenet_steps, masks)
-codebook.share(small, {name: 5 for name in prune.prunable(small)})
-prune.reestimate_batchnorm(small, calibration)
+magnitude.reestimate_batchnorm(small, calibration)
+magnitude.finetune(small, enlarged(SEED + 1), settings.mobilenet_steps, masks)
+codebook.share(small, {name: 5 for name in magnitude.prunable(small)})
+magnitude.reestimate_batchnorm(small, calibration)
 path = container.save(small, files / "mobilenet_v2.dc")
 entries = container.contents(path)
 whole = sum(e.dense_bytes for e in entries)  # BatchNorm's statistics, too

@@ -96,9 +96,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from labkit import claims, full_size_qlora, measure, plot, scale, show, zoo
+from labkit.estimate import training_memory
 from labkit.measure import Measurement, mean_with_interval
 from labkit.record import Record, Table, beside, needs
-from labkit.techniques import footprint, lora, nf4
+from labkit.techniques.adapters import lora
+from labkit.techniques.quantization import nf4
 
 warnings.filterwarnings("ignore", category=FutureWarning)
 transformers.utils.logging.disable_progress_bar()
@@ -393,9 +395,11 @@ def batches(seed: int):
 
 optimizers = {"cpu": torch.optim.AdamW, "cuda": bitsandbytes.optim.PagedAdamW8bit}
 shape = (settings.batch, settings.length)
-parts = footprint.training_footprint(full.config, NAMES[dtype], RANK, LAYERS, *shape)
+parts = training_memory.training_footprint(
+    full.config, NAMES[dtype], RANK, LAYERS, *shape
+)
 free = torch.cuda.mem_get_info()[0] if device == "cuda" else None
-footprint.require_memory(parts, free or psutil.virtual_memory().available)
+training_memory.require_memory(parts, free or psutil.virtual_memory().available)
 
 
 def finetuned(model: nn.Module, seed: int, rank: int = RANK, targets=LAYERS):
@@ -531,13 +535,13 @@ record.table("time", "times_lora")
 # ### A calculator
 #
 # Every one of these numbers follows from the architecture.
-# `labkit.techniques.footprint` counts them without running anything; here it is beside the count, as a picture by part, with what the worst moment takes besides (*workspace*).
+# `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with what the worst moment takes besides (*workspace*).
 
 # %%
 calculated, picture = [], {}
 for title, (method, checkpointing) in kinds.items():
     format = "nf4 double" if method == "QLoRA" else NAMES[dtype]
-    parts = footprint.training_footprint(
+    parts = training_memory.training_footprint(
         full.config,
         format,
         RANK,
@@ -643,7 +647,7 @@ evaluate("all parameters", full)
 full = zoo.language_model(settings.source).model.to(device).requires_grad_(False)
 gc.collect()
 for title, (rank, targets) in trainable.items():
-    count = footprint.adapter_parameters(full.config, rank, targets)
+    count = training_memory.adapter_parameters(full.config, rank, targets)
     record.add(
         title,
         ("LoRA",),
@@ -765,7 +769,7 @@ for what, attempt in {
     "no such layers": lambda: lora.attach(base("LoRA"), RANK, ["c_attn"], alpha=16),
     "a text too short": lambda: zoo.blocks("import this", tokenizer, 256),
     "nothing to go on from": lambda: zoo.complete(full, tokenizer, "", 8),
-    "a device too small": lambda: footprint.require_memory(parts, half),
+    "a device too small": lambda: training_memory.require_memory(parts, half),
 }.items():
     try:
         attempt()
@@ -827,10 +831,10 @@ plot.waterfall(stack, "smaller")
 # %%
 CARDS = (15, 24, 48, 80)
 table, bars = [], {}
-for size, config in footprint.PRESETS.items():
-    line = [size, f"{6 * footprint.weight_bytes(config, 'bf16') / 1e9:,.0f} GB"]
+for size, config in training_memory.PRESETS.items():
+    line = [size, f"{6 * training_memory.weight_bytes(config, 'bf16') / 1e9:,.0f} GB"]
     for format in ("bf16", "nf4 double"):
-        parts = footprint.training_footprint(
+        parts = training_memory.training_footprint(
             config,
             format,
             64,
@@ -844,7 +848,7 @@ for size, config in footprint.PRESETS.items():
         card = next((f"{c} GB" for c in CARDS if c >= total), "none of these")
         line += [f"{total:.1f} GB", card]
     bars[size] = {name: part.value for name, part in parts.items()}
-    cache = Measurement.exact(footprint.kv_cache_bytes(config, 1, 2048), "bytes")
+    cache = Measurement.exact(training_memory.kv_cache_bytes(config, 1, 2048), "bytes")
     table.append([*line, str(cache)])
 head = [
     "",
@@ -865,9 +869,11 @@ Table(head, table)
 # ## 12 · The ledger
 
 # %%
-in_16 = Measurement.exact(footprint.weight_bytes(full.config, "fp16", "fp16"), "bytes")
+in_16 = Measurement.exact(
+    training_memory.weight_bytes(full.config, "fp16", "fp16"), "bytes"
+)
 in_4 = Measurement.exact(
-    footprint.weight_bytes(full.config, "nf4 double", "fp16"), "bytes"
+    training_memory.weight_bytes(full.config, "nf4 double", "fp16"), "bytes"
 )
 record.find("four_bits_share", Measurement.exact(100 * in_4.value / in_16.value, "%"))
 record.find(

@@ -95,7 +95,7 @@ from torch.profiler import ProfilerActivity, profile
 from labkit import claims, measure, plot, scale, show, zoo
 from labkit.measure import Measurement, mean_with_interval, time_in_turn
 from labkit.record import Record, Stack, Table, beside, needs
-from labkit.techniques import merge, sampling
+from labkit.techniques.diffusion import lcm, token_merging
 
 diffusers.utils.logging.set_verbosity_error()
 SEED = 0
@@ -283,9 +283,9 @@ Table(["one evaluation", "share of the time"], [[k, str(s)] for k, s in shares.i
 # %%
 bare = copy.deepcopy(base)
 bare.scheduler = LCMScheduler.from_config(base.scheduler.config)
-lcm = copy.deepcopy(base)
-sampling.attach_lcm(lcm, loaded.adapter, fuse=True)
-pipelines = {"DPM-Solver++": base, "LCM without adapter": bare, "LCM-LoRA": lcm}
+adapted = copy.deepcopy(base)
+lcm.attach_lcm(adapted, loaded.adapter, fuse=True)
+pipelines = {"DPM-Solver++": base, "LCM without adapter": bare, "LCM-LoRA": adapted}
 if loaded.small:
     pipelines["small, DPM-Solver++"] = copy.deepcopy(base)
     small = loaded.small.to(device, precision, memory_format=torch.channels_last)
@@ -297,13 +297,13 @@ def patched(sampler, merged):
     pipeline = pipelines[sampler]
     if merged:
         pipeline = copy.deepcopy(pipeline)
-        merge.merge_tokens(pipeline, merged)
+        token_merging.merge_tokens(pipeline, merged)
     return pipeline
 
 
 def draw(variant, prompts, seed=SEED):
     pipeline = patched(variant.sampler, variant.merged)
-    return sampling.draw(pipeline, prompts, variant.steps, variant.guidance, seed)
+    return lcm.draw(pipeline, prompts, variant.steps, variant.guidance, seed)
 
 
 drawn = {}
@@ -335,9 +335,9 @@ record.table("prompt", "distance", "prompt_2000", "distance_2000")
 # where $\hat z$ is the picture that the network sees behind the noise.
 
 # %%
-display(show(sampling.boundary))
+display(show(lcm.boundary))
 times = torch.arange(0, 1000.0)
-c_skip, c_out = sampling.boundary(times)
+c_skip, c_out = lcm.boundary(times)
 library = bare.scheduler.get_scalings_for_boundary_condition_discrete(times)
 assert torch.allclose(c_skip, library[0]) and torch.allclose(c_out, library[1])
 print(f"c_skip at times 0, 1, 2: {', '.join(f'{c:.4f}' for c in c_skip[:3])}")
@@ -402,7 +402,7 @@ table((*LIMITS, BASE, FOUR, BARE, RIVAL))
 
 # %%
 unfused = copy.deepcopy(base)
-sampling.attach_lcm(unfused, loaded.adapter, fuse=False)
+lcm.attach_lcm(unfused, loaded.adapter, fuse=False)
 fused = copy.deepcopy(unfused)
 fused.fuse_lora()
 pipelines |= {"LCM-LoRA, not fused": unfused, "LCM-LoRA, fused only": fused}
@@ -416,7 +416,7 @@ record.find("adapter_share", share)
 print(f"the adapter has {share} of the U-Net's parameters")
 one = tuple(part[:1] if part.dim() else part for part in inputs)
 networks = {"without adapter": unet, "not fused": unfused.unet, "fused": fused.unet}
-networks["fused, removed"] = lcm.unet
+networks["fused, removed"] = adapted.unet
 evaluations = {name: partial(network, *one) for name, network in networks.items()}
 timings = time_in_turn(evaluations, 15 * settings.timing_rounds)
 for name in [*networks][1:]:
@@ -437,11 +437,11 @@ Table(["adapter", "one evaluation", "times that without"], cells)
 # Every other looks for the most similar of those that stay, and the most similar pairs merge.
 
 # %%
-show(merge.match, merge.Matching.merge)
+show(token_merging.match, token_merging.Matching.merge)
 
 # %%
 tokens = torch.randn(1, side * side, 64, dtype=torch.float64)
-matching = merge.match(tokens, side, side, ratio=0.5)
+matching = token_merging.match(tokens, side, side, ratio=0.5)
 ours = matching.unmerge(matching.merge(tokens))
 pair = tomesd.merge.bipartite_soft_matching_random2d(
     tokens, side, side, 2, 2, int(0.5 * side * side), no_rand=True
@@ -452,10 +452,10 @@ print(
 )
 
 HALF = Variant("LCM-LoRA", 4, merged=0.5)
-seen = {"before": merge.tokens_seen(lcm.unet, *inputs)}
-merge.merge_tokens(lcm, 0.5)
-seen["merged"] = merge.tokens_seen(lcm.unet, *inputs)
-merge.merge_tokens(lcm, 0)
+seen = {"before": token_merging.tokens_seen(adapted.unet, *inputs)}
+token_merging.merge_tokens(adapted, 0.5)
+seen["merged"] = token_merging.tokens_seen(adapted.unet, *inputs)
+token_merging.merge_tokens(adapted, 0)
 most = {name: max(counts.values()) for name, counts in seen.items()}
 layers = sum(seen["before"][name] > seen["merged"][name] for name in seen["before"])
 print(f"tokens at the largest self-attention: {most}; {layers} layers see fewer")
@@ -484,7 +484,7 @@ for factor in settings.resolutions:
         for ratio in (0, 0.5):
             copied = copy.deepcopy(base)
             copied.unet.set_attn_processor(processor())
-            merge.merge_tokens(copied, ratio)
+            token_merging.merge_tokens(copied, ratio)
             contestants[ratio] = partial(copied.unet, *at)
         timings = time_in_turn(contestants, settings.timing_rounds + 1, warmup=1)
         gain = timings.ratio(0, 0.5)
@@ -722,14 +722,12 @@ attempts = {
     "unknown words": lambda: loaded.check("a red dragon on black"),
     "an empty prompt": lambda: draw(FOUR, [" "]),
     "guidance out of range": lambda: draw(Variant("LCM-LoRA", 4, 7.5), prompts[:1]),
-    "nothing to patch": lambda: merge.merge_tokens(WithoutUNet(), 0.5),
-    "a ratio of 1": lambda: merge.merge_tokens(base, 1.0),
-    "a size that does not fit": lambda: sampling.draw(
-        base, prompts[:1], 1, 1, 0, side + 1
-    ),
+    "nothing to patch": lambda: token_merging.merge_tokens(WithoutUNet(), 0.5),
+    "a ratio of 1": lambda: token_merging.merge_tokens(base, 1.0),
+    "a size that does not fit": lambda: lcm.draw(base, prompts[:1], 1, 1, 0, side + 1),
 }
 if loaded.small:
-    attempts["an adapter of another architecture"] = lambda: sampling.attach_lcm(
+    attempts["an adapter of another architecture"] = lambda: lcm.attach_lcm(
         pipelines["small, DPM-Solver++"], loaded.adapter, fuse=True
     )
 else:

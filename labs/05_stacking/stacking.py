@@ -88,7 +88,9 @@ from IPython.display import display
 from labkit import claims, measure, plot, scale, show, stack
 from labkit.measure import Measurement, difference, mean_with_interval, ratio
 from labkit.record import Record, Stack, Table, beside, needs, recorded_runs
-from labkit.stack import images, studies, text
+from labkit.stack import image_classifier as images
+from labkit.stack import language_model as text
+from labkit.stack import studies
 
 SEED = 0
 torch.manual_seed(SEED)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit.stack import Recorded, Rows, Runner, admit, images, read, studies, text
+from labkit.stack import Recorded, Rows, Runner, admit, read, studies
+from labkit.stack import image_classifier as images
+from labkit.stack import language_model as text
 
 FOLDER = Path(__file__).parents[2] / "labs" / "05_stacking" / "reference" / "search"
 START = {"images": frozenset({"BatchNorm"}), "text": frozenset()}

@@ -10,7 +10,9 @@ from optuna.trial import FixedTrial
 
 import toy
 from labkit.measure import Measurement
-from labkit.stack import Refused, Row, Rows, Runner, Step, admit, images, is_admissible, read, studies, text
+from labkit.stack import Refused, Row, Rows, Runner, Step, admit, is_admissible, read, studies
+from labkit.stack import image_classifier as images
+from labkit.stack import language_model as text
 from labkit.stack.search import finished_trials, search
 
 pytestmark = pytest.mark.usefixtures("unsynced")

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from labkit.techniques.archive import load_weights, save_weights
-from labkit.techniques.quantize import dynamic_int8
+from labkit.techniques.quantization.int8 import dynamic_int8
 
 FORMATS = pytest.mark.parametrize("name", ["weights.safetensors", "weights.safetensors.zst"])
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool]

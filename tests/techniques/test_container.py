@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from labkit.techniques import container, huffman
-from labkit.techniques.codebook import share
 from labkit.techniques.container import (
     DTYPES,
     HEADER,
@@ -30,8 +29,9 @@ from labkit.techniques.container import (
     save,
     unpack,
 )
-from labkit.techniques.prune import apply_masks, global_masks
-from labkit.techniques.quantize import dynamic_int8
+from labkit.techniques.pruning.magnitude import apply_masks, global_masks
+from labkit.techniques.quantization.codebook import share
+from labkit.techniques.quantization.int8 import dynamic_int8
 
 
 def holder(tensors: dict[str, torch.Tensor]) -> nn.Module:

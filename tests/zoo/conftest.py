@@ -16,9 +16,9 @@ from torchvision.datasets import MNIST, FashionMNIST
 
 from labkit import claims, scale
 from labkit.record import Record
-from labkit.zoo.digits import SHA256 as DIGITS
-from labkit.zoo.fashion_mnist import SHA256 as FASHION
-from labkit.zoo.origin import ASSETS
+from labkit.zoo.data.digits import SHA256 as DIGITS
+from labkit.zoo.data.fashion_mnist import SHA256 as FASHION
+from labkit.zoo.sources.origin import ASSETS
 
 IDX_GZ = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))["idx_gz"]
 
@@ -141,7 +141,7 @@ def tiny_archives() -> dict[str, bytes]:
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache, and a process to which no source has failed yet."""
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("labkit.zoo.origin._failed", {})
+    monkeypatch.setattr("labkit.zoo.sources.origin._failed", {})
     return tmp_path / "cache"
 
 

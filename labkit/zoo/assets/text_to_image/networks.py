@@ -5,7 +5,7 @@ from typing import Any
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from labkit.zoo.coloured import LENGTH, SIZE
+from labkit.zoo.data.coloured import LENGTH, SIZE
 
 WIDTH = 64  # of the text encoder, and so of what the U-Net's cross-attention reads
 

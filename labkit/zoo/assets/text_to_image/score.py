@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from labkit.zoo.coloured import (
+from labkit.zoo.data.coloured import (
     PROMPTS,
     ColouredSet,
     Judge,

@@ -5,7 +5,8 @@
 
 The stages, in the order in which they need one another:
 
-judge        the classifier that scores pictures (`labkit.zoo.coloured.Judge`), and the moments of the features of the
+judge        the classifier that scores pictures (`labkit.zoo.data.coloured.Judge`), and the moments of the features of
+the
              10,000 test pictures, from which every Fréchet distance is measured
 autoencoder  AutoencoderKL, 64x64 pixels to 32x32 latents of four channels
 unet         UNet2DConditionModel with its CLIPTextModel, together: DIR is then a StableDiffusionPipeline
@@ -52,7 +53,7 @@ from score import Scorer, load_pipeline, real_rows, sampled_row, save_judge, sav
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from labkit.zoo import fashion_mnist
-from labkit.zoo.coloured import (
+from labkit.zoo.data.coloured import (
     PROMPTS,
     Judge,
     coloured_fashion_mnist,

@@ -1,0 +1,1 @@
+"""What arithmetic predicts before anything runs."""

@@ -1,0 +1,1 @@
+from labkit.stack.image_classifier.steps import *  # noqa: F403

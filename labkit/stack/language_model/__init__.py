@@ -1,0 +1,1 @@
+from labkit.stack.language_model.steps import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""Adapters: train little beside weights that stay."""

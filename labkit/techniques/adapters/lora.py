@@ -1,0 +1,232 @@
+"""LoRA and QLoRA: train a product of two thin matrices beside weights that stay.
+
+Sources: LoRA, Hu et al. 2021 (arXiv:2106.09685); QLoRA, the same beside weights of four
+bits, Dettmers et al. 2023 (arXiv:2305.14314); INT8, Dettmers et al. 2022
+(arXiv:2208.07339). `LoRALinear` is the idea; the rest runs it through the libraries
+peft, bitsandbytes and transformers.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from labkit.techniques.training import Progress, descend
+from labkit.zoo.sources.hub import bars_on_terminals_only
+
+# bitsandbytes says at its import that it has no kernel from the model hub, and at every
+# call of an 8-bit layer that it computes in float16.
+for _name in ("backends.cpu.ops", "autograd._functions"):
+    logging.getLogger(f"bitsandbytes.{_name}").setLevel(logging.ERROR)
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+class LoRALinear(nn.Module):
+    """y = W x + b + (alpha / r) B A x, where only A (r, in) and B (out, r) are trained.
+
+    A starts random and B at zero, so that training starts at the model as it was.
+    Dividing by r is meant to spare a new learning rate for every rank.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.A = nn.Parameter(linear.weight.new_empty(rank, linear.in_features))
+        self.B = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.scale = alpha / rank
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # (x Aᵀ) Bᵀ, and never B A: the product would be as large as W.
+        return self.linear(x) + self.scale * (x @ self.A.T @ self.B.T)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """One linear layer that computes the same, at the cost of the one before."""
+        linear = copy.deepcopy(self.linear)
+        linear.weight += self.scale * self.B @ self.A
+        return linear
+
+
+def quantized(
+    source: str | Path | PreTrainedModel,
+    kind: Literal["nf4", "fp4", "int8"] = "nf4",
+    double: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> PreTrainedModel:
+    """A causal language model whose linear layers are held in 4 or 8 bits.
+
+    `source` is the folder of a model, or a model in full precision, which is copied.
+    Embeddings, norms and the last layer, which puts out the logits, stay in `dtype`;
+    in it, 4-bit layers compute as well. `double` quantizes the constants of the 4-bit
+    blocks, too. Raises ValueError for a kind that is unknown or cannot be double.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if kind not in ("nf4", "fp4", "int8") or (double and kind == "int8"):
+        raise ValueError(
+            f'kind is "nf4", "fp4" or "int8", and the latter has no blocks to quantize '
+            f"twice; got {kind!r} with double={double}"
+        )
+    if kind == "int8":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=kind,
+            bnb_4bit_use_double_quant=double,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    options = dict(quantization_config=config, dtype=dtype, device_map={"": device})
+    with bars_on_terminals_only():
+        if isinstance(source, nn.Module):
+            model = type(source).from_pretrained(
+                None,
+                config=copy.deepcopy(source.config),
+                state_dict=source.state_dict(),
+                **options,
+            )
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                source, use_safetensors=True, **options
+            )
+    for module in model.modules():
+        # On a CPU with AVX512-BF16, a 4-bit layer that is called in eval mode repacks
+        # its weight for a kernel that passes no gradient back, ever after.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def bytes_held(model: nn.Module) -> int:
+    """Bytes of a model's parameters and of what bitsandbytes holds beside them.
+
+    A weight that two layers share counts once.
+    """
+    held = sum(p.nbytes for p in model.parameters())
+    for weight in model.parameters():
+        if (state := getattr(weight, "quant_state", None)) is not None:
+            constants = [state.absmax, state.code]
+            if state.nested:
+                constants += [state.state2.absmax, state.state2.code, state.offset]
+            held += sum(t.nbytes for t in constants)
+        elif (rows := getattr(weight, "SCB", None)) is not None:
+            held += rows.nbytes
+    return held
+
+
+def attach(
+    model: PreTrainedModel,
+    rank: int,
+    target_modules: Iterable[str],
+    alpha: float,
+    dropout: float = 0.0,
+) -> PeftModel:
+    """Put LoRA beside the layers named `target_modules`, in place, and freeze the rest.
+
+    The adapters are float32 whatever the model is in: peft sees to that, since small
+    steps would be lost in 16 bits. Raises ValueError for names that the model lacks.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    targets = list(target_modules)
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    missing = [t for t in targets if not any(f".{n}".endswith(f".{t}") for n in linear)]
+    if missing:  # of which peft says nothing if there are others
+        known = sorted({name.rpartition(".")[2] for name in linear})
+        raise ValueError(
+            f"the model has no linear layer called {', '.join(missing)}; some that it "
+            f"has: {', '.join(known[:12])}"
+        )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # peft asks transformers for a name that is about to change.
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[torch.Tensor],
+    steps: int,
+    lr: float,
+    progress: Progress = lambda step, loss: None,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+) -> nn.Module:
+    """Train what is trainable, in place, for `steps` batches of token numbers, int64
+    (batch, length), each token to be foretold from those before it.
+
+    `progress(step, loss)` is called after every step. Raises ValueError if adapters
+    receive no gradient in the first step, and what `descend` raises.
+    """
+    trained = _trainable(model)
+    if not trained:
+        raise ValueError("nothing in the model is trainable: attach adapters first")
+    unchecked = [trained]
+    descend(
+        _NextToken(model),
+        ((tokens, None) for tokens in batches),
+        steps,
+        optimizer(trained.values(), lr=lr),
+        loss=lambda value, _: value,
+        before_update=lambda: unchecked and _check_gradients(unchecked.pop()),
+        progress=progress,
+    )
+    return model
+
+
+class _NextToken(nn.Module):
+    """The loss of a language model on a batch, as a model that `descend` can train."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        loss = self.model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        if not loss.requires_grad:  # so that backward() would refuse, and not say why
+            self.model.zero_grad()
+            _check_gradients(_trainable(self.model))
+        return loss
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _check_gradients(trained: dict[str, nn.Parameter]) -> None:
+    # B starts at zero, and so does the gradient of A, which passes through B: that is
+    # how it should be. No gradient at all, or one of zero anywhere else, is not.
+    idle = [
+        name
+        for name, p in trained.items()
+        if p.grad is None or not (p.grad.any() or "lora_A" in name)
+    ]
+    if idle:
+        raise ValueError(
+            f"{len(idle)} of {len(trained)} trainable parameters receive no gradient, "
+            f"such as {idle[0]}: they would never learn, and the loss would not say "
+            "why. On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in eval "
+            "mode, and they stop gradients from then on: load the model anew with "
+            "`quantized`, or set `layer.support_avx512bf16_for_cpu = False` on every "
+            "4-bit layer before any forward pass. Otherwise look for a detach() or a "
+            "no_grad() between the adapters and the loss."
+        )

@@ -1,0 +1,1 @@
+"""Diffusion: fewer steps, and fewer tokens in each."""

@@ -1,0 +1,124 @@
+"""Weights that are held as few bits and unpacked when they are used.
+
+Each is a parametrization of PyTorch: `module.weight` is what the forward pass sees, and
+the state dictionary has the parts that a file stores.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrize
+
+from labkit.techniques.quantization import int8, nf4
+
+
+class Int8(nn.Module):
+    """One scale for every output channel or row, 8 bits a weight."""
+
+    def forward(self, q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return int8.dequantize(q, scale)
+
+    def right_inverse(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return int8.quantize_tensor(weight, axis=0)
+
+
+class NF4(nn.Module):
+    """Sixteen values, blocks of 64 with a constant each, the constants in 8 bits.
+
+    A byte holds two codes.
+    """
+
+    def __init__(self, shape: torch.Size):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, codes, absmax, outer, mean) -> torch.Tensor:
+        codes = nf4.unpack(codes, self.shape)
+        return nf4.dequantize_blocks(
+            codes, nf4.double_dequantize(absmax, outer, mean), nf4.nf4_values()
+        )
+
+    def right_inverse(self, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        codes, absmax = nf4.quantize_blocks(weight, nf4.nf4_values())
+        return nf4.pack(codes), *nf4.double_quantize(absmax)
+
+
+class LowRank(nn.Module):
+    """W + (2 / r) M ∘ (B A): LoRA with alpha = 2 under a mask M (out, in).
+
+    So what was pruned stays zero.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, rank: int, mask: torch.Tensor | None = None
+    ):
+        super().__init__()
+        self.lora_A = nn.Parameter(weight.new_empty(rank, weight.shape[1]))
+        self.lora_B = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        change = 2 / len(self.lora_A) * self.lora_B @ self.lora_A
+        return weight + (change if self.mask is None else change * self.mask)
+
+
+@torch.no_grad()
+def pack(module: nn.Module, grid: nn.Module) -> None:
+    """Hold the weight of a module on a grid, in place."""
+    module.weight.requires_grad_(False)  # integers have no gradient
+    parametrize.register_parametrization(module, "weight", grid, unsafe=True)
+
+
+@torch.no_grad()
+def drop(model: nn.Module, masks: dict[str, torch.Tensor]) -> nn.Module:
+    """Set the weights that the masks drop to zero, in place, whatever holds them.
+
+    Adapters beside them stay.
+    """
+    for name, mask in masks.items():
+        module = model.get_submodule(name.removesuffix(".weight"))
+        if not parametrize.is_parametrized(module, "weight"):
+            module.weight.masked_fill_(~mask, 0)
+            continue
+        held = module.parametrizations.weight
+        parts = [getattr(held, f"original{i}") for i in range(held.ntensors)]
+        for part, new in zip(
+            parts, held[0].right_inverse(held[0](*parts).masked_fill(~mask, 0))
+        ):
+            part.copy_(new)
+    return model
+
+
+@torch.no_grad()
+def unpack(module: nn.Module) -> None:
+    """Give a module a plain weight, of the values that its forward pass sees."""
+    # Not by PyTorch's own function: that changes the class, which a deep copy shares
+    # with its original.
+    weight, plain = module.weight.detach(), type(module).__bases__[0]
+    del module.parametrizations
+    module.__class__ = plain
+    module.weight = nn.Parameter(weight)
+
+
+def unpacked(model: nn.Module) -> nn.Module:
+    """The model with plain weights of the same values, in place."""
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            unpack(module)
+    return model
+
+
+class TiedHead(nn.Module):
+    """The last layer of a language model whose weight is the embedding's."""
+
+    def __init__(self, embedding: nn.Module):
+        super().__init__()
+        self._embedding = [embedding]  # in a list: it is not a part of this module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self._embedding[0].weight)

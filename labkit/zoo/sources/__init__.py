@@ -1,0 +1,1 @@
+"""How models and data are fetched, checked and kept."""
