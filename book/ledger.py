@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.runs import recorded_runs
+
 from labkit.claims import FAILS, HOLDS, MISSING, UNDECIDED, Claim, load_claims
-from labkit.record import recorded_runs
 from labkit.scale import SCALES
 
 NONE = "—"

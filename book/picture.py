@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from labkit.runs import recorded_runs
 from matplotlib import rc_context
 
 import ledger
 from labkit import plot
 from labkit.measure import Measurement
-from labkit.record import recorded_runs
 
 BOOK = Path(__file__).parent
 LABS = BOOK.parent / "labs"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tomllib
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+from labkit import runs
 from labkit.measure.measurement import Measurement
-from labkit.record import Record, Table
+from labkit.record import Record
+from labkit.table import Table
 
 HOLDS, FAILS, UNDECIDED, MISSING = "holds", "fails", "undecided", "not measured at this scale"
 
@@ -21,17 +24,21 @@ class Bound:
 
     low: float
     high: float
+    text: str = ""  #: as it was written
+
+    def __str__(self) -> str:
+        return self.text
 
     @classmethod
     def parse(cls, text: str) -> Bound:
         """Raises ValueError for text that is none of the three forms, or a range from high to low."""
         number = r"(-?\d+(?:\.\d+)?)"
         if match := re.fullmatch(rf">=\s*{number}", text):
-            return cls(float(match[1]), float("inf"))
+            return cls(float(match[1]), float("inf"), text)
         if match := re.fullmatch(rf"<=\s*{number}", text):
-            return cls(float("-inf"), float(match[1]))
+            return cls(float("-inf"), float(match[1]), text)
         if match := re.fullmatch(rf"{number}\s*\.\.\s*{number}", text):
-            bound = cls(float(match[1]), float(match[2]))
+            bound = cls(float(match[1]), float(match[2]), text)
             if bound.low <= bound.high:
                 return bound
         raise ValueError(f"a promise reads '>= 4', '<= 0.5' or '0.9 .. 1.1', not {text!r}")
@@ -49,21 +56,21 @@ class Bound:
 
 @dataclass(frozen=True)
 class Check:
-    """One metric of a record (a key of its findings) and what is promised of it."""
+    """One finding of a record, by its key, and what is promised of it."""
 
-    metric: str
-    promise: str
+    finding: str
+    bound: Bound
 
-    def judge(self, findings: dict[str, Measurement]) -> str:
+    def judge(self, findings: Mapping[str, Measurement]) -> str:
         """Whether the finding keeps the promise, in the words of `Bound.judge`."""
-        return Bound.parse(self.promise).judge(findings.get(self.metric))
+        return self.bound.judge(findings.get(self.finding))
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim in our own words, its source (a key into the bibliography), and how it is checked.
 
-    `condition` and `otherwise` belong together: where the claim itself fails, a second metric
+    `condition` and `otherwise` belong together: where the claim itself fails, a second finding
     says whether it holds under the condition.
     """
 
@@ -74,12 +81,36 @@ class Claim:
     condition: str = ""
     otherwise: Check | None = None
 
-    def verdict(self, findings: dict[str, Measurement]) -> str:
+    FIELDS: ClassVar = {"id", "claim", "source", "finding", "promise"}  #: of an entry, beside `only_if`
+    CONDITION: ClassVar = {"condition", "finding", "promise"}  #: of `only_if`; without a promise it is the claim's
+
+    @classmethod
+    def from_toml(cls, entry: Mapping[str, Any]) -> Claim:
+        """The claim of a [[claim]] table.
+
+        Raises ValueError for a missing or unknown field, and for a bound that cannot be read.
+        """
+        only_if = entry.get("only_if", {"condition": "", "finding": "", "promise": entry.get("promise")})
+        only_if = {"promise": entry.get("promise"), **only_if}
+        _same_fields(entry.keys() - {"only_if"}, cls.FIELDS)
+        _same_fields(only_if.keys(), cls.CONDITION)
+        check = Check(entry["finding"], Bound.parse(entry["promise"]))
+        otherwise = Check(only_if["finding"], Bound.parse(only_if["promise"])) if "only_if" in entry else None
+        return cls(entry["id"], entry["claim"], entry["source"], check, only_if["condition"], otherwise)
+
+    def verdict(self, findings: Mapping[str, Measurement]) -> str:
         """ "holds", "fails", "undecided", "not measured at this scale", or "holds only if …" with the condition."""
         plain = self.check.judge(findings)
         if plain == FAILS and self.otherwise and self.otherwise.judge(findings) == HOLDS:
             return f"holds only if {self.condition}"
         return plain
+
+
+def _same_fields(given: Set[str], known: Set[str]) -> None:
+    if missing := known - given:
+        raise ValueError(f"the field {', '.join(sorted(missing))} is missing")
+    if unknown := given - known:
+        raise ValueError(f"unknown fields {', '.join(sorted(unknown))}")
 
 
 @dataclass(frozen=True)
@@ -96,10 +127,10 @@ class Ledger:
                 "id": c.id,
                 "claim": c.claim,
                 "source": c.source,
-                "promise": c.check.promise,
-                "measured": str(self.findings.get(c.check.metric, "")),
+                "promise": str(c.check.bound),
+                "measured": str(self.findings.get(c.check.finding, "")),
                 "condition": c.condition,
-                "under_condition": str(self.findings.get(c.otherwise.metric, "")) if c.otherwise else "",
+                "under_condition": str(self.findings.get(c.otherwise.finding, "")) if c.otherwise else "",
                 "verdict": c.verdict(self.findings),
             }
             for c in self.claims
@@ -126,31 +157,15 @@ def load_claims(path: str | Path) -> list[Claim]:
     read, a condition without its check, or an id that occurs twice, and for anything but [[claim]] tables.
     """
     claims: list[Claim] = []
-    data = tomllib.loads(Path(path).read_text())
+    data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     if data.keys() != {"claim"} or not isinstance(data["claim"], list):
         raise ValueError(f"{path}: a ledger is made of [[claim]] tables alone, got {', '.join(data) or 'none'}")
     for entry in data["claim"]:
         where = f"{path}, claim {entry.get('id', len(claims) + 1)!r}"
         try:
-            only_if = entry.pop("only_if", None)
-            claim = Claim(
-                entry.pop("id"),
-                entry.pop("claim"),
-                entry.pop("source"),
-                Check(entry.pop("metric"), entry.pop("promise")),
-            )
-            if only_if is not None:
-                otherwise = Check(only_if.pop("metric"), only_if.pop("promise", claim.check.promise))
-                claim = Claim(claim.id, claim.claim, claim.source, claim.check, only_if.pop("condition"), otherwise)
-        except KeyError as error:
-            raise ValueError(f"{where}: the field {error} is missing") from error
-        if entry or only_if:
-            raise ValueError(f"{where}: unknown fields {', '.join([*entry, *(only_if or {})])}")
-        for check in filter(None, (claim.check, claim.otherwise)):
-            try:
-                Bound.parse(str(check.promise))
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
+            claim = Claim.from_toml(entry)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
         if claim.id in {c.id for c in claims}:
             raise ValueError(f"{where}: this id occurs twice")
         claims.append(claim)
@@ -171,8 +186,8 @@ def main(build: Path) -> int:
         print(f"no records in {Path(build, 'records')}: run the labs first, with labkit run", file=sys.stderr)
         return 1
     for path in records:
-        record = json.loads(path.read_text())
-        print(f"{record['lab']} ({record['scale']})")
-        for row in record["verdicts"]:
+        record = runs.load(path).record
+        print(f"{record.lab} ({record.scale})")
+        for row in record.verdicts:
             print(f"  {row['claim']}\n    {row['verdict']}")
     return 0

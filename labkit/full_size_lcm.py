@@ -35,8 +35,9 @@ from torch import nn
 from torch._dynamo.utils import counters
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from labkit.estimate.product import Product
 from labkit.measure import Measurement, Timings, flop_count, parameters, time_in_turn
-from labkit.record import Record, Stack
+from labkit.record import Record
 
 SEED, GUIDANCE, RATIO, INTERVAL = 0, 7.5, 0.5, 3
 NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
@@ -457,7 +458,7 @@ class Run:
         if len(parts) < 2 or not known or metric not in self.record.rows[str(v)].measurements:
             return
         factors = {name: row.measurements[metric] for name, row in parts.items()}
-        stack = Stack(str(base), str(v), factors, self.record.get(str(v), metric))
+        stack = Product(str(base), str(v), factors, self.record.get(str(v), metric))
         self.record.add(str(v), **{predicted: stack.predicted, share: stack.share})
 
     def find_fastest(self, batch: int) -> None:

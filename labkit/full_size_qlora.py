@@ -124,7 +124,7 @@ def quantized(weight: torch.Tensor, format: str) -> nn.Linear:
 def prepared(model, format, rank, target_modules, batch, length, checkpointing, optimizer):
     """A model with adapters, its batch without end, and the optimizer's class."""
     torch.manual_seed(SEED)
-    model = lora.attach(random_model(model, format, checkpointing), rank, target_modules, alpha=rank)
+    model = lora.attach_(random_model(model, format, checkpointing), rank, target_modules, alpha=rank)
     tokens = torch.randint(model.config.vocab_size, (batch, length), device="cuda")
     optimizers = {
         "adamw": torch.optim.AdamW,
@@ -144,7 +144,7 @@ def measured(**options) -> dict[str, Measurement]:
     held = torch.cuda.memory_allocated() - start - tokens.nbytes
     torch.cuda.reset_peak_memory_stats()
     begin = time.perf_counter()
-    lora.train(model, [tokens] * STEPS, STEPS, lr=1e-4, optimizer=optimizer)
+    lora.train_(model, [tokens] * STEPS, STEPS, lr=1e-4, optimizer=optimizer)
     peak = torch.cuda.max_memory_allocated() - start
     print(f"  {time.perf_counter() - begin:.1f} s for {STEPS} steps", flush=True)
     return {

@@ -22,10 +22,12 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import nn
 
+from labkit.estimate.product import Product
 from labkit.measure.latency import Timings
 from labkit.measure.measurement import Measurement
+from labkit.measure.pareto import pareto_front
 from labkit.measure.roofline import Ceilings
-from labkit.record import Record, Stack
+from labkit.record import Record
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 GREY = "#666666"
@@ -144,19 +146,6 @@ def weight_histogram(weights: Mapping[str, Weights], ax: Axes | None = None) -> 
     return _described(ax, f"Histogram of weights: {'; '.join(labels)}.")
 
 
-def pareto_front(costs: Sequence[float], qualities: Sequence[float]) -> list[int]:
-    """Indices of the points that no other dominates, from the cheapest to the best.
-
-    A point dominates another when it costs no more and is no worse, and differs in one of the two.
-    """
-    points = list(zip(costs, qualities, strict=True))
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not front or points[i][1] > points[front[-1]][1] or points[i] == points[front[-1]]:
-            front.append(i)
-    return front
-
-
 @rc_context(STYLE)
 def cost_quality(
     record: Record,
@@ -247,7 +236,9 @@ def heat_map(
         told = m.low == m.high or not m.low <= neutral <= m.high
         far = m.value - neutral
         grid[rows.index(row), columns.index(column)] = np.sign(far) * abs(far) ** 0.5 * told
-        text = str(m).partition(" ")[0].removesuffix("×") + f"\n{m.low:.2g} – {m.high:.2g}" * (m.low < m.high)
+        text = m.short.removesuffix(m.unit).strip()
+        if m.low < m.high:
+            text += f"\n{m.low:.2g} – {m.high:.2g}"
         text = text if told else f"({text})"
         ax.text(columns.index(column), rows.index(row), text, ha="center", va="center", fontsize=8)
     limit = 1.6 * np.nanmax(np.abs(grid)) or 1.0  # pale enough to read black text on
@@ -290,14 +281,14 @@ def _place_labels(ax: Axes, points: np.ndarray, names: Sequence[str], lines: np.
 
 
 @rc_context(STYLE)
-def waterfall(stack: Stack, gain: str = "better", ax: Axes | None = None) -> Figure:
+def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) -> Figure:
     """The factors of a stack, each bar starting where the one before ends, up to the product that they predict.
 
     Beside it the measured whole with its interval, and what share of the product it is. `gain` completes
     "times …": smaller, faster. A factor below 1 is a hatched bar that leads down.
     """
-    ax, last, factors = ax or subplots()[1], len(stack.factors), list(stack.factors.values())
-    bars = {**stack.factors, "predicted product": stack.predicted, f"measured: {stack.whole}": stack.measured}
+    ax, last, factors = ax or subplots()[1], len(product.factors), list(product.factors.values())
+    bars = {**product.factors, "predicted product": product.predicted, f"measured: {product.whole}": product.measured}
     running = np.cumprod([1, *(m.value for m in factors)])
     looks = [("white", "xx") if m.value < 1 else (SKY, "") for m in factors] + [("white", "//"), (GREEN, "")]
     for i, (start, m, (color, hatch)) in enumerate(zip([*running[:-1], 1, 1], bars.values(), looks)):
@@ -307,16 +298,15 @@ def waterfall(stack: Stack, gain: str = "better", ax: Axes | None = None) -> Fig
         ax.annotate(str(Measurement.exact(m.value, "×")), top, (0, 4), textcoords="offset points", ha="center")
     for i, end in enumerate(running[1:]):
         ax.plot([i, i + 1 if i < last - 1 else last + 1.5], [end, end], color=GREY, linewidth=0.8, zorder=0)
-    whole, arrow = stack.measured.value, {"arrowstyle": "<->", "color": "black", "shrinkA": 0, "shrinkB": 0}
+    whole, arrow = product.measured.value, {"arrowstyle": "<->", "color": "black", "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", (last + 1.4, whole), (last + 1.4, running[-1]), arrowprops=arrow)
-    share, _, interval = str(stack.share).partition(" ")
-    gap = f"the whole is {share}\nof the product\n{interval}".strip()
+    gap = f"the whole is {product.share.short}\nof the product\n{product.share.interval}".strip()
     ax.text(last + 1.55, (whole * running[-1]) ** 0.5, gap, va="center")
     ax.set_xticks(range(len(bars)), [textwrap.fill(name, 16) for name in bars])
     ax.set(xlim=(-0.5, last + 2.9), ymargin=0.12)
     ax.grid(axis="x", visible=False)
-    _log_axis(ax.yaxis, f"times {gain} than {stack.base}", "×")
-    return _described(ax, f"Times {gain} than {stack.base}: {'; '.join(f'{n} {m}' for n, m in bars.items())}.")
+    _log_axis(ax.yaxis, f"times {gain} than {product.base}", "×")
+    return _described(ax, f"Times {gain} than {product.base}: {'; '.join(f'{n} {m}' for n, m in bars.items())}.")
 
 
 @rc_context(STYLE)

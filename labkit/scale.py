@@ -1,10 +1,13 @@
 """How big a lab runs: quick (tests), standard (two cores, offline) or full (GPU and hub)."""
 
 import os
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
+
+from labkit.table import Table
 
 SCALES = ("quick", "standard", "full")
-PADDED = "'text-align: left; padding-right: 1.2em'"
 
 
 def current() -> str:
@@ -40,28 +43,21 @@ def hub_reachable() -> bool:
 class Settings(SimpleNamespace):
     """The column of a lab's settings that is in force; a notebook shows the whole table."""
 
-    def __init__(self, table: dict[str, tuple], chosen: str):
+    def __init__(self, table: Mapping[str, tuple[Any, ...]], chosen: str):
         super().__init__(**{name: values[SCALES.index(chosen)] for name, values in table.items()})
-        self._table, self._chosen = table, chosen
+        head = ["setting", *(f"{scale} (this run)" if scale == chosen else scale for scale in SCALES)]
+        rows = [[name.replace("_", " "), *map(str, values)] for name, values in table.items()]
+        self._table = Table(head, rows, bold={1 + SCALES.index(chosen)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings in force, by name."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def _repr_html_(self) -> str:
-        mark = lambda text, scale: f"<b>{text}</b>" if scale == self._chosen else f"{text}"  # noqa: E731
-        head = "".join(
-            f"<th style={PADDED}>{mark(s + (' (this run)' if s == self._chosen else ''), s)}</th>" for s in SCALES
-        )
-        rows = "".join(
-            f"<tr><td style={PADDED}>{name.replace('_', ' ')}</td>"
-            + "".join(f"<td style={PADDED}>{mark(value, s)}</td>" for s, value in zip(SCALES, values))
-            + "</tr>"
-            for name, values in self._table.items()
-        )
-        return f"<table><thead><tr><th style={PADDED}>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return self._table._repr_html_()
 
     def __repr__(self) -> str:
-        width = max(map(len, ["scale", *self._table]))
-        lines = [f"{'scale':{width}}  " + "  ".join(f"{s + '*' * (s == self._chosen):>12}" for s in SCALES)]
-        lines += [f"{n:{width}}  " + "  ".join(f"{str(v):>12}" for v in vs) for n, vs in self._table.items()]
-        return "\n".join(lines)
+        return str(self._table)
 
 
 def settings(**table: tuple) -> Settings:

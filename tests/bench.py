@@ -119,7 +119,7 @@ print(f"{SYMBOLS:,} symbols, entropy {huffman.entropy(symbols):.3f} bits", codin
 
 # Stacks of steps: what the runner costs over calling the steps, and what it saves by not beginning again. Measured by
 # accuracy on 200 pictures alone, so that the steps are what takes the time.
-class Light(images.Images):
+class Light(images.ImageClassifier):
     def measure(self, model: torch.nn.Module, facts: frozenset[str]) -> dict[str, Measurement]:
         return {"accuracy": accuracy(predict(model, self.inputs), self.labels)}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from labkit.estimate.product import Product
 from matplotlib.colors import to_rgba
 from PIL import Image
 from torch import nn
@@ -18,7 +19,7 @@ from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from labkit import plot
 from labkit.measure import Ceilings, Measurement, Timings
-from labkit.record import Record, Stack
+from labkit.record import Record
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -73,7 +74,7 @@ def record():
 @pytest.fixture
 def stack():
     factors = {"pruned": times(2, 1.8, 2.2), "slow format": times(0.5, 0.4, 0.6), "INT8": times(4)}
-    return Stack("FP32", "all of it", factors, times(3, 2.9, 3.2))
+    return Product("FP32", "all of it", factors, times(3, 2.9, 3.2))
 
 
 @pytest.fixture

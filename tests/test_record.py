@@ -4,9 +4,11 @@ import json
 import math
 
 import pytest
+from labkit.estimate.product import Product
+from labkit.runs import beside, needs
 
 from labkit.measure import Measurement
-from labkit.record import Record, Stack, beside, needs
+from labkit.record import Record
 
 
 def megabytes(value: float) -> Measurement:
@@ -76,7 +78,7 @@ def test_stack_sets_the_product_of_the_parts_against_the_whole(record):
 
 def test_effects_that_multiply_have_a_share_of_one():
     factors = {"a": Measurement.exact(2, "×"), "b": Measurement.exact(3, "×")}
-    assert Stack("base", "whole", factors, Measurement.exact(6, "×")).share.value == 1
+    assert Product("base", "whole", factors, Measurement.exact(6, "×")).share.value == 1
 
 
 def test_a_saved_record_loads_as_it_was(record, tmp_path):

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from math import ceil, prod
 from typing import Any, Literal, NamedTuple
 
+from labkit.estimate.block_quantization import storage_bytes
 from labkit.measure.measurement import Measurement
-from labkit.techniques.quantization.nf4 import bytes_held
 
 Format = Literal["fp32", "fp16", "bf16", "int8", "nf4", "nf4 double"]
 Dtype = Literal["fp32", "fp16", "bf16"]
@@ -83,7 +83,7 @@ def require_memory(parts: Mapping[str, Measurement], available: int) -> None:
     )
 
 
-class _Shape:
+class Architecture:
     """The sizes of a Llama architecture under short names."""
 
     def __init__(self, config: Any) -> None:
@@ -114,7 +114,7 @@ class _Shape:
         }
 
 
-def _one_of(given: str, choices: Collection[str]) -> str:
+def one_of(given: str, choices: Collection[str]) -> str:
     if given not in choices:
         raise ValueError(f"got {given!r}; choose one of {', '.join(choices)}")
     return given
@@ -126,10 +126,10 @@ def weight_bytes(config: Any, format: Format, dtype: Dtype = "bf16") -> int:
     Embeddings, norms and the last layer are in `dtype` where `format` is one of 8 or 4
     bits.
     """
-    s = _Shape(config)
+    s = Architecture(config)
     other = s.vocabulary * s.hidden * (1 if s.tied else 2) + (2 * s.layers + 1) * s.hidden
-    linear = sum(_linear_bytes(shape, _one_of(format, FORMATS)) for shape in s.linear.values())
-    return s.layers * linear + other * DTYPES[format if format in DTYPES else _one_of(dtype, DTYPES)]
+    linear = sum(_linear_bytes(shape, one_of(format, FORMATS)) for shape in s.linear.values())
+    return s.layers * linear + other * DTYPES[format if format in DTYPES else one_of(dtype, DTYPES)]
 
 
 def _linear_bytes(shape: tuple[int, int], format: Format) -> int:
@@ -137,7 +137,7 @@ def _linear_bytes(shape: tuple[int, int], format: Format) -> int:
         return prod(shape) * DTYPES[format]
     if format == "int8":
         return prod(shape) + shape[0] * FLOAT  # a scale for each row
-    return sum(bytes_held(prod(shape), double=format == "nf4 double").values())
+    return sum(storage_bytes(prod(shape), double=format == "nf4 double").values())
 
 
 def adapter_parameters(config: Any, rank: int, target_modules: Collection[str]) -> int:
@@ -145,17 +145,11 @@ def adapter_parameters(config: Any, rank: int, target_modules: Collection[str]) 
 
     Raises ValueError for target modules that a Llama block does not have.
     """
-    s = _Shape(config)
+    s = Architecture(config)
     missing = [name for name in target_modules if name not in s.linear]
     if missing:
         raise ValueError(f"a Llama block has no {', '.join(missing)}; it has {', '.join(s.linear)}")
     return s.layers * sum(rank * sum(s.linear[name]) for name in set(target_modules))
-
-
-def kv_cache_bytes(config: Any, batch: int, length: int, dtype: Dtype = "bf16") -> int:
-    """Bytes of the keys and values that generation keeps, for every layer and token."""
-    s = _Shape(config)
-    return 2 * s.layers * s.keys * batch * length * DTYPES[_one_of(dtype, DTYPES)]
 
 
 class _Step(NamedTuple):
@@ -207,9 +201,9 @@ def training_footprint(
     """
     if min(rank, batch, length) < 1:
         raise ValueError(f"rank, batch and length are 1 or more, got {rank}, {batch} and {length}")
-    _one_of(attention, ("sdpa", "eager"))
-    dtype = format if format in DTYPES else _one_of(dtype, DTYPES)
-    s, targets, tokens = _Shape(config), set(target_modules), batch * length
+    one_of(attention, ("sdpa", "eager"))
+    dtype = format if format in DTYPES else one_of(dtype, DTYPES)
+    s, targets, tokens = Architecture(config), set(target_modules), batch * length
     step = _Step(format, DTYPES[dtype], rank, targets, batch, length, attention)
     trained = adapter_parameters(config, rank, targets)
     activations, block = _activations(s, step, checkpointing)
@@ -232,12 +226,12 @@ def _optimizer_bytes(n: int, optimizer: str) -> int:
     PyTorch adds a count of steps. bitsandbytes leaves tensors of fewer than 4,096 in 32
     bits, and has a scale for each block of 256.
     """
-    if _one_of(optimizer, OPTIMIZERS) == "adamw":
+    if one_of(optimizer, OPTIMIZERS) == "adamw":
         return 2 * n * FLOAT + FLOAT
     return 2 * n * FLOAT if n < 4096 else 2 * (n + ceil(n / 256) * FLOAT)
 
 
-def _activations(s: _Shape, step: _Step, checkpointing: bool) -> tuple[int, int]:
+def _activations(s: Architecture, step: _Step, checkpointing: bool) -> tuple[int, int]:
     """Bytes kept by blocks and the last norm until the backward pass, and those of
     one block that is computed anew.
     """
@@ -257,7 +251,7 @@ def _activations(s: _Shape, step: _Step, checkpointing: bool) -> tuple[int, int]
     return sum(saved) + positions + last_norm, 0
 
 
-def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, int, bool]:
+def _block(s: Architecture, step: _Step, needs_gradient: bool) -> tuple[int, int, bool]:
     """Bytes saved in one block, those that no checkpoint drops, and the output's need.
 
     The first are what autograd saves; the last is whether the output needs a gradient.
@@ -315,7 +309,7 @@ def _block(s: _Shape, step: _Step, needs_gradient: bool) -> tuple[int, int, bool
     return saved, pinned, needs_gradient or gate or up or "down_proj" in targets
 
 
-def _workspace(s: _Shape, step: _Step, parts: dict[str, int], block: int, roots: int) -> int:
+def _workspace(s: Architecture, step: _Step, parts: dict[str, int], block: int, roots: int) -> int:
     """Bytes beyond the other parts at the peak of a step, when some may be gone.
 
     `block` is what a block computed anew holds, `roots` what AdamW takes for a moment,

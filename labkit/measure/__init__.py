@@ -4,10 +4,11 @@ Every tool returns a Measurement, or a dictionary of them: a value with its inte
 its unit and the number of observations behind it.
 """
 
-from labkit.measure.flop_count import operations
+from labkit.measure.flop_count import flops
 from labkit.measure.latency import Timings, time_in_turn
 from labkit.measure.measurement import Measurement, averaged, difference, mean_with_interval, ratio
 from labkit.measure.memory import peak_memory, training_memory
+from labkit.measure.pareto import pareto_front
 from labkit.measure.quality import (
     accuracy,
     accuracy_loss,
@@ -34,8 +35,9 @@ __all__ = [
     "file_sizes",
     "mean_with_interval",
     "nonzeros",
-    "operations",
+    "flops",
     "parameters",
+    "pareto_front",
     "peak_memory",
     "perplexity",
     "perplexity_ratio",

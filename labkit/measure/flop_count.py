@@ -8,8 +8,8 @@ from labkit.measure.measurement import Measurement
 
 
 @torch.no_grad()
-def operations(model: nn.Module, *inputs: torch.Tensor) -> Measurement:
-    """Floating-point operations of `model(*inputs)`: a multiplication and its addition count as two.
+def flops(model: nn.Module, *inputs: torch.Tensor) -> Measurement:
+    """Floating-point operations (FLOP) of `model(*inputs)`: a multiplication and its addition count as two.
 
     Matrix products and convolutions are counted (`torch.utils.flop_counter`), element-wise
     work is not. A zero weight is multiplied like any other, so pruning by mask changes nothing here.

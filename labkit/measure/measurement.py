@@ -41,6 +41,26 @@ class Measurement:
         return asdict(self)
 
     def __str__(self) -> str:
+        return f"{self.short} {self.interval}".rstrip()
+
+    @property
+    def short(self) -> str:
+        """The value with its unit, without the interval.
+
+        >>> Measurement(8.94e6, 8.9e6, 9e6, "bytes").short
+        '8.94 MB'
+        """
+        value, _, _, unit = self._written()
+        return f"{value}{'' if unit in ('×', '%') else ' '}{unit}".rstrip()
+
+    @property
+    def interval(self) -> str:
+        """The interval in the unit of `short`, "[low, high]"; "" for what is exact."""
+        _, low, high, _ = self._written()
+        return "" if self.low == self.high else f"[{low}, {high}]"
+
+    def _written(self) -> tuple[str, str, str, str]:
+        """Value, low and high as digits, and the unit with its prefix."""
         factor, prefix = 1.0, ""
         if self.unit in ("bytes", "FLOP", ""):
             factor, prefix = next(
@@ -49,8 +69,7 @@ class Measurement:
         unit = prefix + (self.unit.replace("bytes", "B") if prefix else self.unit)
         decimals = 2 if unit in ("%", "points") else 5  # a hundredth of a point is below any interval
         value, low, high = (_digits(v / (factor or 1.0), decimals) for v in (self.value, self.low, self.high))
-        text = f"{value}{'' if unit in ('×', '%') else ' '}{unit}".rstrip()
-        return text if self.low == self.high else f"{text} [{low}, {high}]"
+        return value, low, high, unit
 
 
 def _digits(value: float, decimals: int) -> str:

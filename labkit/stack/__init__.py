@@ -9,7 +9,8 @@ text     SmolLM2 on the documentation of Python, and its steps
 """
 
 from labkit.stack.effects import Effect, Interaction, ablate, interactions
-from labkit.stack.runner import Recorded, Row, Rows, Runner, Task
+from labkit.stack.rows import Rows, StackResult
+from labkit.stack.runner import Recorded, Runner, Task
 from labkit.stack.steps import Refused, Step, admit, is_admissible, orders, read, step
 
 __all__ = [
@@ -17,9 +18,9 @@ __all__ = [
     "Interaction",
     "Recorded",
     "Refused",
-    "Row",
     "Rows",
     "Runner",
+    "StackResult",
     "Step",
     "Task",
     "ablate",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+from labkit.estimate.product import Product
 from labkit.measure import Measurement, difference, ratio
 from labkit.stack.runner import Runner
 from labkit.stack.steps import Refused, Step, admit
@@ -64,7 +65,12 @@ class Interaction:
 
     pair: tuple[Step, Step]  #: in the order in which they were done
     loss: Measurement  #: loss together minus the sum of the losses apart; 0 where the losses add up
-    share: Measurement  #: times smaller together over the product of both apart; 1 where the effects multiply
+    product: Product  #: times smaller: each step alone, and both together
+
+    @property
+    def share(self) -> Measurement:
+        """Times smaller together over the product of both apart; 1 where the effects multiply."""
+        return self.product.share
 
 
 def interactions(
@@ -82,6 +88,10 @@ def interactions(
         if any(isinstance(each, str) for each in (together, *apart)):
             continue
         first, second = apart
-        product = ratio(ratio(first[cost], together[cost]), ratio(start[cost], second[cost]))
+        alone = {str(each): ratio(start[cost], measured[cost]) for each, measured in zip(pair, apart)}
+        # Step by step: the interval is narrower than that of the whole over the product of both.
+        share = ratio(ratio(first[cost], together[cost]), alone[str(pair[1])])
+        whole = " → ".join(map(str, pair))
+        product = Product("the start", whole, alone, ratio(start[cost], together[cost]), share)
         found.append(Interaction(pair, difference(together[loss], first[loss], second[loss]), product))
     return found

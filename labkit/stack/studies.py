@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import files
+from labkit.environment import environment
 from labkit.measure import Measurement
-from labkit.record import environment
 from labkit.stack import image_classifier as images
 from labkit.stack import language_model as text
-from labkit.stack.runner import Rows, Runner, Task
+from labkit.stack.rows import Rows
+from labkit.stack.runner import Runner, Task
 from labkit.stack.steps import Step, is_admissible, orders, read
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _stacks(steps: Sequence[Step], pairs: Sequence[Step], whole: Sequence[Step],
 
 
 STUDIES: dict[str, tuple[Callable[..., Task], Callable, Callable[[], list[tuple[Step, ...]]]]] = {
-    "images": (images.Images, image_space, image_stacks),
-    "text": (text.Text, text_space, text_stacks),
+    "images": (images.ImageClassifier, image_space, image_stacks),
+    "text": (text.LanguageModelling, text_space, text_stacks),
 }
 
 

@@ -13,7 +13,7 @@ Loss = Callable[..., torch.Tensor]  #: of the model's output and the targets
 Progress = Callable[[int, float], None]  #: of the step, from 1 on, and its loss
 
 
-def descend(
+def train_(
     model: nn.Module,
     batches: Batches,
     steps: int,

@@ -1,22 +1,15 @@
 """Real models and data, with the source that is reachable from where you are."""
 
-from labkit.zoo.data.coloured import (
-    PROMPTS,
-    Judge,
-    check_prompt,
-    coloured_fashion_mnist,
-    frechet_distance,
-    moments,
-    prompt_index,
-    to_float,
-)
+from labkit.zoo.data.coloured import PROMPTS, check_prompt, coloured_fashion_mnist, prompt_index, to_float
+from labkit.zoo.data.corpus import Corpus, blocks, documentation_corpus
 from labkit.zoo.data.digits import digits
 from labkit.zoo.data.fashion_mnist import fashion_mnist
 from labkit.zoo.data.idx import ImageSet, to_input
 from labkit.zoo.data.pictures import Picture, crops, natural_pictures
 from labkit.zoo.models.classifiers import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
 from labkit.zoo.models.imagenet import ImageNetModel, imagenet_model
-from labkit.zoo.models.language import Corpus, LanguageModel, blocks, complete, documentation_corpus, language_model
+from labkit.zoo.models.judges import Judge, frechet_distance, moments
+from labkit.zoo.models.language import LanguageModel, complete, language_model
 from labkit.zoo.models.text_to_image import TextToImage, recorded_scores, text_to_image
 from labkit.zoo.sources.fetch import ZooError
 from labkit.zoo.sources.origin import Origin, Pretrained

@@ -34,68 +34,27 @@
 # What the lab itself needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
-import importlib
-import importlib.util
 import os
+import runpy
 import subprocess
-import sys
-from importlib import metadata
-from pathlib import Path
 
-REPOSITORY, REVISION = "https://github.com/efficiency-stack/efficiency-stack", "main"
-CLONE = Path("efficiency-stack")
-FOLDER = CLONE / "labs" / "01_prune_quantize"
-
-
-def run(*command):
-    """Run a command quietly; if it fails, show what it said."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-
-
-# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
-# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
-if not Path("claims.toml").exists():
-    if not FOLDER.exists():
-        run("git", "init", "--quiet", str(CLONE))
-        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
-        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
-    os.chdir(FOLDER)
-if importlib.util.find_spec("labkit") is None:
-    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
-    kept = [f"{name}=={metadata.version(name)}" for name in there]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
-    importlib.invalidate_caches()
-print("labkit", metadata.version("efficiency-stack"))
+clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack"
+if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
+    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
+    os.chdir("efficiency-stack/labs/01_prune_quantize")
+runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
-import functools
-import tempfile
-import warnings
-from pathlib import Path
-
 import torch
-from IPython.display import display
-from torchvision.models import mobilenet_v2
 
-from labkit import claims, measure, plot, scale, show, zoo
-from labkit.record import Record, beside, needs
+from labkit import claims, lab, measure, plot, show, zoo
+from labkit.record import Record
 from labkit.techniques import archive, training
-from labkit.techniques.pruning import magnitude
-from labkit.techniques.quantization import int8
+from labkit.techniques.pruning import magnitude, recovery, structured
+from labkit.techniques.quantization import int8, rounding
 
-# Notes from inside the compiler are of no use to a reader.
-warnings.filterwarnings("ignore", module="torch")
-SEED = 0
-torch.manual_seed(SEED)
-folder = tempfile.TemporaryDirectory()  # for the files that this lab measures
-files = Path(folder.name)
-# Fine-tuning runs on this device; all timings are the processor's.
-device = "cuda" if torch.cuda.is_available() else "cpu"
-record = Record("01_prune_quantize", scale.current(), SEED, device)
-
-settings = scale.settings(
+record, settings, device, files = lab.start(
+    "01_prune_quantize",
     # At scale quick, standard and full. A source of None is the first that answers.
     source=("embedded", None, None),
     imagenet_views=(40, 200, 1000),
@@ -111,9 +70,6 @@ settings = scale.settings(
     timing_batches=((50,), (1, 50), (1, 50)),
     timing_rounds=(10, 40, 100),
 )
-print(f"scale {record.scale}, fine-tuning on {device},", end=" ")
-print(f"timing on {torch.get_num_threads()} processor threads")
-display(settings, needs("reference"))
 
 # %% [markdown]
 # ## 1 · The idea, and the number it promises
@@ -165,7 +121,7 @@ for s in (0.6, 0.9):
 imagenet = zoo.imagenet_model()
 imagenet.model.to(memory_format=torch.channels_last)  # as convolutions prefer it
 pictures = zoo.natural_pictures()
-crops = zoo.crops(pictures, settings.imagenet_views, seed=SEED)
+crops = zoo.crops(pictures, settings.imagenet_views, seed=lab.SEED)
 views = torch.stack([imagenet.preprocess(crop) for crop in crops])  # (N, 3, 224, 224)
 print(imagenet.origin)
 print(f"{len(views)} views of {len(pictures)} photographs, {tuple(views.shape[1:])}")
@@ -177,8 +133,8 @@ print(f"{len(views)} views of {len(pictures)} photographs, {tuple(views.shape[1:
 show(
     magnitude.global_masks,
     magnitude.layer_masks,
-    magnitude._largest,
-    magnitude.apply_masks,
+    magnitude.keep_largest,
+    magnitude.apply_masks_,
 )
 
 # %% [markdown]
@@ -203,20 +159,20 @@ for name, mask in magnitude.layer_masks(tiny, 0.5).items():
 # Quantization to INT8: one scale for each output channel, then rounding.
 
 # %%
-show(int8.quantize_tensor, int8.dequantize)
+show(rounding.quantize_tensor, rounding.dequantize)
 
 # %%
 x = torch.tensor([[0.0, 0.5, -1.27, 1.0], [0.0, 5.0, -12.7, 10.0]])
-q, step = int8.quantize_tensor(x, axis=0)
+q, step = rounding.quantize_tensor(x, axis=0)
 print(q.tolist(), "steps of", [round(s, 3) for s in step.flatten().tolist()])
-assert (int8.dequantize(q, step) - x).abs().max() <= step.max() / 2
+assert (rounding.dequantize(q, step) - x).abs().max() <= step.max() / 2
 
 # %%
 demonstration = {"baseline": imagenet.model}
 masks = magnitude.global_masks(imagenet.model, 0.6)
 demonstration["pruned 60 %"] = magnitude.pruned(imagenet.model, masks)
-demonstration["dynamic INT8"] = int8.dynamic_int8(imagenet.model)
-demonstration["both"] = int8.dynamic_int8(demonstration["pruned 60 %"])
+demonstration["dynamic INT8"] = int8.dynamically_quantized(imagenet.model)
+demonstration["both"] = int8.dynamically_quantized(demonstration["pruned 60 %"])
 applied = {
     "baseline": (),
     "pruned 60 %": ("global magnitude 60 %",),
@@ -283,6 +239,9 @@ figure
 
 
 # %%
+from torchvision.models import mobilenet_v2
+
+
 def linear_weights(model: torch.nn.Module) -> int:
     return sum(
         m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear)
@@ -336,7 +295,7 @@ def batches(seed: int, size: int = 128):
 calibration = [
     x
     for x, _ in zip(
-        (x for x, _ in batches(SEED + 1)), range(settings.calibration_batches)
+        (x for x, _ in batches(lab.SEED + 1)), range(settings.calibration_batches)
     )
 ]
 reference = measure.predict(base, test_inputs)  # what the uncompressed model says
@@ -380,7 +339,7 @@ plot.weight_histogram(
 # No weight is trained.
 
 # %%
-show(magnitude.reestimate_batchnorm)
+show(recovery.reestimate_batchnorm_)
 
 
 # %%
@@ -406,7 +365,7 @@ for sparsity in settings.sparsities:
     ):
         model = magnitude.pruned(base, choose(base, sparsity))
         curves[scope][100 * sparsity] = score(model)
-        magnitude.reestimate_batchnorm(model, calibration)
+        recovery.reestimate_batchnorm_(model, calibration)
         curves[f"{scope}, BatchNorm again"][100 * sparsity] = score(model)
 for name, curve in curves.items():
     for sparsity, value in curve.items():
@@ -435,16 +394,16 @@ for depthwise, (some, all_) in kept.items():
 # Fine-tuning trains on with the mask held: dropped weights return to zero after every step, or momentum would revive them.
 
 # %%
-show(magnitude.finetune, training.descend)
+show(recovery.finetune_, training.train_)
 
 
 # %%
 def recover(model: torch.nn.Module, masks: dict, seed: int) -> torch.nn.Module:
     """BatchNorm statistics again, then fine-tuning under the mask."""
-    magnitude.reestimate_batchnorm(model, calibration).to(device)
+    recovery.reestimate_batchnorm_(model, calibration).to(device)
     there = ((x.to(device), y.to(device)) for x, y in batches(seed))
     masks = {name: mask.to(device) for name, mask in masks.items()}
-    return magnitude.finetune(model, there, settings.finetune_steps, masks).cpu()
+    return recovery.finetune_(model, there, settings.finetune_steps, masks).cpu()
 
 
 sixty = magnitude.pruned(base, magnitude.global_masks(base, 0.6))
@@ -454,7 +413,7 @@ keep(
     sixty.state_dict(),
     measure.predict(sixty, test_inputs),
 )
-magnitude.reestimate_batchnorm(sixty, calibration)
+recovery.reestimate_batchnorm_(sixty, calibration)
 keep(
     "pruned 60 %, BatchNorm again",
     ("global magnitude 60 %", "BatchNorm"),
@@ -464,7 +423,7 @@ keep(
 
 sparse_masks = magnitude.global_masks(base, 0.9)
 sparse = magnitude.pruned(base, sparse_masks)
-recover(sparse, sparse_masks, SEED + 2)
+recover(sparse, sparse_masks, lab.SEED + 2)
 keep(
     "pruned 90 %, fine-tuned",
     ("global magnitude 90 %", "fine-tuning"),
@@ -483,13 +442,13 @@ assert all((sparse.get_parameter(n)[~m] == 0).all() for n, m in sparse_masks.ite
 # Channels that meet in an addition must go together; Torch-Pruning finds these groups {cite}`fang2023depgraph`.
 
 # %%
-show(magnitude.prune_channels)
+show(structured.channels_pruned)
 
 # %%
-thin = magnitude.prune_channels(
+thin = structured.channels_pruned(
     base, test_inputs[:1], 0.25, keep=[base.classifier[1]]
 ).to(memory_format=torch.channels_last)
-recover(thin, {}, SEED + 3)
+recover(thin, {}, lab.SEED + 3)
 keep(
     "25 % of channels removed, fine-tuned",
     ("channels 25 %", "fine-tuning"),
@@ -509,10 +468,10 @@ print(f"{measure.flops(sparse, test_inputs[:1])} with 90 % zeros")
 # Static quantization fixes the range of every activation beforehand, from calibration batches, so that whole convolutions run on integers {cite}`jacob2018quantization`.
 
 # %%
-show(int8.static_int8, int8.int8_state, int8.load_int8)
+show(int8.statically_quantized, int8.int8_state, int8.load_int8)
 
 # %%
-dynamic = int8.dynamic_int8(base)
+dynamic = int8.dynamically_quantized(base)
 keep(
     "dynamic INT8",
     ("dynamic INT8",),
@@ -520,7 +479,7 @@ keep(
     measure.predict(dynamic, test_inputs),
 )
 
-static = int8.static_int8(base, calibration)
+static = int8.statically_quantized(base, calibration)
 few = test_inputs[:50]
 imitated = measure.time_in_turn(
     {"FP32": lambda: base(few), "static INT8, not compiled": lambda: static(few)},
@@ -541,6 +500,8 @@ print(
 show(int8.compile_frozen)
 
 # %%
+import functools
+
 models = {"FP32": base, "channels removed": thin, "static INT8": static}
 
 
@@ -565,7 +526,7 @@ keep(
 # It must give the same outputs, or its size means nothing.
 
 # %%
-stacked = int8.static_int8(sparse, calibration)
+stacked = int8.statically_quantized(sparse, calibration)
 models["stack"] = stacked
 keep(
     "stack",
@@ -593,13 +554,13 @@ record.table("file", "compressed", "accuracy", "lost")
 # Compare the two columns of the first rows above.
 
 # %%
-stored = Record(record.lab, record.scale, SEED)
+stored = Record(record.lab, record.scale, lab.SEED)
 stored.add("FP32", bytes=record.get("FP32", "file"))
 for name in ("pruned 90 %, fine-tuned", "static INT8", "stack"):
     stored.add(name, bytes=record.get(name, "compressed"))
-stack = stored.stack(
-    "bytes", "FP32", ["pruned 90 %, fine-tuned", "static INT8"], "stack"
-)
+parts = ["pruned 90 %, fine-tuned", "static INT8"]
+stack = stored.product("bytes", "FP32", parts, "stack")
+record.keep("MobileNetV2: pruning × INT8", "file", stack)
 print(f"predicted {stack.predicted}, measured {stack.measured}:", end=" ")
 print(f"{stack.share.value:.0%} of the product")
 bound = with_positions(0.9, 8) / (with_positions(0.9, 32) * naive(0, 8))
@@ -648,6 +609,8 @@ plot.cost_quality(record, "compressed", "accuracy", rows=recovered)
 # FP32 and INT8 are compiled in the same way.
 
 # %%
+from IPython.display import display
+
 for batch in settings.timing_batches:
     x = test_inputs[:batch]
     contestants = {"FP32": base, "pruned 90 %": sparse, "channels removed": thin}
@@ -745,17 +708,13 @@ ledger
 
 # %%
 found = record.findings
-record.headline = (
+headline = (
     f"file {found['stack_ratio'].value:.1f}× smaller, "
     f"{found['stack_lost'].value:.2f} points of accuracy lost, "
     f"{found['stack_speedup_over_eager'].value:.1f}× faster than eager and "
     f"{found['stack_speedup_over_compiled'].value:.1f}× than compiled FP32"
 )
-print(record.headline)
-record.save()
-beside(
-    record, "reference", [key for key in record.findings if not key.startswith("sweep")]
-)
+lab.finish(headline)
 
 # %% [markdown]
 # ## 10 · Try, and remember
@@ -785,15 +744,6 @@ beside(
 # **Where it leads.** Deep Compression goes on where this lab stops: shared weights, a sparse index and Huffman codes instead of zstd, down to the last bit.
 #
 # **Sources**, under the keys by which the text cites them:
-#
-# - `blalock2020state`: Blalock and others, [What is the state of neural network pruning?](https://arxiv.org/abs/2003.03033), 2020
-# - `collet2021zstandard`: Collet and Kucherawy, [Zstandard compression, RFC 8878](https://www.rfc-editor.org/rfc/rfc8878), 2021
-# - `fang2023depgraph`: Fang and others, [DepGraph: towards any structural pruning](https://arxiv.org/abs/2301.12900), 2023
-# - `han2016deep`: Han, Mao and Dally, [Deep Compression](https://arxiv.org/abs/1510.00149), 2016
-# - `harma2024interplay`: Harma and others, [Effective interplay between sparsity and quantization](https://arxiv.org/abs/2405.20935), 2024
-# - `ioffe2015batch`: Ioffe and Szegedy, [Batch normalization](https://arxiv.org/abs/1502.03167), 2015
-# - `jacob2018quantization`: Jacob and others, [Quantization for integer-arithmetic-only inference](https://arxiv.org/abs/1712.05877), 2018
-# - `krishnamoorthi2018quantizing`: Krishnamoorthi, [Quantizing deep convolutional networks](https://arxiv.org/abs/1806.08342), 2018
-# - `li2017pruning`: Li and others, [Pruning filters for efficient ConvNets](https://arxiv.org/abs/1608.08710), 2017
-# - `sandler2018mobilenetv2`: Sandler and others, [MobileNetV2](https://arxiv.org/abs/1801.04381), 2018
-# - `xiao2017fashion`: Xiao, Rasul and Vollgraf, [Fashion-MNIST](https://arxiv.org/abs/1708.07747), 2017
+
+# %%
+lab.sources()

@@ -35,69 +35,33 @@
 # What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
-import importlib
-import importlib.util
 import os
+import runpy
 import subprocess
-import sys
-from importlib import metadata
-from pathlib import Path
 
-REPOSITORY, REVISION = "https://github.com/efficiency-stack/efficiency-stack", "main"
-CLONE = Path("efficiency-stack")
-FOLDER = CLONE / "labs" / "02_deep_compression"
-
-
-def run(*command):
-    """Run a command quietly; if it fails, show what it said."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-
-
-# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
-# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
-if not Path("claims.toml").exists():
-    if not FOLDER.exists():
-        run("git", "init", "--quiet", str(CLONE))
-        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
-        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
-    os.chdir(FOLDER)
-if importlib.util.find_spec("labkit") is None:
-    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
-    kept = [f"{name}=={metadata.version(name)}" for name in there]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
-    importlib.invalidate_caches()
-print("labkit", metadata.version("efficiency-stack"))
+clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack"
+if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
+    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
+    os.chdir("efficiency-stack/labs/02_deep_compression")
+runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
-import copy
-import tempfile
-import warnings
-from pathlib import Path
-
-import constriction
 import numpy as np
 import torch
-from IPython.display import display
 from torch import nn
 
-from labkit import claims, measure, plot, scale, show, zoo
+from labkit import claims, lab, measure, plot, show, zoo
+from labkit.estimate.product import Product
 from labkit.measure import Measurement, averaged, mean_with_interval
-from labkit.record import Record, Stack, Table, beside, needs
+from labkit.table import Table
 from labkit.techniques import container, huffman
 from labkit.techniques.distillation import soft_targets
-from labkit.techniques.pruning import magnitude
+from labkit.techniques.pruning import magnitude, recovery
 from labkit.techniques.quantization import codebook
 
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-SEED = 0
-torch.manual_seed(SEED)
-folder = tempfile.TemporaryDirectory()  # for the files that this lab writes
-files = Path(folder.name)
-record = Record("02_deep_compression", scale.current(), SEED)
-
-settings = scale.settings(
+record, settings, device, files = lab.start(
+    "02_deep_compression",
+    device="cpu",
     # At scale quick, standard and full. A source of None is the first that answers.
     source=("embedded", None, None),
     digits_source=("package", None, None),
@@ -112,8 +76,6 @@ settings = scale.settings(
     mobilenet_steps=(4, 100, 400),
     timing_rounds=(20, 100, 200),
 )
-print(f"scale {record.scale}, on {torch.get_num_threads()} processor threads")
-display(settings, needs("reference"))
 
 # %% [markdown]
 # ## 1 · The idea, and the number it promises
@@ -232,26 +194,29 @@ for rule in (magnitude.global_masks, magnitude.lamp_masks):
 # Three ways, with the same number of training steps: all weights at once and then training; three rounds of pruning and training, as Han and others did {cite}`han2015learning`; or a little more every 20 steps while training goes on {cite}`zhu2017prune`.
 
 # %%
-show(magnitude.prune_gradually)
+show(recovery.prune_gradually_)
 
 
 # %%
+import copy
+
+
 def one_shot(model: nn.Module, sparsity: float, rounds: int = 1) -> nn.Module:
     """Prune and retrain, in so many rounds; each drops the same share of what is left."""
     steps = settings.retraining_steps // rounds
     for i in range(1, rounds + 1):
         masks = magnitude.lamp_masks(model, 1 - (1 - sparsity) ** (i / rounds))
-        magnitude.apply_masks(model, masks)
-        data = batches(train, SEED + i)
-        magnitude.finetune(model, data, steps, masks, lr=0.02, weight_decay=5e-4)
+        magnitude.apply_masks_(model, masks)
+        data = batches(train, lab.SEED + i)
+        recovery.finetune_(model, data, steps, masks, lr=0.02, weight_decay=5e-4)
     return model
 
 
 def gradual(
     model: nn.Module, sparsity: float, choose=magnitude.lamp_masks
 ) -> nn.Module:
-    data, steps = batches(train, SEED + 1), settings.retraining_steps
-    return magnitude.prune_gradually(
+    data, steps = batches(train, lab.SEED + 1), settings.retraining_steps
+    return recovery.prune_gradually_(
         model, data, steps, sparsity, lr=0.02, choose=choose
     )
 
@@ -362,7 +327,7 @@ figure, axes = plot.subplots(3, 1, sharex=True)
 figure.set_size_inches(7.5, 5.2)
 for ax, how in zip(axes, ("linear", "density", "random")):
     centroids, codes = codebook.kmeans(
-        layer, codebook.initial_centroids(layer, 15, how, SEED)
+        layer, codebook.initial_centroids(layer, 15, how, lab.SEED)
     )
     error = ((centroids[codes] - layer) ** 2).mean().sqrt() / layer.std()
     ax.hist(layer.numpy(), 100, color=plot.SKY)
@@ -388,7 +353,7 @@ def shared(model: nn.Module, bits: int, how: str = "linear", seed: int = 0):
     model = copy.deepcopy(model)
     names = dict(model.named_parameters())
     widths = {name: bits if p.dim() > 1 else 5 for name, p in names.items()}
-    return model, codebook.share(model, widths, how, seed)
+    return model, codebook.share_(model, widths, how, seed)
 
 
 starts, answers = {how: {} for how in STARTS}, {}
@@ -417,7 +382,7 @@ for bits in settings.bits:
 # The dense network is the teacher {cite}`hinton2015distilling`: its answers say more about an image than the label does.
 
 # %%
-show(codebook.Codebook, codebook.finetune_centroids)
+show(codebook.Codebook, codebook.finetune_centroids_)
 
 # %%
 book = codebook.Codebook(
@@ -445,7 +410,7 @@ def trained_on(name: str, model: nn.Module, codebooks: dict, seed: int) -> nn.Mo
             module.p = 0.0
     data = soft_targets.with_teacher(batches(train, seed), dense[name])
     loss, steps = soft_targets.distillation_loss, settings.centroid_steps
-    codebook.finetune_centroids(model, codebooks, data, steps, loss=loss)
+    codebook.finetune_centroids_(model, codebooks, data, steps, loss=loss)
     return model
 
 
@@ -646,12 +611,13 @@ for name, title in NAMES.items():
         factors["Huffman coding"].append(BITS[name] * stored / (8 * codes))
         rates.append(whole / size)
         saved.append(100 * (1 - size / fixed))
-    stacks[name] = Stack(
+    stacks[name] = Product(
         "float32 parameters",
         "the file",
         {part: mean_with_interval(values, "×") for part, values in factors.items()},
         mean_with_interval(rates, "×"),
     )
+    record.keep(f"{title}: pruning × codebook × Huffman", "file", stacks[name])
     savings[name] = mean_with_interval(saved, "%")
     share = f"{stacks[name].share.value:.0%}"
     print(f"{title}: predicted {stacks[name].predicted},", end=" ")
@@ -731,14 +697,14 @@ for name, sparsity, lr in (("lenet_300_100", 0.92, 0.05), ("lenet_5", 0.93, 0.01
         torch.manual_seed(seed)
         model = zoo.network(name).to(memory_format=torch.channels_last)
         steps = settings.digits_steps
-        magnitude.finetune(model, batches(digits, seed), steps, lr=lr)
+        recovery.finetune_(model, batches(digits, seed), steps, lr=lr)
         before = measure.predict(model, digit_inputs)
-        magnitude.prune_gradually(
+        recovery.prune_gradually_(
             model, batches(digits, seed + 10), steps, sparsity, lr
         )
         model, codebooks = shared(model, 5)
         data = batches(digits, seed + 20)
-        codebook.finetune_centroids(model, codebooks, data, settings.centroid_steps)
+        codebook.finetune_centroids_(model, codebooks, data, settings.centroid_steps)
         path = container.save(model, files / "digits.dc")
         whole = 4 * measure.parameters(model).value
         rates.append(whole / path.stat().st_size)
@@ -776,11 +742,11 @@ def enlarged(seed: int):
 
 masks = magnitude.global_masks(base, 0.85)
 small = magnitude.pruned(base, masks)
-calibration = [x for (x, _), _ in zip(enlarged(SEED), range(8))]
-magnitude.reestimate_batchnorm(small, calibration)
-magnitude.finetune(small, enlarged(SEED + 1), settings.mobilenet_steps, masks)
-codebook.share(small, {name: 5 for name in magnitude.prunable(small)})
-magnitude.reestimate_batchnorm(small, calibration)
+calibration = [x for (x, _), _ in zip(enlarged(lab.SEED), range(8))]
+recovery.reestimate_batchnorm_(small, calibration)
+recovery.finetune_(small, enlarged(lab.SEED + 1), settings.mobilenet_steps, masks)
+codebook.share_(small, {name: 5 for name in magnitude.prunable(small)})
+recovery.reestimate_batchnorm_(small, calibration)
 path = container.save(small, files / "mobilenet_v2.dc")
 entries = container.contents(path)
 whole = sum(e.dense_bytes for e in entries)  # BatchNorm's statistics, too
@@ -811,6 +777,9 @@ record.table("file", "rate", "lost")
 
 
 # %%
+import constriction
+
+
 def ans_bytes(symbols: np.ndarray) -> int:
     """Bytes of a stream under ANS, with its table; decoded again to be sure."""
     values, codes = np.unique(symbols, return_inverse=True)
@@ -865,6 +834,9 @@ record.table("file", "rate", "lost")
 
 
 # %%
+from IPython.display import display
+
+
 class SparseLinear(nn.Module):
     """A Linear layer with its weight in compressed sparse rows."""
 
@@ -947,15 +919,12 @@ ledger
 
 # %%
 found = record.findings
-record.headline = "; ".join(
+headline = "; ".join(
     f"{title} {found[f'{name}_rate'].value:.0f}× smaller, "
     f"{found[f'{name}_lost'].value:+.2f} points lost"
     for name, title in NAMES.items()
 )
-print(record.headline)
-record.save()
-shown = ("rate", "lost", "share", "saving", "batch_1", "batch_64")
-beside(record, "reference", [key for key in found if key.endswith(shown)])
+lab.finish(headline, "rate", "lost", "share", "saving", "batch_1", "batch_64")
 
 # %% [markdown]
 # ## 14 · Try, and remember
@@ -982,16 +951,6 @@ beside(record, "reference", [key for key in found if key.endswith(shown)])
 # **Where it leads.** Language models cannot be retrained in minutes: Lab 03 quantizes one to four bits and trains small adapters on top.
 #
 # **Sources**, under the keys by which the text cites them:
-#
-# - `bamler2022constriction`: Bamler, [Understanding entropy coding with asymmetric numeral systems](https://arxiv.org/abs/2201.01741), 2022
-# - `duda2013asymmetric`: Duda, [Asymmetric numeral systems](https://arxiv.org/abs/1311.2540), 2013
-# - `han2015learning`: Han and others, [Learning both weights and connections](https://arxiv.org/abs/1506.02626), 2015
-# - `han2016deep`: Han, Mao and Dally, [Deep Compression](https://arxiv.org/abs/1510.00149), 2016
-# - `hinton2015distilling`: Hinton, Vinyals and Dean, [Distilling the knowledge in a neural network](https://arxiv.org/abs/1503.02531), 2015
-# - `huffman1952method`: Huffman, [A method for the construction of minimum-redundancy codes](https://doi.org/10.1109/JRPROC.1952.273898), 1952
-# - `lecun1998gradient`: LeCun and others, [Gradient-based learning applied to document recognition](https://doi.org/10.1109/5.726791), 1998
-# - `lee2021layer`: Lee and others, [Layer-adaptive sparsity for the magnitude-based pruning](https://arxiv.org/abs/2010.07611), 2021
-# - `sandler2018mobilenetv2`: Sandler and others, [MobileNetV2](https://arxiv.org/abs/1801.04381), 2018
-# - `simonyan2015very`: Simonyan and Zisserman, [Very deep convolutional networks](https://arxiv.org/abs/1409.1556), 2015
-# - `xiao2017fashion`: Xiao, Rasul and Vollgraf, [Fashion-MNIST](https://arxiv.org/abs/1708.07747), 2017
-# - `zhu2017prune`: Zhu and Gupta, [To prune, or not to prune](https://arxiv.org/abs/1710.01878), 2017
+
+# %%
+lab.sources()

@@ -34,84 +34,31 @@
 # What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
-import importlib
-import importlib.util
 import os
+import runpy
 import subprocess
-import sys
-from importlib import metadata
-from pathlib import Path
 
-REPOSITORY, REVISION = "https://github.com/efficiency-stack/efficiency-stack", "main"
-CLONE = Path("efficiency-stack")
-FOLDER = CLONE / "labs" / "03_qlora"
-
-
-def run(*command):
-    """Run a command quietly; if it fails, show what it said."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-
-
-# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
-# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
-if not Path("claims.toml").exists():
-    if not FOLDER.exists():
-        run("git", "init", "--quiet", str(CLONE))
-        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
-        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
-    os.chdir(FOLDER)
-if importlib.util.find_spec("labkit") is None:
-    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
-    kept = [f"{name}=={metadata.version(name)}" for name in there]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
-    importlib.invalidate_caches()
-print("labkit", metadata.version("efficiency-stack"))
+clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack"
+if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
+    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
+    os.chdir("efficiency-stack/labs/03_qlora")
+runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
-import logging
-
-# What these write while they are imported helps nobody here.
-for library in ("bitsandbytes", "torch.utils._pytree"):
-    logging.getLogger(library).setLevel(logging.ERROR)
-
-import copy
-import gc
-import tempfile
-import warnings
-from functools import partial
-from pathlib import Path
-
-import bitsandbytes
-import numpy as np
-import psutil
 import torch
-import transformers
-from IPython.display import display
-from peft import PeftModel, set_peft_model_state_dict
-from peft.utils.integrations import dequantize_module_weight
-from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM
 
-from labkit import claims, full_size_qlora, measure, plot, scale, show, zoo
-from labkit.estimate import training_memory
+from labkit import claims, lab, measure, plot, scale, show, zoo
+from labkit.estimate import block_quantization, kv_cache, training_memory
 from labkit.measure import Measurement, mean_with_interval
-from labkit.record import Record, Table, beside, needs
-from labkit.techniques.adapters import lora
+from labkit.record import Row
+from labkit.runs import gpu_run
+from labkit.table import Table
+from labkit.techniques.adapters import lora, qlora
 from labkit.techniques.quantization import nf4
 
-warnings.filterwarnings("ignore", category=FutureWarning)
-transformers.utils.logging.disable_progress_bar()
-SEED = 0
-torch.manual_seed(SEED)
-folder = tempfile.TemporaryDirectory()  # for the files that this lab writes
-files = Path(folder.name)
-device = "cuda" if torch.cuda.is_available() else "cpu"
-record = Record("03_qlora", scale.current(), SEED, device)
-
-settings = scale.settings(
+record, settings, device, files = lab.start(
+    "03_qlora",
     # At scale quick, standard and full.
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
     length=(128, 256, 256),  # tokens in a block
@@ -123,8 +70,6 @@ settings = scale.settings(
     timing_rounds=(2, 3, 10),
     new_tokens=(8, 30, 60),
 )
-print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} processor threads")
-display(settings, needs("reference"))
 
 # %% [markdown]
 # ## 1 · The idea
@@ -189,7 +134,7 @@ eight = torch.tensor([[0.1, -0.4, 0.2, 0.0], [8.0, -2.0, 1.0, 3.0]])
 codes, absmax = nf4.quantize_blocks(eight, nf4.nf4_values(), block=4)
 print("codes", codes.tolist())
 print("back", nf4.dequantize_blocks(codes, absmax, nf4.nf4_values(), 4))
-packed = nf4.pack(codes)
+packed = nf4.pack_nibbles(codes)
 print(f"{packed.numel()} bytes hold {codes.numel()} codes")
 
 # %% [markdown]
@@ -197,6 +142,8 @@ print(f"{packed.numel()} bytes hold {codes.numel()} codes")
 # On a real layer, next to the numbers of FP4, four bits of sign, exponent and mantissa:
 
 # %%
+import numpy as np
+
 name, layer = list(layers.items())[len(layers) // 2]
 weight = layer.weight.detach()
 scaled = weight.flatten()[: weight.numel() // 64 * 64].view(-1, 64)
@@ -223,9 +170,11 @@ figure
 # bitsandbytes computes the same, code for code:
 
 # %%
+import bitsandbytes
+
 theirs, state = bitsandbytes.functional.quantize_4bit(weight, quant_type="nf4")
 codes, absmax = nf4.quantize_blocks(weight, nf4.nf4_values())
-assert torch.equal(nf4.pack(codes), theirs.flatten())
+assert torch.equal(nf4.pack_nibbles(codes), theirs.flatten())
 assert torch.equal(absmax, state.absmax) and torch.equal(nf4.nf4_values(), state.code)
 print(f"{codes.numel():,} codes of {name} and {absmax.numel():,} constants are equal")
 
@@ -236,13 +185,19 @@ print(f"{codes.numel():,} codes of {name} and {absmax.numel():,} constants are e
 # *Double quantization* gives the constants eight bits, in blocks of 256 that share one float32: $8 / 64 + 32 / (64 \cdot 256) = 0.127$ bits.
 
 # %%
-show(nf4.double_quantize, nf4.bits_per_parameter)
+show(nf4.double_quantize, block_quantization.bits_per_parameter)
 
 # %%
 for double in (False, True):
-    held = [nf4.bytes_held(m.weight.numel(), double=double) for m in layers.values()]
+    held = [
+        block_quantization.storage_bytes(m.weight.numel(), double=double)
+        for m in layers.values()
+    ]
     bits = {part: 8 * sum(h[part] for h in held) / in_layers for part in held[0]}
-    print(f"{nf4.bits_per_parameter(double=double):.3f} bits a weight; ", end="")
+    print(
+        f"{block_quantization.bits_per_parameter(double=double):.3f} bits a weight; ",
+        end="",
+    )
     print("in this model", ", ".join(f"{part} {b:.3f}" for part, b in bits.items()))
 
 # %% [markdown]
@@ -254,6 +209,12 @@ for double in (False, True):
 
 
 # %%
+import copy
+import gc
+
+from peft.utils.integrations import dequantize_module_weight
+
+
 def stored(model: nn.Module, name: str, rest: torch.dtype) -> Measurement:
     """Bytes of the model's file of weights, when what is not quantized is in `rest`."""
     for weight in model.parameters():
@@ -300,10 +261,10 @@ full.requires_grad_(False)
 formats = {
     "FP32": lambda: full,
     "FP16": lambda: copy.deepcopy(full).half(),
-    "INT8": lambda: lora.quantized(source, "int8", device=device),
-    "FP4": lambda: lora.quantized(source, "fp4", device=device),
-    "NF4": lambda: lora.quantized(source, "nf4", device=device),
-    "NF4 double": lambda: lora.quantized(source, "nf4", double=True, device=device),
+    "INT8": lambda: qlora.quantized(source, "int8", device=device),
+    "FP4": lambda: qlora.quantized(source, "fp4", device=device),
+    "NF4": lambda: qlora.quantized(source, "nf4", device=device),
+    "NF4 double": lambda: qlora.quantized(source, "nf4", double=True, device=device),
 }
 losses = {}
 for title, make in formats.items():
@@ -323,6 +284,8 @@ record.find(
 record.table("file", "error", "perplexity", "times_reference")
 
 # %%
+from transformers import AutoModelForCausalLM
+
 same = AutoModelForCausalLM.from_pretrained(
     files / "NF4 double", dtype=torch.float16, device_map={"": device}
 ).state_dict()
@@ -360,6 +323,8 @@ assert torch.equal(adapted.merged()(x), adapted(x))
 # The arithmetic runs in whichever of float32 and bfloat16 multiplies faster here; QLoRA's paper uses bfloat16.
 
 # %%
+from functools import partial
+
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 RANK = 16
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -377,10 +342,13 @@ print(f"training computes in {NAMES[dtype]}")
 
 
 # %%
+import psutil
+
+
 def base(method: str) -> nn.Module:
     """The frozen model: in full precision, or in four bits."""
     if method == "QLoRA":
-        return lora.quantized(source, "nf4", double=True, dtype=dtype, device=device)
+        return qlora.quantized(source, "nf4", double=True, dtype=dtype, device=device)
     return copy.deepcopy(full).to(dtype)
 
 
@@ -405,9 +373,9 @@ training_memory.require_memory(parts, free or psutil.virtual_memory().available)
 def finetuned(model: nn.Module, seed: int, rank: int = RANK, targets=LAYERS):
     """The model with trained adapters, and the loss of every step."""
     torch.manual_seed(seed)
-    model = lora.attach(model, rank, targets, alpha=2 * rank)
+    model = lora.attach_(model, rank, targets, alpha=2 * rank)
     history = []
-    lora.train(
+    lora.train_(
         model,
         batches(seed),
         settings.steps,
@@ -480,7 +448,7 @@ print(f"before it was {record.get('NF4 double', 'times_reference')} the original
 # *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
 
 # %%
-steppers, kinds, tokens = {}, {}, next(batches(SEED))
+steppers, kinds, tokens = {}, {}, next(batches(lab.SEED))
 
 
 def forward(model: nn.Module, checkpointing: bool) -> torch.Tensor:
@@ -500,8 +468,8 @@ def step(model: nn.Module, checkpointing: bool, optimizer) -> None:
 
 
 for method in starts:
-    model = lora.attach(base(method), RANK, LAYERS, alpha=2 * RANK).train()
-    held = Measurement.exact(lora.bytes_held(model), "bytes")
+    model = lora.attach_(base(method), RANK, LAYERS, alpha=2 * RANK).train()
+    held = Measurement.exact(qlora.model_bytes(model), "bytes")
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizers[device](trained)
     for checkpointing in (False, True):
@@ -538,6 +506,8 @@ record.table("time", "times_lora")
 # `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with what the worst moment takes besides (*workspace*).
 
 # %%
+from IPython.display import display
+
 calculated, picture = [], {}
 for title, (method, checkpointing) in kinds.items():
     format = "nf4 double" if method == "QLoRA" else NAMES[dtype]
@@ -628,17 +598,17 @@ sweep = {
 trainable = {f"all layers, rank {RANK}": (RANK, LAYERS)} | sweep
 losses[f"all layers, rank {RANK}"] = losses["LoRA, seed 0"]
 for title, (rank, targets) in sweep.items():
-    model, _ = finetuned(base("LoRA"), SEED, rank, targets)
+    model, _ = finetuned(base("LoRA"), lab.SEED, rank, targets)
     evaluate(title, model.eval())
     del model
     gc.collect()
-torch.manual_seed(SEED)
+torch.manual_seed(lab.SEED)
 full.requires_grad_()
 # Without the cache: it would keep the weights as they were cast in the first step.
 with torch.autocast(device, dtype, dtype != torch.float32, cache_enabled=False):
-    lora.train(
+    lora.train_(
         full,
-        batches(SEED),
+        batches(lab.SEED),
         settings.steps,
         settings.learning_rate / 10,
         optimizer=bitsandbytes.optim.AdamW8bit,  # its state in a quarter of the memory
@@ -669,6 +639,9 @@ figure
 
 
 # %%
+from peft import PeftModel
+
+
 def merged_into(model: nn.Module, adapted: nn.Module) -> nn.Module:
     """Write the unpacked weights plus their adapters into a model without adapters."""
     for name, module in adapted.base_model.model.named_modules():
@@ -720,21 +693,29 @@ print(f"merged, it foretells the same token in {same} of cases")
 compared("merged, in 32 bits", again, file)
 del again
 gc.collect()
-again = lora.quantized(files / "merged", "nf4", double=True, dtype=dtype, device=device)
+again = qlora.quantized(
+    files / "merged", "nf4", double=True, dtype=dtype, device=device
+)
 compared("merged, quantized again", again, stored(again, "again", dtype))
 
 
 # %%
+from pathlib import Path
+
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+
 def quantized_adapter(path: Path) -> dict[str, torch.Tensor]:
     """The adapter through a file that holds it in NF4."""
     values, stored, weights = nf4.nf4_values(), {}, load_file(path)
     for name, weight in weights.items():
         codes, absmax = nf4.quantize_blocks(weight, values)
-        stored |= {f"{name}.codes": nf4.pack(codes), f"{name}.absmax": absmax}
+        stored |= {f"{name}.codes": nf4.pack_nibbles(codes), f"{name}.absmax": absmax}
     save_file(stored, files / "adapter.nf4.safetensors")
     stored = load_file(files / "adapter.nf4.safetensors")
     for name, weight in weights.items():
-        codes = nf4.unpack(stored[f"{name}.codes"], weight.shape)
+        codes = nf4.unpack_nibbles(stored[f"{name}.codes"], weight.shape)
         weights[name] = nf4.dequantize_blocks(codes, stored[f"{name}.absmax"], values)
     return weights
 
@@ -760,13 +741,13 @@ record.table("file", "perplexity", "times_trained")
 # It is one of several things that should be said before they cost an hour.
 
 # %%
-broken = lora.attach(base("QLoRA"), RANK, LAYERS, alpha=2 * RANK)
+broken = lora.attach_(base("QLoRA"), RANK, LAYERS, alpha=2 * RANK)
 half = int(sum(part.value for part in parts.values()) / 2)
 norm = broken.get_submodule("base_model.model.model.norm")
 norm.register_forward_hook(lambda module, inputs, output: output.detach())
 for what, attempt in {
-    "no gradient arrives": lambda: lora.train(broken, batches(SEED), 1, 1e-3),
-    "no such layers": lambda: lora.attach(base("LoRA"), RANK, ["c_attn"], alpha=16),
+    "no gradient arrives": lambda: lora.train_(broken, batches(lab.SEED), 1, 1e-3),
+    "no such layers": lambda: lora.attach_(base("LoRA"), RANK, ["c_attn"], alpha=16),
     "a text too short": lambda: zoo.blocks("import this", tokenizer, 256),
     "nothing to go on from": lambda: zoo.complete(full, tokenizer, "", 8),
     "a device too small": lambda: training_memory.require_memory(parts, half),
@@ -782,12 +763,21 @@ for what, attempt in {
 # ## 11 · At full size
 #
 # What a training step takes does not depend on the values of the weights.
-# So `labkit.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
+# So `labkit.recipes.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
+
 
 # %%
-recorded = Record.load(next(Path("reference/full_size").glob("*.json")))
+def calculated(row: Row) -> dict[str, Measurement]:
+    """What the calculator says of a configuration that was run, by part."""
+    config = training_memory.PRESETS[row.settings["model"]]
+    given = {key: value for key, value in row.settings.items() if key != "model"}
+    optimizer = given.pop("optimizer").removeprefix("paged ")
+    return training_memory.training_footprint(config, **given, optimizer=optimizer)
+
+
+recorded = gpu_run().record
 for name, row in recorded.rows.items():
-    parts = full_size_qlora.predicted(**full_size_qlora.configurations()[name])
+    parts = calculated(row)
     if "paged" in name:  # pages are no memory of PyTorch's, and not in its peak
         del parts["optimizer"]
     total = Measurement.exact(sum(part.value for part in parts.values()), "bytes")
@@ -813,12 +803,13 @@ recorded.table("peak", "step", "slowdown")
 
 # %%
 LAYERS_16, CHECKPOINTED = "1B, {}, all layers", "1B, {}, all layers, checkpointing"
-stack = recorded.stack(
+stack = recorded.product(
     "peak",
     LAYERS_16.format("bf16"),
     [LAYERS_16.format("nf4 double"), CHECKPOINTED.format("bf16")],
     CHECKPOINTED.format("nf4 double"),
 )
+record.keep("Llama of 1B: NF4 × checkpointing", "peak memory", stack)
 record.find("stack_share", stack.share)
 plot.waterfall(stack, "smaller")
 
@@ -848,7 +839,7 @@ for size, config in training_memory.PRESETS.items():
         card = next((f"{c} GB" for c in CARDS if c >= total), "none of these")
         line += [f"{total:.1f} GB", card]
     bars[size] = {name: part.value for name, part in parts.items()}
-    cache = Measurement.exact(training_memory.kv_cache_bytes(config, 1, 2048), "bytes")
+    cache = Measurement.exact(kv_cache.kv_cache_bytes(config, 1, 2048), "bytes")
     table.append([*line, str(cache)])
 head = [
     "",
@@ -878,7 +869,9 @@ in_4 = Measurement.exact(
 record.find("four_bits_share", Measurement.exact(100 * in_4.value / in_16.value, "%"))
 record.find(
     "four_bits_share_of_layers",
-    Measurement.exact(100 * nf4.bits_per_parameter(double=True) / 16, "%"),
+    Measurement.exact(
+        100 * block_quantization.bits_per_parameter(double=True) / 16, "%"
+    ),
 )
 record.find("nf4_times_fp4", measure.perplexity_ratio(losses["NF4"], losses["FP4"]))
 paper = "{}, nf4 double, all layers, rank 64, AdamW 8-bit, 1 x 512, checkpointing"
@@ -886,7 +879,7 @@ rows = {"1b": LAYERS_16.format("nf4 double"), "65b": paper.format("65B")}
 one = "1B, nf4 double, all layers, rank 64, paged AdamW 8-bit, 1 x 512, checkpointing"
 rows["1b_one_sequence"] = one
 for size, row in rows.items():
-    parts = full_size_qlora.predicted(**full_size_qlora.configurations()[row])
+    parts = calculated(recorded.rows[row])
     peak, held = (recorded.get(row, metric).value for metric in ("peak", "held"))
     if "paged" in row:  # pages are needed, though PyTorch does not count them
         peak += parts["optimizer"].value
@@ -920,14 +913,13 @@ ledger
 
 # %%
 found = record.findings
-record.headline = (
+headline = (
     f"QLoRA {found['qlora_improvement'].value:.0f} % better than before, "
     f"{found['qlora_times_lora'].value:.2f}× the perplexity of LoRA; peak at full size "
     f"{found['peak_share'].value:.0f} % of LoRA's, {found['slowdown'].value:.1f}× the time"
 )
-print(record.headline)
-record.save()
-shown = (
+lab.finish(
+    headline,
     "improvement",
     "times_lora",
     "times_fp4",
@@ -936,7 +928,6 @@ shown = (
     "bits",
     "share",
 )
-beside(record, "reference", [key for key in found if key.endswith(shown)])
 
 # %% [markdown]
 # ## 14 · Try, and remember
@@ -963,11 +954,6 @@ beside(record, "reference", [key for key in found if key.endswith(shown)])
 # **Where it leads.** Lab 04 puts adapters on an image model to take fewer steps, and merges them away.
 #
 # **Sources**, under the keys by which the text cites them:
-#
-# - `allal2025smollm2`: Allal and others, [SmolLM2](https://arxiv.org/abs/2502.02737), 2025
-# - `chen2016training`: Chen and others, [Training deep nets with sublinear memory cost](https://arxiv.org/abs/1604.06174), 2016
-# - `dettmers2023qlora`: Dettmers and others, [QLoRA](https://arxiv.org/abs/2305.14314), 2023
-# - `hu2022lora`: Hu and others, [LoRA](https://arxiv.org/abs/2106.09685), 2022
-# - `li2024loftq`: Li and others, [LoftQ](https://arxiv.org/abs/2310.08659), 2024
-# - `loshchilov2019decoupled`: Loshchilov and Hutter, [Decoupled weight decay regularization](https://arxiv.org/abs/1711.05101), 2019
-# - `zhang2024tinyllama`: Zhang and others, [TinyLlama](https://arxiv.org/abs/2401.02385), 2024
+
+# %%
+lab.sources()

@@ -34,76 +34,28 @@
 # What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
-import importlib
-import importlib.util
 import os
+import runpy
 import subprocess
-import sys
-from importlib import metadata
-from pathlib import Path
 
-REPOSITORY, REVISION = "https://github.com/efficiency-stack/efficiency-stack", "main"
-CLONE = Path("efficiency-stack")
-FOLDER = CLONE / "labs" / "04_lcm_token_merging"
-
-
-def run(*command):
-    """Run a command quietly; if it fails, show what it said."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-
-
-# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
-# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
-if not Path("claims.toml").exists():
-    if not FOLDER.exists():
-        run("git", "init", "--quiet", str(CLONE))
-        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
-        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
-    os.chdir(FOLDER)
-if importlib.util.find_spec("labkit") is None:
-    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
-    kept = [f"{name}=={metadata.version(name)}" for name in there]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
-    importlib.invalidate_caches()
-print("labkit", metadata.version("efficiency-stack"))
+clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack"
+if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
+    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
+    os.chdir("efficiency-stack/labs/04_lcm_token_merging")
+runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
-import logging
-import os
-
-# What these write while they are imported helps nobody here.
-for library in ("bitsandbytes", "torch.utils._pytree"):
-    logging.getLogger(library).setLevel(logging.ERROR)
-os.environ["KINETO_LOG_LEVEL"] = "99"  # of PyTorch's profiler
-
-import copy
-from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
-
-import diffusers
-import numpy as np
-import tomesd
 import torch
-from diffusers import LCMScheduler
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
-from IPython.display import display
-from torch.profiler import ProfilerActivity, profile
 
-from labkit import claims, measure, plot, scale, show, zoo
+from labkit import claims, lab, measure, plot, scale, show, zoo
+from labkit.estimate.product import Product
 from labkit.measure import Measurement, mean_with_interval, time_in_turn
-from labkit.record import Record, Stack, Table, beside, needs
-from labkit.techniques.diffusion import lcm, token_merging
+from labkit.runs import gpu_run
+from labkit.table import Table
+from labkit.techniques.diffusion import lcm, samplers, token_merging
 
-diffusers.utils.logging.set_verbosity_error()
-SEED = 0
-torch.manual_seed(SEED)
-device = "cuda" if torch.cuda.is_available() else "cpu"
-record = Record("04_lcm_token_merging", scale.current(), SEED, device)
-
-settings = scale.settings(
+record, settings, device, files = lab.start(
+    "04_lcm_token_merging",
     # At scale quick, standard and full.
     source=("embedded", "embedded", "hub" if scale.hub_reachable() else "embedded"),
     pictures=(20, 50, 200),  # for each sampler that the argument rests on
@@ -111,8 +63,6 @@ settings = scale.settings(
     timing_rounds=(2, 8, 10),
     resolutions=((1, 2), (1, 1.5, 2), (1, 1.5, 2)),  # times that of the model
 )
-print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} processor threads")
-display(settings, needs("reference"))
 
 # %% [markdown]
 # ## 1 · The idea
@@ -151,7 +101,7 @@ words = base.text_encoder.config.hidden_size
 print(loaded.origin)
 print(f"U-Net of {measure.parameters(unet)} parameters, latents {side} x {side}")
 
-wanted = zoo.coloured_fashion_mnist("test", settings.pictures, SEED + 1)
+wanted = zoo.coloured_fashion_mnist("test", settings.pictures, lab.SEED + 1)
 prompts = [zoo.PROMPTS[i] for i in zoo.prompt_index(wanted.labels)]
 print("such as:", *prompts[:4], sep="\n  ")
 
@@ -163,6 +113,11 @@ print("such as:", *prompts[:4], sep="\n  ")
 
 
 # %%
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way to draw."""
@@ -221,7 +176,7 @@ LIMITS, reference = (), loaded.reference
 GUIDANCE = loaded.guidance
 BASE = Variant("DPM-Solver++", 25, GUIDANCE)
 if loaded.reference:  # what the judge makes of real pictures
-    training = zoo.coloured_fashion_mnist("train", settings.pictures, SEED + 1)
+    training = zoo.coloured_fashion_mnist("train", settings.pictures, lab.SEED + 1)
     real = zoo.to_float(wanted.images)
     with torch.no_grad():
         passed = base.vae((2 * real - 1).to(device, precision)).sample.float().cpu()
@@ -238,6 +193,8 @@ record
 # What does its network spend its time on?
 
 # %%
+from torch.profiler import ProfilerActivity, profile
+
 inputs = (
     torch.randn(2, unet.config.in_channels, side, side).to(device, precision),
     torch.tensor(500, device=device),
@@ -281,10 +238,15 @@ Table(["one evaluation", "share of the time"], [[k, str(s)] for k, s in shares.i
 # In a small U-Net at a small resolution convolutions and linear layers do most of the work.
 
 # %%
+import copy
+from functools import cache
+
+from diffusers import LCMScheduler
+
 bare = copy.deepcopy(base)
 bare.scheduler = LCMScheduler.from_config(base.scheduler.config)
 adapted = copy.deepcopy(base)
-lcm.attach_lcm(adapted, loaded.adapter, fuse=True)
+lcm.attach_lcm_(adapted, loaded.adapter, fuse=True)
 pipelines = {"DPM-Solver++": base, "LCM without adapter": bare, "LCM-LoRA": adapted}
 if loaded.small:
     pipelines["small, DPM-Solver++"] = copy.deepcopy(base)
@@ -297,13 +259,13 @@ def patched(sampler, merged):
     pipeline = pipelines[sampler]
     if merged:
         pipeline = copy.deepcopy(pipeline)
-        token_merging.merge_tokens(pipeline, merged)
+        token_merging.merge_tokens_(pipeline, merged)
     return pipeline
 
 
-def draw(variant, prompts, seed=SEED):
+def draw(variant, prompts, seed=lab.SEED):
     pipeline = patched(variant.sampler, variant.merged)
-    return lcm.draw(pipeline, prompts, variant.steps, variant.guidance, seed)
+    return samplers.generate(pipeline, prompts, variant.steps, variant.guidance, seed)
 
 
 drawn = {}
@@ -317,7 +279,7 @@ def judge(variant, n):
 if (
     reference is None
 ):  # the baseline's own pictures, of another seed, in place of real ones
-    reference = zoo.moments(loaded.judge.read(draw(BASE, prompts, SEED + 1))[1])
+    reference = zoo.moments(loaded.judge.read(draw(BASE, prompts, lab.SEED + 1))[1])
 judge(BASE, settings.pictures)
 record.table("prompt", "distance", "prompt_2000", "distance_2000")
 
@@ -335,6 +297,8 @@ record.table("prompt", "distance", "prompt_2000", "distance_2000")
 # where $\hat z$ is the picture that the network sees behind the noise.
 
 # %%
+from IPython.display import display
+
 display(show(lcm.boundary))
 times = torch.arange(0, 1000.0)
 c_skip, c_out = lcm.boundary(times)
@@ -401,8 +365,10 @@ table((*LIMITS, BASE, FOUR, BARE, RIVAL))
 # Its layers are then empty, and still called, until they are removed.
 
 # %%
+from functools import partial
+
 unfused = copy.deepcopy(base)
-lcm.attach_lcm(unfused, loaded.adapter, fuse=False)
+lcm.attach_lcm_(unfused, loaded.adapter, fuse=False)
 fused = copy.deepcopy(unfused)
 fused.fuse_lora()
 pipelines |= {"LCM-LoRA, not fused": unfused, "LCM-LoRA, fused only": fused}
@@ -440,6 +406,8 @@ Table(["adapter", "one evaluation", "times that without"], cells)
 show(token_merging.match, token_merging.Matching.merge)
 
 # %%
+import tomesd
+
 tokens = torch.randn(1, side * side, 64, dtype=torch.float64)
 matching = token_merging.match(tokens, side, side, ratio=0.5)
 ours = matching.unmerge(matching.merge(tokens))
@@ -453,9 +421,9 @@ print(
 
 HALF = Variant("LCM-LoRA", 4, merged=0.5)
 seen = {"before": token_merging.tokens_seen(adapted.unet, *inputs)}
-token_merging.merge_tokens(adapted, 0.5)
+token_merging.merge_tokens_(adapted, 0.5)
 seen["merged"] = token_merging.tokens_seen(adapted.unet, *inputs)
-token_merging.merge_tokens(adapted, 0)
+token_merging.merge_tokens_(adapted, 0)
 most = {name: max(counts.values()) for name, counts in seen.items()}
 layers = sum(seen["before"][name] > seen["merged"][name] for name in seen["before"])
 print(f"tokens at the largest self-attention: {most}; {layers} layers see fewer")
@@ -474,6 +442,8 @@ table((*LIMITS, FOUR, HALF))
 # Here is one evaluation at several resolutions.
 
 # %%
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
 pays = []
 for factor in settings.resolutions:
     size = int(side * factor)
@@ -484,7 +454,7 @@ for factor in settings.resolutions:
         for ratio in (0, 0.5):
             copied = copy.deepcopy(base)
             copied.unet.set_attn_processor(processor())
-            token_merging.merge_tokens(copied, ratio)
+            token_merging.merge_tokens_(copied, ratio)
             contestants[ratio] = partial(copied.unet, *at)
         timings = time_in_turn(contestants, settings.timing_rounds + 1, warmup=1)
         gain = timings.ratio(0, 0.5)
@@ -589,7 +559,7 @@ table(timed, ("latency", "speedup"))
 factors = {
     part: timings.ratio(str(BASE), str(variant)) for part, variant in PARTS.items()
 }
-stack = Stack(str(BASE), str(HALF), factors, timings.ratio(str(BASE), str(HALF)))
+stack = Product(str(BASE), str(HALF), factors, timings.ratio(str(BASE), str(HALF)))
 record.find("stack_speedup", stack.measured)
 # Each round by itself: what slowed it down slowed down the whole and the parts.
 guided = timings[str(BASE)]
@@ -597,6 +567,8 @@ alone = np.prod([guided / timings[str(part)] for part in PARTS.values()], axis=0
 low, share, high = np.quantile(guided / timings[str(HALF)] / alone, (0.25, 0.5, 0.75))
 share = Measurement(share, low, high, "×", len(guided))
 print("the whole over the product, round by round:", record.find("stack_share", share))
+title = "Text to image: steps × guidance × merging"
+record.keep(title, "time", replace(stack, paired=share))
 plot.waterfall(stack, "faster")
 
 # %% [markdown]
@@ -629,7 +601,8 @@ plot.cost_quality(record, "latency", quality, front, lower_is_better=True)
 # `labkit.full_size_lcm` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
 
 # %%
-full = Record.load(next(Path("reference/full_size").glob("*.json")))
+
+full = gpu_run().record
 EAGER, COMPILED = "25 steps, guided, eager", "25 steps, guided, compiled"
 listed = [
     EAGER,
@@ -692,7 +665,7 @@ parts = {
         "latency", COMPILED, "25 steps, guided, BK-SDM-Small, compiled"
     ),
 }
-best = Stack(EAGER, full.headline.split(":")[0], parts, fastest)
+best = Product(EAGER, full.headline.split(":")[0], parts, fastest)
 print(full.headline)
 print(f"over the compiled baseline: {honest}")
 plot.waterfall(best, "faster")
@@ -722,12 +695,14 @@ attempts = {
     "unknown words": lambda: loaded.check("a red dragon on black"),
     "an empty prompt": lambda: draw(FOUR, [" "]),
     "guidance out of range": lambda: draw(Variant("LCM-LoRA", 4, 7.5), prompts[:1]),
-    "nothing to patch": lambda: token_merging.merge_tokens(WithoutUNet(), 0.5),
-    "a ratio of 1": lambda: token_merging.merge_tokens(base, 1.0),
-    "a size that does not fit": lambda: lcm.draw(base, prompts[:1], 1, 1, 0, side + 1),
+    "nothing to patch": lambda: token_merging.merge_tokens_(WithoutUNet(), 0.5),
+    "a ratio of 1": lambda: token_merging.merge_tokens_(base, 1.0),
+    "a size that does not fit": lambda: samplers.generate(
+        base, prompts[:1], 1, 1, 0, side + 1
+    ),
 }
 if loaded.small:
-    attempts["an adapter of another architecture"] = lambda: lcm.attach_lcm(
+    attempts["an adapter of another architecture"] = lambda: lcm.attach_lcm_(
         pipelines["small, DPM-Solver++"], loaded.adapter, fuse=True
     )
 else:
@@ -792,15 +767,13 @@ ledger
 
 # %%
 found = record.findings
-record.headline = (
+headline = (
     f"4 steps by LCM-LoRA {found['lcm_speedup'].value:.1f}× faster at "
     f"{found['lcm_times_distance'].value:.2f}× the distance; merging adds "
     f"{found['merging_gain'].value:.2f}×; at full size on a GPU "
     f"{fastest.value:.0f}× over eager, {honest.value:.1f}× over compiled"
 )
-print(record.headline)
-record.save()
-beside(record, "reference", [*found])
+lab.finish(headline)
 
 # %% [markdown]
 # ## 13 · Try, and remember
@@ -828,16 +801,6 @@ beside(record, "reference", [*found])
 # **Where it leads.** Lab 05 asks in which order techniques are stacked, and what each of them adds.
 #
 # **Sources**, under the keys by which the text cites them:
-#
-# - `bolya2023tomesd`: Bolya and Hoffman, [Token merging for fast Stable Diffusion](https://arxiv.org/abs/2303.17604), 2023
-# - `dao2022flashattention`: Dao and others, [FlashAttention](https://arxiv.org/abs/2205.14135), 2022
-# - `heusel2017gans`: Heusel and others, [GANs trained by a two time-scale update rule](https://arxiv.org/abs/1706.08500), 2017
-# - `ho2022classifier`: Ho and Salimans, [Classifier-free diffusion guidance](https://arxiv.org/abs/2207.12598), 2022
-# - `kim2024bksdm`: Kim and others, [BK-SDM](https://arxiv.org/abs/2305.15798), 2024
-# - `lu2022dpmpp`: Lu and others, [DPM-Solver++](https://arxiv.org/abs/2211.01095), 2022
-# - `luo2023lcm`: Luo and others, [Latent consistency models](https://arxiv.org/abs/2310.04378), 2023
-# - `luo2023lcmlora`: Luo and others, [LCM-LoRA](https://arxiv.org/abs/2311.05556), 2023
-# - `ma2024deepcache`: Ma and others, [DeepCache](https://arxiv.org/abs/2312.00858), 2024
-# - `radford2021learning`: Radford and others, [Learning transferable visual models from natural language supervision](https://arxiv.org/abs/2103.00020), 2021
-# - `rombach2022latent`: Rombach and others, [High-resolution image synthesis with latent diffusion models](https://arxiv.org/abs/2112.10752), 2022
-# - `song2023consistency`: Song and others, [Consistency models](https://arxiv.org/abs/2303.01469), 2023
+
+# %%
+lab.sources()

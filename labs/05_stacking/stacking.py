@@ -35,69 +35,30 @@
 # What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
-import importlib
-import importlib.util
 import os
+import runpy
 import subprocess
-import sys
-from importlib import metadata
-from pathlib import Path
 
-REPOSITORY, REVISION = "https://github.com/efficiency-stack/efficiency-stack", "main"
-CLONE = Path("efficiency-stack")
-FOLDER = CLONE / "labs" / "05_stacking"
-
-
-def run(*command):
-    """Run a command quietly; if it fails, show what it said."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
-
-
-# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
-# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
-if not Path("claims.toml").exists():
-    if not FOLDER.exists():
-        run("git", "init", "--quiet", str(CLONE))
-        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
-        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
-    os.chdir(FOLDER)
-if importlib.util.find_spec("labkit") is None:
-    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
-    kept = [f"{name}=={metadata.version(name)}" for name in there]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
-    importlib.invalidate_caches()
-print("labkit", metadata.version("efficiency-stack"))
+clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack"
+if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
+    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
+    os.chdir("efficiency-stack/labs/05_stacking")
+runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
-import logging
-
-# What these write while they are imported helps nobody here.
-for library in ("bitsandbytes", "torch.utils._pytree"):
-    logging.getLogger(library).setLevel(logging.ERROR)
-
-import json
-import tempfile
-from collections import Counter
-from pathlib import Path
-
 import torch
-from IPython.display import display
 
-from labkit import claims, measure, plot, scale, show, stack
+from labkit import claims, lab, measure, plot, show, stack
+from labkit.estimate.product import Product
 from labkit.measure import Measurement, difference, mean_with_interval, ratio
-from labkit.record import Record, Stack, Table, beside, needs, recorded_runs
+from labkit.runs import recorded_runs
 from labkit.stack import image_classifier as images
 from labkit.stack import language_model as text
 from labkit.stack import studies
+from labkit.table import Table
 
-SEED = 0
-torch.manual_seed(SEED)
-device = "cuda" if torch.cuda.is_available() else "cpu"
-record = Record("05_stacking", scale.current(), SEED, device)
-
-settings = scale.settings(
+record, settings, device, files = lab.start(
+    "05_stacking",
     # At scale quick, standard and full. A source of None is the first that answers.
     source=("embedded", None, None),
     test_images=(500, 10_000, 10_000),
@@ -105,8 +66,6 @@ settings = scale.settings(
     image_stacks_again=(2, 3, 6),  # how many of the recorded stacks are run here, too
     text_stacks_again=(2, 2, 6),
 )
-print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} processor threads")
-display(settings, needs("reference"))
 
 # %% [markdown]
 # ## 1 · The idea
@@ -186,7 +145,7 @@ def powers_of_two(model, task, smallest: int = -10):
             w = module.weight.data
             rounded = w.sign() * 2 ** w.abs().log2().round()
             module.weight.data = rounded * (w.abs() >= 2.0**smallest)
-    return images.settled(model, task)
+    return images.settle_(model, task)
 
 
 # %% [markdown]
@@ -197,7 +156,12 @@ def powers_of_two(model, task, smallest: int = -10):
 # What is computed below comes from these rows; in section 4 you run some of them again and see whether they are true.
 
 # %%
-FOLDER = Path("reference/search")
+import json
+from pathlib import Path
+
+from IPython.display import display
+
+FOLDER = Path("recorded/search")
 recorded, about = {}, []
 for task, known_facts in (("images", facts), ("text", frozenset())):
     rows = stack.Rows(recorded=[FOLDER / f"{task}.jsonl"])
@@ -224,12 +188,14 @@ print("commands:", *origin["commands"], sep="\n  ")
 # A runner keeps what it computed: of stacks that begin alike, the common beginning is run once.
 
 # %%
+import tempfile
+
 scratch = tempfile.TemporaryDirectory()  # rows of this run
 here = {
-    "images": images.Images(
+    "images": images.ImageClassifier(
         "mobilenet_v2", settings.test_images, settings.source, device
     ),
-    "text": text.Text(settings.held_out_blocks, device=device),
+    "text": text.LanguageModelling(settings.held_out_blocks, device=device),
 }
 again = {
     "images": [
@@ -261,14 +227,14 @@ def agrees(new: Measurement, old: Measurement, as_many: bool) -> bool:
 
 for task, stacks in again.items():
     runner = stack.Runner(here[task], stack.Rows(Path(scratch.name, task)), 3)
-    runner.run_all(stacks, [SEED], every=False)
+    runner.run_all(stacks, [lab.SEED], every=False)
     runners[task] = runner
     as_many = here[task].name == recorded[task].task.name
     for steps in stacks:
-        new = runner.averaged(steps, [SEED])
-        old = recorded[task].averaged(steps, [SEED])
+        new = runner.averaged(steps, [lab.SEED])
+        old = recorded[task].averaged(steps, [lab.SEED])
         inside.append(agrees(new["lost"], old["lost"], as_many))
-        sizes = [str(m["file"]).partition(" [")[0] for m in (new, old)]
+        sizes = [m["file"].short for m in (new, old)]
         row = [" → ".join(map(str, steps)), str(new["lost"]), str(old["lost"]), *sizes]
         table.append([*row, "yes" if inside[-1] else "no"])
 record.find("inside", Measurement.exact(100 * sum(inside) / len(inside), "%"))
@@ -286,7 +252,7 @@ Table(head, table)
 
 # %%
 own = [images.prune(0.7), powers_of_two(), images.half()]
-row = runners["images"].run(own, SEED, every=False)[-1].measurements
+row = runners["images"].run(own, lab.SEED, every=False)[-1].measurements
 print(" → ".join(map(str, own)), row["lost"], row["smaller"], sep=", ")
 
 # %% [markdown]
@@ -312,11 +278,6 @@ def study(task: str, steps: tuple) -> dict[str, dict[str, Measurement]]:
     return dict(sorted(found.items(), key=lambda item: item[1]["lost"].value))
 
 
-def file_of(measured: dict[str, Measurement]) -> str:
-    """The size of the file without its interval."""
-    return str(measured["file"]).partition(" [")[0]
-
-
 orders = {
     "images": study("images", studies.IMAGE_STEPS),
     "text": study("text", studies.TEXT_STEPS),
@@ -324,7 +285,7 @@ orders = {
 figure, axes = plot.subplots(2, 1)
 figure.set_size_inches(7.5, 5)
 for ax, (task, found) in zip(axes, orders.items()):
-    rows = {f"{name}: {file_of(m)}": m["lost"] for name, m in found.items()}
+    rows = {f"{name}: {m['file'].short}": m["lost"] for name, m in found.items()}
     plot.intervals({"": rows}, "lost", ax=ax)
 figure
 
@@ -426,8 +387,11 @@ cells = {tuple(map(short, e.pair)): e for e in found["images"]}
 record.find("prune_quantize_interaction", cells["prune", "quantize"].loss)
 for bits in ("half", "quantize", "share"):
     print(f"zeros, then {bits}: {cells['prune', bits].share} of the product of sizes")
-record.find("prune_share_product", cells["prune", "share"].share)
-record.find("channels_share_product", cells["thin", "share"].share)
+zeros, channels = cells["prune", "share"], cells["thin", "share"]
+record.find("prune_share_product", zeros.share)
+record.find("channels_share_product", channels.share)
+record.keep("MobileNetV2: pruning × codebook", "file", zeros.product)
+record.keep("MobileNetV2: fewer channels × codebook", "file", channels.product)
 
 
 def largest(pairs: list) -> Measurement:
@@ -488,7 +452,7 @@ for task, whole in ablations.items():
     start = recorded[task].averaged((), studies.SEEDS)
     factors = {str(e.step): e.alone_smaller for e in effects if e.alone_smaller}
     measured = ratio(start["file"], made["file"])
-    together = Stack("the start", "the whole", factors, measured)
+    together = Product("the start", "the whole", factors, measured)
     display(plot.waterfall(together, "smaller"))
 
 # %% [markdown]
@@ -526,7 +490,7 @@ record.find("distillation_gain", difference(recover[80], distill[80]))
 untrained = {70: recorded["images"].averaged([images.prune(0.7)])["lost"]}
 untrained[80] = recorded["images"].averaged([images.prune(0.8)])["lost"]
 print("not trained at all:", *(f"{s} %: {m}" for s, m in untrained.items()), sep="\n  ")
-whole = recorded["images"].averaged([images.recover(200), images.half()], [SEED])
+whole = recorded["images"].averaged([images.recover(200), images.half()], [lab.SEED])
 print(f"labels on the network that is not pruned, 200 steps: {whole['lost']} lost")
 record.find("lost_by_labels_unpruned", whole["lost"])
 plot.curves(ways, "sparsity (%)", "accuracy lost")
@@ -579,6 +543,8 @@ show(studies.image_space)
 # It is the front of loss and bytes; what only its latency keeps on the front of all three is grey.
 
 # %%
+from collections import Counter
+
 ALLOWED = {"images": 1.0, "text": 0.0488}  # a point, or 5 % of perplexity
 choices = {}
 for task, runner in recorded.items():
@@ -646,8 +612,8 @@ for task, needs_of in choices.items():
 Table(["model", "for", "stack", "file", "smaller", "lost", "latency"], rows)
 
 # %%
-quantized = recorded_runs("../01_prune_quantize/reference")["standard"]["findings"]
-speed = Measurement(**quantized["stack_speedup_over_compiled"])
+quantized = recorded_runs("../01_prune_quantize")["standard"].record.findings
+speed = quantized["stack_speedup_over_compiled"]
 print(f"Lab 01's record: MobileNetV2 in INT8 arithmetic is {speed} faster than FP32,")
 print("both compiled. Here weights are few bits in the file only.")
 adapted = recorded["text"].averaged([text.lora(16, 100)], studies.SEEDS)["lost"]
@@ -695,16 +661,14 @@ ledger
 
 # %%
 found = record.findings
-record.headline = (
+headline = (
     f"MobileNetV2 {found['images_smaller'].value:.0f}× smaller at "
     f"{found['images_lost'].value:.2f} points lost; SmolLM2 in "
     f"{found['text_file'].value / 1e6:.0f} MB at {found['text_lost'].value:+.3f} nats, "
     f"{found['text_untrained_file'].value / 1e6:.0f} MB without training; "
     f"{sum(inside)} of {len(inside)} stacks that were run again lie where the record says"
 )
-print(record.headline)
-record.save()
-beside(record, "reference", list(found))
+lab.finish(headline)
 
 # %% [markdown]
 # ## 12 · Try, and remember
@@ -736,15 +700,6 @@ beside(record, "reference", list(found))
 # **Where it leads.** Every claim that any lab has judged stands in one table of this book: the ledger.
 #
 # **Sources**, under the keys by which the text cites them:
-#
-# - `akiba2019optuna`: Akiba and others, [Optuna](https://arxiv.org/abs/1907.10902), 2019
-# - `allal2025smollm2`: Allal and others, [SmolLM2](https://arxiv.org/abs/2502.02737), 2025
-# - `bergstra2011algorithms`: Bergstra and others, [Algorithms for hyper-parameter optimization](https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization), 2011
-# - `deb2002fast`: Deb and others, [A fast and elitist multiobjective genetic algorithm: NSGA-II](https://doi.org/10.1109/4235.996017), 2002
-# - `han2016deep`: Han, Mao and Dally, [Deep Compression](https://arxiv.org/abs/1510.00149), 2016
-# - `harma2024interplay`: Harma and others, [Effective interplay between sparsity and quantization](https://arxiv.org/abs/2405.20935), 2024
-# - `hinton2015distilling`: Hinton, Vinyals and Dean, [Distilling the knowledge in a neural network](https://arxiv.org/abs/1503.02531), 2015
-# - `mahadik2025systematic`: Mahadik, Chhawri and Rooj, [A systematic study of compression ordering](https://arxiv.org/abs/2511.19495), 2025
-# - `men2024shortgpt`: Men and others, [ShortGPT](https://arxiv.org/abs/2403.03853), 2024
-# - `sandler2018mobilenetv2`: Sandler and others, [MobileNetV2](https://arxiv.org/abs/1801.04381), 2018
-# - `sun2024simple`: Sun and others, [A simple and effective pruning approach for large language models](https://arxiv.org/abs/2306.11695), 2024
+
+# %%
+lab.sources()

@@ -4,16 +4,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from labkit.estimate.kv_cache import kv_cache_bytes
 from labkit.estimate.training_memory import (
     PRESETS,
     adapter_parameters,
-    kv_cache_bytes,
     require_memory,
     training_footprint,
     weight_bytes,
 )
 from labkit.measure import training_memory
-from labkit.techniques.adapters.lora import attach, bytes_held, quantized
+from labkit.techniques.adapters.lora import attach_
+from labkit.techniques.adapters.qlora import model_bytes, quantized
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -41,7 +42,7 @@ def trained(config, format, dtype, targets, checkpointing=False):
     model = built(config, format, dtype)
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return attach(model, RANK, targets, alpha=8).train()
+    return attach_(model, RANK, targets, alpha=8).train()
 
 
 def counted(config, format, dtype, targets, checkpointing=False) -> dict[str, float]:
@@ -68,17 +69,17 @@ def calculated(config, format, targets, length=LENGTH, **options) -> dict[str, f
 @pytest.mark.parametrize("format", ["same", "int8", "nf4", "nf4 double"])
 def test_weights_are_what_the_model_holds(format, dtype):
     format = dtype if format == "same" else format
-    assert weight_bytes(tiny(), format, dtype) == bytes_held(built(tiny(), format, dtype))
+    assert weight_bytes(tiny(), format, dtype) == model_bytes(built(tiny(), format, dtype))
 
 
 @pytest.mark.parametrize("changed", [{"tie_word_embeddings": True}, {"num_key_value_heads": 4}, {"head_dim": 32}])
 def test_weights_follow_the_config(changed):
-    assert weight_bytes(tiny(**changed), "nf4", "bf16") == bytes_held(built(tiny(**changed), "nf4", "bf16"))
+    assert weight_bytes(tiny(**changed), "nf4", "bf16") == model_bytes(built(tiny(**changed), "nf4", "bf16"))
 
 
 def test_a_dictionary_will_do_for_a_config():
     sizes = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, vocab_size=50)
-    assert weight_bytes(sizes, "fp32") == bytes_held(LlamaForCausalLM(LlamaConfig(**sizes)))
+    assert weight_bytes(sizes, "fp32") == model_bytes(LlamaForCausalLM(LlamaConfig(**sizes)))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 import toy
 from labkit import files
 from labkit.measure import Measurement, averaged
-from labkit.stack import Recorded, Refused, Row, Rows, Runner, is_admissible, step
+from labkit.stack import Recorded, Refused, Rows, Runner, StackResult, is_admissible, step
 
 SHRINK, PACK, FOLD, TRIM, NOISE, DRAW = toy.shrink(), toy.pack(), toy.fold(), toy.trim(), toy.noise(), toy.draw()
 
 
-def values(row: Row) -> tuple[float, float, float]:
+def values(row: StackResult) -> tuple[float, float, float]:
     return tuple(row.measurements[metric].value for metric in ("file", "lost", "latency"))
 
 
@@ -260,14 +260,18 @@ measurements = st.builds(
     st.integers(1, 10**6),
 )
 rows = st.builds(
-    Row, st.text(), st.lists(st.text()).map(tuple), st.none() | st.integers(0), st.dictionaries(st.text(), measurements)
+    StackResult,
+    st.text(),
+    st.lists(st.text()).map(tuple),
+    st.none() | st.integers(0),
+    st.dictionaries(st.text(), measurements),
 )
 
 
 @given(rows)
 def test_a_row_is_one_line_that_is_read_again_within_six_digits(row):
     line = row.as_json()
-    again = Row.from_json(line)
+    again = StackResult.from_json(line)
     assert line.splitlines() == [line]
     assert again.as_json() == line
     assert (again.task, again.steps, again.seed) == (row.task, row.steps, row.seed)
@@ -279,8 +283,8 @@ def test_a_row_is_one_line_that_is_read_again_within_six_digits(row):
         assert (read.value, read.low, read.high) == pytest.approx(expected, rel=5.001e-6, abs=0)
 
 
-def row(*steps: str, seed: int | None = None, task: str = "toy", file: float = 1) -> Row:
-    return Row(task, steps, seed, {"file": Measurement.exact(file, "bytes")})
+def row(*steps: str, seed: int | None = None, task: str = "toy", file: float = 1) -> StackResult:
+    return StackResult(task, steps, seed, {"file": Measurement.exact(file, "bytes")})
 
 
 ROWS = [row(), row("a"), row("a", "b", seed=0), row("a", "b", seed=1), row("b", file=0.3), row("b", task="other")]
@@ -385,7 +389,7 @@ def test_an_error_while_writing_leaves_nothing_behind(folder, monkeypatch):
 
 
 def write_again_and_again(folder: Path, barrier) -> None:
-    row = Row("toy", ("a",), None, {str(n): Measurement.exact(n, "bytes") for n in range(500)})
+    row = StackResult("toy", ("a",), None, {str(n): Measurement.exact(n, "bytes") for n in range(500)})
     barrier.wait()
     for _ in range(50):
         Rows(folder).put(row)
@@ -402,7 +406,7 @@ def test_two_processes_that_write_the_same_row_leave_it_whole(folder):
         writer.join(timeout=60)
     assert [writer.exitcode for writer in writers] == [0, 0]
     [path] = folder.iterdir()
-    assert len(Row.from_json(path.read_text()).measurements) == 500
+    assert len(StackResult.from_json(path.read_text()).measurements) == 500
 
 
 # --- what is recorded, without the task ---

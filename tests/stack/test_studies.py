@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial
 
 import toy
 from labkit.measure import Measurement
-from labkit.stack import Refused, Row, Rows, Runner, Step, admit, is_admissible, read, studies
+from labkit.stack import Refused, Rows, Runner, StackResult, Step, admit, is_admissible, read, studies
 from labkit.stack import image_classifier as images
 from labkit.stack import language_model as text
 from labkit.stack.search import finished_trials, search
@@ -170,7 +170,7 @@ def made(monkeypatch) -> list[toy.Toy]:
     return made
 
 
-def command(out, *arguments: str) -> list[Row]:
+def command(out, *arguments: str) -> list[StackResult]:
     """Run it, and give the rows in its folder."""
     name, *options = arguments
     studies.main([name, "--task", "toy", "--out", str(out), *options])

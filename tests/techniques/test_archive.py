@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from labkit.techniques.archive import load_weights, save_weights
-from labkit.techniques.quantization.int8 import dynamic_int8
+from labkit.techniques.quantization.int8 import dynamically_quantized
 
 FORMATS = pytest.mark.parametrize("name", ["weights.safetensors", "weights.safetensors.zst"])
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool]
@@ -63,7 +63,7 @@ def test_any_names_shapes_and_types_come_back(name, state, tmp_path_factory):
 def test_a_quantized_network_comes_back(name, tmp_path):
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)), torch.randn(5, 8)
-    quantized, again = dynamic_int8(model), nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+    quantized, again = dynamically_quantized(model), nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
     path = save_weights(quantized.state_dict(), tmp_path / name)
     again.load_state_dict(load_weights(path), assign=True)
     assert type(again[0].weight.data) is type(quantized[0].weight.data)
@@ -89,7 +89,7 @@ def test_others_may_read_the_file(tmp_path):
     assert save_weights(TENSORS, tmp_path / "weights").stat().st_mode & 0o777 == 0o644
 
 
-QUANTIZED = dynamic_int8(nn.Linear(8, 6)).state_dict()
+QUANTIZED = dynamically_quantized(nn.Linear(8, 6)).state_dict()
 
 
 @FORMATS

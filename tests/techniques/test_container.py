@@ -29,9 +29,9 @@ from labkit.techniques.container import (
     save,
     unpack,
 )
-from labkit.techniques.pruning.magnitude import apply_masks, global_masks
-from labkit.techniques.quantization.codebook import share
-from labkit.techniques.quantization.int8 import dynamic_int8
+from labkit.techniques.pruning.magnitude import apply_masks_, global_masks
+from labkit.techniques.quantization.codebook import share_
+from labkit.techniques.quantization.int8 import dynamically_quantized
 
 
 def holder(tensors: dict[str, torch.Tensor]) -> nn.Module:
@@ -68,7 +68,7 @@ def network(seed: int = 0, sparsity: float = 0.9, levels: int = 16) -> nn.Sequen
     layers = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 32), nn.Linear(32, 5)]
     model = nn.Sequential(*layers)
     masks = global_masks(model, sparsity)
-    share(apply_masks(model, masks), dict.fromkeys(masks, (levels - 1).bit_length()))
+    share_(apply_masks_(model, masks), dict.fromkeys(masks, (levels - 1).bit_length()))
     return model.eval()
 
 
@@ -679,7 +679,7 @@ class WithState(nn.Module):
         holder({"weight": torch.ones(2, dtype=torch.complex64)}),
         holder({"weight": torch.ones(2, device="meta")}),
         holder({"weight": torch.eye(2).to_sparse()}),
-        dynamic_int8(nn.Linear(8, 6)),
+        dynamically_quantized(nn.Linear(8, 6)),
         nn.LazyLinear(3),
         WithState(),
     ],

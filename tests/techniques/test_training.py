@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labkit.techniques.training import descend
+from labkit.techniques.training import train_
 
 
 def model() -> nn.Module:
@@ -37,7 +37,7 @@ def test_every_step_is_gradients_then_update_then_progress():
         assert not torch.equal(net[0].weight, start)
         start.copy_(net[0].weight.detach())
 
-    descend(
+    train_(
         net,
         batches(2),
         2,
@@ -54,7 +54,7 @@ def test_the_learning_rate_falls_to_zero_along_a_cosine():
     net, rates = model(), []
     optimizer = sgd(net)
     read = lambda: rates.append(optimizer.param_groups[0]["lr"])  # noqa: E731
-    descend(net, batches(4), 4, optimizer, before_update=read)
+    train_(net, batches(4), 4, optimizer, before_update=read)
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * i / 4)) for i in range(4)])
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0)
 
@@ -63,7 +63,7 @@ def test_gradients_are_of_this_batch_alone():
     net, seen = model().eval(), []
     optimizer = torch.optim.SGD(net.parameters(), 0.0)
     net[1].p = 0.0
-    descend(net, batches(2), 2, optimizer, before_update=lambda: seen.append(net[0].weight.grad.clone()))
+    train_(net, batches(2), 2, optimizer, before_update=lambda: seen.append(net[0].weight.grad.clone()))
     for gradient, (x, y) in zip(seen, batches(2)):
         F.cross_entropy(net(x), y).backward()
         torch.testing.assert_close(gradient, net[0].weight.grad)
@@ -78,19 +78,19 @@ def test_the_loss_gets_the_output_and_whatever_the_batches_give_as_targets():
         given.append(targets)
         return output.sum()
 
-    descend(net, pairs, 1, sgd(net), loss)
+    train_(net, pairs, 1, sgd(net), loss)
     assert given == [("teacher", "label")]
 
 
 def test_batches_that_end_too_soon():
     net = model()
     with pytest.raises(ValueError, match="5 steps were asked for, and the batches ended after 2"):
-        descend(net, batches(2), 5, sgd(net))
+        train_(net, batches(2), 5, sgd(net))
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights():
     net = model()
     before = net[0].weight.detach().clone()
     with pytest.raises(ValueError, match="the loss is nan at step 1: try a smaller lr than 0.5"):
-        descend(net, ((x * torch.nan, y) for x, y in batches(2)), 2, sgd(net))
+        train_(net, ((x * torch.nan, y) for x, y in batches(2)), 2, sgd(net))
     assert torch.equal(net[0].weight, before)

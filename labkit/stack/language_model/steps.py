@@ -1,149 +1,25 @@
-"""A language model with a text to foretell as a task, and the steps that can be stacked on it."""
+"""The steps that can be stacked on a language model."""
 
 from __future__ import annotations
 
-import copy
-import re
-import tempfile
-from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from labkit import measure, zoo
-from labkit.measure import Measurement, mean_with_interval
-from labkit.stack.steps import Facts, step
-from labkit.techniques import archive
-from labkit.techniques.adapters.lora import train
-from labkit.techniques.pruning import magnitude
+from labkit.stack.language_model.task import LanguageModelling, linear_layers, round_to_16_bits_
+from labkit.stack.steps import step
+from labkit.techniques.adapters.lora import train_
+from labkit.techniques.pruning import magnitude, wanda
 from labkit.techniques.quantization import packed
 
 LEARNING_RATE = 1e-3
 
 
-class Text:
-    """A small language model and the language reference of Python, of which a tenth is held out.
-
-    Rows have `file` (bytes of safetensors in zstd that load again; 16 bits for what is not quantized), `smaller` (times
-    smaller than four bytes a parameter), `perplexity` on the held-out blocks, `lost` (nats a token, paired block by
-    block with the model at the start) and `latency` (times that of the model at the start, one block, in turn, weights
-    unpacked; a property of the number of layers, timed once for each). Raises what the zoo raises.
-    """
-
-    def __init__(
-        self,
-        held_out_blocks: int | None = None,
-        length: int = 256,
-        batch: int = 2,
-        source: str | None = "package",
-        device: str = "cpu",
-        latencies: dict[str, Measurement] | None = None,
-    ):
-        self.pretrained, corpus = zoo.language_model(source), zoo.documentation_corpus()
-        self.device, self.batch = device, batch
-        cut = lambda text: zoo.blocks(text, self.pretrained.tokenizer, length).to(device)  # noqa: E731
-        self.training, self.held_out = cut(corpus.training), cut(corpus.held_out)[:held_out_blocks]
-        source = self.pretrained.origin.source
-        self.name = (
-            f"language model from {source}, {len(self.held_out)} held-out blocks of {length} tokens, "
-            f"{len(self.training)} for training"
-        )
-        self.facts: Facts = frozenset()
-        self.latencies = {} if latencies is None else latencies
-
-    def start(self) -> nn.Module:
-        """The model with its weights rounded to 16 bits, in which files store it, computing in 32."""
-        return _rounded(copy.deepcopy(self.pretrained.model)).to(self.device)
-
-    def batches(self, seed: int) -> Iterator[torch.Tensor]:
-        """Random batches of training blocks, (batch, length), without end."""
-        generator = torch.Generator().manual_seed(seed)
-        while True:
-            order = torch.randperm(len(self.training), generator=generator)
-            for index in order.split(self.batch):
-                yield self.training[index.to(self.device)]
-
-    def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
-        """The measurements of a row; its file is written, to know its size, and removed."""
-        losses = self.losses(model)
-        with tempfile.TemporaryDirectory() as folder:
-            file = self.save(model, Path(folder, "model.safetensors.zst")).stat().st_size
-        whole = 4 * measure.parameters(self.pretrained.model).value
-        return {
-            "file": Measurement.exact(file, "bytes"),
-            "smaller": Measurement.exact(whole / file, "×"),
-            "perplexity": measure.perplexity(losses),
-            "lost": mean_with_interval((losses - self.reference).tolist(), "nats"),
-            "latency": self.latency(model),
-        }
-
-    @cached_property
-    def reference(self) -> torch.Tensor:
-        """What the model at the start loses on each held-out block, as `losses`."""
-        return self.losses(self.start())
-
-    def losses(self, model: nn.Module) -> torch.Tensor:
-        """What the model loses on each held-out block, nats a token, float64 (blocks,)."""
-        with parametrize.cached():  # unpack once, not for every block
-            return measure.block_losses(model, self.held_out)
-
-    def save(self, model: nn.Module, path: Path) -> Path:
-        """Write the model as safetensors in zstd, with 16 bits for what is not quantized."""
-        return archive.save_weights(self._stored(model), path)
-
-    def load(self, path: Path, like: nn.Module) -> nn.Module:
-        """What `save` wrote, into a copy of a model of the same layers and grids; raises ValueError for any other."""
-        model, state = copy.deepcopy(like), archive.load_weights(path)
-        here, there = ({(name, t.shape, t.dtype) for name, t in s.items()} for s in (self._stored(model), state))
-        if wrong := here ^ there:
-            name = min(name for name, *_ in wrong)
-            raise ValueError(f"{path} and the model differ in the form of {name!r}: load it into what was saved")
-        model.load_state_dict(state, strict=False)  # of tied weights the file has one
-        return model
-
-    def _stored(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        """The state, with 16 bits for what was rounded to them, and what is tied once."""
-        once = {tensor.data_ptr(): (name, tensor) for name, tensor in reversed(model.state_dict().items())}
-        state = {name: tensor.cpu() for name, tensor in once.values()}
-        return {name: tensor.half() if _is_rounded(name, tensor) else tensor for name, tensor in state.items()}
-
-    def latency(self, model: nn.Module) -> Measurement:
-        """How many times the time of the model at the start this one takes, for one block on the processor."""
-        key = f"{len(model.model.layers)} layers"
-        if key not in self.latencies:
-            full, fewer = (copy.deepcopy(self.pretrained.model).cpu() for _ in range(2))
-            fewer.model.layers = fewer.model.layers[: len(model.model.layers)]
-            block = self.held_out[:1].cpu()
-            timings = measure.time_in_turn({"model": lambda: fewer(block), "start": lambda: full(block)}, 15)
-            self.latencies[key] = timings.ratio("model", "start")
-        return self.latencies[key]
-
-
-def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The linear layers of the blocks; not the last one, whose weight is the embedding's."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != "lm_head"}
-
-
-def _is_rounded(name: str, tensor: torch.Tensor) -> bool:
-    """Whether 16 bits hold it: everything but integers and the constants that belong to them."""
-    return tensor.is_floating_point() and not re.search(r"\.original\d", name)
-
-
-def _rounded(model: nn.Module) -> nn.Module:
-    """With 16 bits for what no grid holds, so that the file has what was measured."""
-    for name, tensor in model.state_dict().items():
-        if _is_rounded(name, tensor):
-            tensor.copy_(tensor.half())
-    return model
-
-
 @step(gives=["fewer layers"])
 @torch.no_grad()
-def cut(model: nn.Module, task: Text, layers: int) -> nn.Module:
+def cut(model: nn.Module, task: LanguageModelling, layers: int) -> nn.Module:
     """Remove the layers that change their input least (ShortGPT, Men et al. 2024, arXiv:2403.03853)."""
     seen = model(task.training[:4], output_hidden_states=True).hidden_states
     # The last of the hidden states has gone through the final norm; its layer stays, as in the paper's results.
@@ -158,33 +34,35 @@ def cut(model: nn.Module, task: Text, layers: int) -> nn.Module:
 
 @step(gives=["zeros"])
 @torch.no_grad()
-def prune(model: nn.Module, task: Text, sparsity: float, by: Literal["magnitude", "wanda"] = "wanda") -> nn.Module:
+def prune(
+    model: nn.Module, task: LanguageModelling, sparsity: float, by: Literal["magnitude", "wanda"] = "wanda"
+) -> nn.Module:
     """Set this share of the weights of every linear layer to zero: by magnitude, or by Wanda on 16 training blocks."""
     layers = linear_layers(model)
     if by == "wanda":
-        masks = magnitude.wanda_masks(model, task.training[:16].split(4), sparsity, list(layers))
+        masks = wanda.wanda_masks(model, task.training[:16].split(4), sparsity, list(layers))
     else:
         masks = magnitude.layer_masks(model, sparsity)
         masks = {f"{name}.weight": masks[f"{name}.weight"] for name in layers}
-    return _rounded(packed.drop(model, masks))
+    return round_to_16_bits_(magnitude.apply_masks_(model, masks))
 
 
 @step(gives=["integers"], refuses={"integers": "they are quantized already"})
-def quantize(model: nn.Module, task: Text, kind: Literal["int8", "nf4"] = "nf4") -> nn.Module:
+def quantize(model: nn.Module, task: LanguageModelling, kind: Literal["int8", "nf4"] = "nf4") -> nn.Module:
     """Hold the linear layers in NF4 with double quantization, or in 8 bits; the embedding in 8 bits either way."""
     for module in linear_layers(model).values():
-        packed.pack(module, packed.NF4(module.weight.shape) if kind == "nf4" else packed.Int8())
+        packed.hold_packed_(module, packed.NF4(module.weight.shape) if kind == "nf4" else packed.Int8())
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head.weight is embedding.weight:
         model.lm_head = packed.TiedHead(embedding)
     else:
-        packed.pack(head, packed.Int8())
-    packed.pack(embedding, packed.Int8())
-    return _rounded(model)
+        packed.hold_packed_(head, packed.Int8())
+    packed.hold_packed_(embedding, packed.Int8())
+    return round_to_16_bits_(model)
 
 
 @step()
-def lora(model: nn.Module, task: Text, seed: int, rank: int, steps: int) -> nn.Module:
+def lora(model: nn.Module, task: LanguageModelling, seed: int, rank: int, steps: int) -> nn.Module:
     """Train LoRA of this rank beside all linear layers, for so many batches.
 
     What was learned is added to weights that are not quantized, where they are not zero; beside integers it stays.
@@ -199,7 +77,7 @@ def lora(model: nn.Module, task: Text, seed: int, rank: int, steps: int) -> nn.M
             adapter = packed.LowRank(weight, rank, weight != 0)
             merged.append(module)
         parametrize.register_parametrization(module, "weight", adapter)
-    train(model, task.batches(seed), steps, LEARNING_RATE)
+    train_(model, task.batches(seed), steps, LEARNING_RATE)
     for module in merged:
-        packed.unpack(module)
-    return _rounded(model.eval())
+        packed.unpack_module_(module)
+    return round_to_16_bits_(model.eval())

@@ -1,31 +1,22 @@
 """LoRA and QLoRA: train a product of two thin matrices beside weights that stay.
 
 Sources: LoRA, Hu et al. 2021 (arXiv:2106.09685); QLoRA, the same beside weights of four
-bits, Dettmers et al. 2023 (arXiv:2305.14314); INT8, Dettmers et al. 2022
-(arXiv:2208.07339). `LoRALinear` is the idea; the rest runs it through the libraries
-peft, bitsandbytes and transformers.
+bits, Dettmers et al. 2023 (arXiv:2305.14314). `LoRALinear` is the idea; the rest runs
+it through the libraries peft and transformers.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from labkit.techniques.training import Progress, descend
-from labkit.zoo.sources.hub import bars_on_terminals_only
-
-# bitsandbytes says at its import that it has no kernel from the model hub, and at every
-# call of an 8-bit layer that it computes in float16.
-for _name in ("backends.cpu.ops", "autograd._functions"):
-    logging.getLogger(f"bitsandbytes.{_name}").setLevel(logging.ERROR)
+from labkit.techniques import training
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -53,81 +44,13 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """One linear layer that computes the same, at the cost of the one before."""
+        """One linear layer with the same output and the original's cost."""
         linear = copy.deepcopy(self.linear)
         linear.weight += self.scale * self.B @ self.A
         return linear
 
 
-def quantized(
-    source: str | Path | PreTrainedModel,
-    kind: Literal["nf4", "fp4", "int8"] = "nf4",
-    double: bool = False,
-    dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
-) -> PreTrainedModel:
-    """A causal language model whose linear layers are held in 4 or 8 bits.
-
-    `source` is the folder of a model, or a model in full precision, which is copied.
-    Embeddings, norms and the last layer, which puts out the logits, stay in `dtype`;
-    in it, 4-bit layers compute as well. `double` quantizes the constants of the 4-bit
-    blocks, too. Raises ValueError for a kind that is unknown or cannot be double.
-    """
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    if kind not in ("nf4", "fp4", "int8") or (double and kind == "int8"):
-        raise ValueError(
-            f'kind is "nf4", "fp4" or "int8", and the latter has no blocks to quantize '
-            f"twice; got {kind!r} with double={double}"
-        )
-    if kind == "int8":
-        config = BitsAndBytesConfig(load_in_8bit=True)
-    else:
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=kind,
-            bnb_4bit_use_double_quant=double,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    options = dict(quantization_config=config, dtype=dtype, device_map={"": device})
-    with bars_on_terminals_only():
-        if isinstance(source, nn.Module):
-            model = type(source).from_pretrained(
-                None,
-                config=copy.deepcopy(source.config),
-                state_dict=source.state_dict(),
-                **options,
-            )
-        else:
-            model = AutoModelForCausalLM.from_pretrained(
-                source, use_safetensors=True, **options
-            )
-    for module in model.modules():
-        # On a CPU with AVX512-BF16, a 4-bit layer that is called in eval mode repacks
-        # its weight for a kernel that passes no gradient back, ever after.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model
-
-
-def bytes_held(model: nn.Module) -> int:
-    """Bytes of a model's parameters and of what bitsandbytes holds beside them.
-
-    A weight that two layers share counts once.
-    """
-    held = sum(p.nbytes for p in model.parameters())
-    for weight in model.parameters():
-        if (state := getattr(weight, "quant_state", None)) is not None:
-            constants = [state.absmax, state.code]
-            if state.nested:
-                constants += [state.state2.absmax, state.state2.code, state.offset]
-            held += sum(t.nbytes for t in constants)
-        elif (rows := getattr(weight, "SCB", None)) is not None:
-            held += rows.nbytes
-    return held
-
-
-def attach(
+def attach_(
     model: PreTrainedModel,
     rank: int,
     target_modules: Iterable[str],
@@ -163,38 +86,45 @@ def attach(
         return get_peft_model(model, config)
 
 
-def train(
+def train_(
     model: nn.Module,
     batches: Iterable[torch.Tensor],
     steps: int,
     lr: float,
-    progress: Progress = lambda step, loss: None,
+    progress: training.Progress = lambda step, loss: None,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> nn.Module:
-    """Train what is trainable, in place, for `steps` batches of token numbers, int64
-    (batch, length), each token to be foretold from those before it.
+    """Train what is trainable, in place, for `steps` batches of token ids, int64
+    (batch, length), each token to be predicted from those before it.
 
     `progress(step, loss)` is called after every step. Raises ValueError if adapters
-    receive no gradient in the first step, and what `descend` raises.
+    receive no gradient in the first step, and what `training.train_` raises.
     """
     trained = _trainable(model)
     if not trained:
         raise ValueError("nothing in the model is trainable: attach adapters first")
-    unchecked = [trained]
-    descend(
+    checked = False
+
+    def check_once() -> None:
+        nonlocal checked
+        if not checked:
+            _check_gradients(trained)
+            checked = True
+
+    training.train_(
         _NextToken(model),
         ((tokens, None) for tokens in batches),
         steps,
         optimizer(trained.values(), lr=lr),
         loss=lambda value, _: value,
-        before_update=lambda: unchecked and _check_gradients(unchecked.pop()),
+        before_update=check_once,
         progress=progress,
     )
     return model
 
 
 class _NextToken(nn.Module):
-    """The loss of a language model on a batch, as a model that `descend` can train."""
+    """The loss of a language model on a batch, as a model to be trained."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -7,8 +7,6 @@ The library is diffusers.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:  # slow to import
     from diffusers import StableDiffusionPipeline
 
 SIGMA_DATA, TIME_SCALE = 0.5, 10.0  # of the boundary condition, as in LCM
-PICTURES = 1_000_000  # at most, so that those of two seeds have no noise in common
 LCM_GUIDANCE = (1.0, 2.0)  # beyond the guidance that was distilled into the adapter
 
 
@@ -34,7 +31,7 @@ def boundary(time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return SIGMA_DATA**2 / total, scaled / total.sqrt()
 
 
-def attach_lcm(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> None:
+def attach_lcm_(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> None:
     """Turn a pipeline into a latent consistency model, in place: scheduler and LoRA.
 
     `adapter` is a file that diffusers reads. Fused, its product is added to the
@@ -94,91 +91,11 @@ def _adapted_layers(
     return layers
 
 
-def size_step(pipeline: StableDiffusionPipeline) -> int:
-    """Pixels of which a picture's side must be a multiple: each level halves the
-    latents.
-    """
-    levels = len(pipeline.unet.config.block_out_channels)
-    # diffusers asks for multiples of 8 whatever the network.
-    return math.lcm(8, pipeline.vae_scale_factor * 2 ** (levels - 1))
-
-
-@torch.no_grad()
-def draw(
-    pipeline: StableDiffusionPipeline,
-    prompts: Sequence[str],
-    steps: int,
-    guidance: float,
-    seed: int,
-    size: int | None = None,
-    batch: int = 10,
-) -> torch.Tensor:
-    """Pictures for prompts: float32 (N, 3, size, size) in [0, 1], on the CPU.
-
-    Args:
-        guidance: 1 is none; more asks the network twice in each step, with and without
-            the prompt, and goes further in the direction from one to the other.
-        seed: gives every sampler the same starting noise, and every picture its own.
-        size: pixels; None is what the model was trained for.
-
-    Raises ValueError for no prompt, an empty one, no steps, a size that the U-Net
-    cannot take, or guidance out of the range that a consistency model takes.
-    """
-    if isinstance(prompts, str):
-        raise ValueError(f"prompts are a list, got the one string {prompts!r}")
-    if not prompts or not all(prompt.strip() for prompt in prompts):
-        raise ValueError("a prompt is empty; say what to draw")
-    if steps < 1:
-        raise ValueError(f"{steps} steps; sampling takes one or more")
-    config, multiple = pipeline.unet.config, size_step(pipeline)
-    size = config.sample_size * pipeline.vae_scale_factor if size is None else size
-    if size < multiple or size % multiple:
-        raise ValueError(
-            f"the size is {size}; this U-Net takes multiples of {multiple} pixels, and "
-            f"was trained with {config.sample_size * pipeline.vae_scale_factor}"
-        )
-    low, high = LCM_GUIDANCE
-    if _is_consistency_model(pipeline) and not low <= guidance <= high:
-        raise ValueError(
-            f"the guidance is {guidance}; guidance was distilled into this adapter, "
-            f"and more is taken only from {low:g} (none) to {high:g}"
-        )
-    if not guidance >= 1:
-        raise ValueError(
-            f"the guidance is {guidance}; 1 is none, and less is not defined"
-        )
-    side = size // pipeline.vae_scale_factor
-    parts = []
-    for start in range(0, len(prompts), batch):
-        few = list(prompts[start : start + batch])
-        # One for each picture, so that it does not depend on how many are drawn with
-        # it.
-        generators = [
-            torch.Generator().manual_seed(seed * PICTURES + start + i)
-            for i in range(len(few))
-        ]
-        noise = [
-            torch.randn(config.in_channels, side, side, generator=g) for g in generators
-        ]
-        images = pipeline(
-            few,
-            height=size,
-            width=size,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            latents=torch.stack(noise).to(pipeline.device, pipeline.unet.dtype),
-            generator=generators,
-            output_type="pt",
-        ).images
-        parts.append(images.float().cpu())
-    return torch.cat(parts)
-
-
 def _is_adapted(pipeline: StableDiffusionPipeline) -> bool:
     return bool(pipeline.num_fused_loras or getattr(pipeline.unet, "peft_config", None))
 
 
-def _is_consistency_model(pipeline: StableDiffusionPipeline) -> bool:
+def is_consistency_model(pipeline: StableDiffusionPipeline) -> bool:
     from diffusers import LCMScheduler
 
     return _is_adapted(pipeline) and isinstance(pipeline.scheduler, LCMScheduler)

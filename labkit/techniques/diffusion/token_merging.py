@@ -29,11 +29,11 @@ class Matching(NamedTuple):
 
     def merge(self, x: torch.Tensor) -> torch.Tensor:
         """(N, T, C) to (N, K + D, C): a destination becomes the mean of its own."""
-        into = _wide(self.into, x)
+        into = _expand(self.into, x)
         destinations = x[:, self.destinations].scatter_reduce(
-            1, into, _taken(x, self.merged), reduce="mean"
+            1, into, _gather(x, self.merged), reduce="mean"
         )
-        return torch.cat([_taken(x, self.kept), destinations], dim=1)
+        return torch.cat([_gather(x, self.kept), destinations], dim=1)
 
     def unmerge(self, x: torch.Tensor) -> torch.Tensor:
         """(N, K + D, C) to (N, T, C): what was merged gets its destination's values."""
@@ -41,24 +41,26 @@ class Matching(NamedTuple):
         tokens = x.shape[1] + self.merged.shape[1]
         out = x.new_empty(len(x), tokens, x.shape[2])
         out[:, self.destinations] = destinations
-        out.scatter_(1, _wide(self.kept, x), kept)
-        return out.scatter_(1, _wide(self.merged, x), _taken(destinations, self.into))
+        out.scatter_(1, _expand(self.kept, x), kept)
+        return out.scatter_(
+            1, _expand(self.merged, x), _gather(destinations, self.into)
+        )
 
 
-def _wide(index: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _expand(index: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return index[..., None].expand(-1, -1, x.shape[2])
 
 
-def _taken(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    return x.gather(1, _wide(index, x))
+def _gather(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return x.gather(1, _expand(index, x))
 
 
 def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
     """Bipartite soft matching of the tokens of images.
 
     Args:
-        x: (N, height times width, C), row by row. Similar is what has a similar
-            direction.
+        x: (N, height times width, C), row by row. Similarity is cosine
+            similarity.
         ratio: share of the tokens to merge, 0 to 0.75.
 
     One round: each token that is no destination looks for the most similar destination,
@@ -96,7 +98,7 @@ def check_ratio(ratio: float) -> None:
         )
 
 
-def merge_tokens(pipeline: Any, ratio: float) -> int:
+def merge_tokens_(pipeline: Any, ratio: float) -> int:
     """Let tomesd merge tokens of a pipeline's U-Net, in place; 0 undoes it.
 
     Returns how many transformer blocks were patched. Of these, merge those that see as

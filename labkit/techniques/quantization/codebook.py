@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labkit.techniques.training import Batches, Loss, Progress, descend
+from labkit.techniques.training import Batches, Loss, Progress, train_
 
 Initialisation = Literal["linear", "density", "random"]
 
@@ -95,7 +95,7 @@ def _midpoints(centroids: torch.Tensor) -> torch.Tensor:
     return (centroids[1:] + centroids[:-1]) / 2
 
 
-def share(
+def share_(
     model: nn.Module,
     bits: Mapping[str, int],
     how: Initialisation = "linear",
@@ -119,18 +119,18 @@ def share(
             start = initial_centroids(values, 2**width - 1, how, seed)
         centroids, codes = (t.to(weight.device) for t in kmeans(values, start))
         codebooks[name] = Codebook(centroids, codes, kept, weight.shape)
-    write_back(model, codebooks)
+    write_back_(model, codebooks)
     return codebooks
 
 
 @torch.no_grad()
-def write_back(model: nn.Module, codebooks: Mapping[str, Codebook]) -> None:
+def write_back_(model: nn.Module, codebooks: Mapping[str, Codebook]) -> None:
     """Set the parameters to what their codebooks say, in place."""
     for name, codebook in codebooks.items():
         model.get_parameter(name).copy_(codebook.weight())
 
 
-def finetune_centroids(
+def finetune_centroids_(
     model: nn.Module,
     codebooks: Mapping[str, Codebook],
     batches: Batches,
@@ -152,13 +152,13 @@ def finetune_centroids(
         for name, book in codebooks.items():
             book.centroids.grad = book.gradient(model.get_parameter(name).grad)
 
-    return descend(
+    return train_(
         model,
         batches,
         steps,
         torch.optim.Adam([book.centroids for book in codebooks.values()], lr),
         loss,
         before_update=sum_by_cluster,
-        after_update=lambda step: write_back(model, codebooks),
+        after_update=lambda step: write_back_(model, codebooks),
         progress=progress,
     )

@@ -14,31 +14,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-STEPS = 127  # INT8 reaches from -128 to 127; the symmetric grid leaves -128 out
 
-
-def quantize_tensor(
-    x: torch.Tensor, axis: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Round to 255 equal steps: integers q in [-127, 127] and a scale s with x ≈ s q.
-
-    One scale for the tensor, or one for each index along `axis` (for a weight (out, in,
-    …), axis 0 gives every output channel its own). Returns q (int8, shape of x) and s
-    (float32, broadcastable to x). The error is at most s / 2. Zero stays exactly zero,
-    so pruned weights stay pruned.
-    """
-    dims = [d for d in range(x.dim()) if axis is None or d != axis % x.dim()]
-    largest = x.abs().amax(dims, keepdim=True).float()
-    scale = largest.clamp(min=torch.finfo(torch.float32).tiny) / STEPS
-    return (x / scale).round().to(torch.int8), scale
-
-
-def dequantize(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The numbers that the integers stand for."""
-    return q * scale
-
-
-def dynamic_int8(model: nn.Module) -> nn.Module:
+def dynamically_quantized(model: nn.Module) -> nn.Module:
     """A copy whose Linear layers hold INT8 weights and quantize every input anew.
 
     Convolutions stay float32: dynamic quantization does not know them.
@@ -50,7 +27,7 @@ def dynamic_int8(model: nn.Module) -> nn.Module:
     return model
 
 
-def static_int8(
+def statically_quantized(
     model: nn.Module, calibration: Iterable[torch.Tensor]
 ) -> torch.fx.GraphModule:
     """A copy with INT8 weights and activations in convolutions and Linear layers.
@@ -122,8 +99,9 @@ def _activation_nodes(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
 
 
 def int8_state(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
-    """Everything that a graph of `static_int8` knows, as tensors: weights, scales,
-    biases, activation ranges.
+    """Everything that a graph of `statically_quantized` knows, as tensors.
+
+    Weights, scales, biases, activation ranges.
     """
     nodes = _activation_nodes(graph)
     return {
@@ -145,7 +123,7 @@ def load_int8(
 
     Raises ValueError when the state is of another architecture.
     """
-    graph = static_int8(model, [example])
+    graph = statically_quantized(model, [example])
     weights = dict(state)
     scales = weights.pop("activation.scale", ())
     zero_points = weights.pop("activation.zero_point", ())
@@ -174,8 +152,8 @@ def compile_frozen(
     program: slow once, then fast.
 
     Freezing lets the compiler fold constants and pack weights: for a graph of
-    `static_int8` it is what turns quantize, float convolution, dequantize into one
-    integer convolution. The same treatment for FP32 and INT8 keeps their comparison
+    `statically_quantized` it is what turns quantize, float convolution, dequantize into
+    one integer convolution. The same treatment for FP32 and INT8 keeps their comparison
     fair. The weights are read now: later changes to the model have no effect. The
     result raises ValueError for an input of another shape or memory layout.
     """

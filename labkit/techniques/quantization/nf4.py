@@ -126,7 +126,7 @@ def dequantize_blocks(
     return values.to(codes.device)[codes.int()] * scale
 
 
-def pack(codes: torch.Tensor) -> torch.Tensor:
+def pack_nibbles(codes: torch.Tensor) -> torch.Tensor:
     """Two codes of four bits in a byte, the first in its upper half: uint8 (bytes,).
 
     If their number is odd, the last lower half stays 0. Raises ValueError for codes
@@ -138,8 +138,8 @@ def pack(codes: torch.Tensor) -> torch.Tensor:
     return flat[::2] << 4 | flat[1::2]
 
 
-def unpack(packed: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """The codes that `pack` put into bytes, uint8 of `shape`.
+def unpack_nibbles(packed: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """The codes that `pack_nibbles` put into bytes, uint8 of `shape`.
 
     Raises ValueError if the number of bytes is not that of such codes.
     """
@@ -172,30 +172,3 @@ def double_dequantize(
 ) -> torch.Tensor:
     """The absmax (blocks,) that `double_quantize` stored, float32."""
     return dequantize_blocks(codes, scales, dynamic_values(), block) + mean
-
-
-def bits_per_parameter(
-    block: int = 64, double: bool = False, outer_block: int = 256
-) -> float:
-    """Four bits for the code, and the parameter's share of its block's constants.
-
-    Once quantized, a block has one float32; twice, 8 bits and a share of the float32
-    that `outer_block` blocks have in common. What a layer has but once is left out.
-    """
-    constants = 8 + 32 / outer_block if double else 32
-    return 4 + constants / block
-
-
-def bytes_held(
-    parameters: int, block: int = 64, double: bool = False, outer_block: int = 256
-) -> dict[str, int]:
-    """Bytes of one quantized weight, by part, as a layer of bitsandbytes holds it.
-
-    Each layer has its own copy of the 16 values, and of the 256 of double quantization.
-    """
-    blocks = -(-parameters // block)
-    held = {"codes": -(-parameters // 2), "absmax": 4 * blocks, "values": 4 * 16}
-    if double:
-        held |= {"absmax": blocks, "absmax of absmax": 4 * -(-blocks // outer_block)}
-        held |= {"mean": 4, "values": 4 * (16 + 256)}
-    return held

@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
-from labkit.techniques.quantization import int8, nf4
+from labkit.techniques.quantization import nf4, rounding
 
 
 class Int8(nn.Module):
     """One scale for every output channel or row, 8 bits a weight."""
 
     def forward(self, q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        return int8.dequantize(q, scale)
+        return rounding.dequantize(q, scale)
 
     def right_inverse(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return int8.quantize_tensor(weight, axis=0)
+        return rounding.quantize_tensor(weight, axis=0)
 
 
 class NF4(nn.Module):
@@ -37,14 +37,14 @@ class NF4(nn.Module):
         self.shape = shape
 
     def forward(self, codes, absmax, outer, mean) -> torch.Tensor:
-        codes = nf4.unpack(codes, self.shape)
+        codes = nf4.unpack_nibbles(codes, self.shape)
         return nf4.dequantize_blocks(
             codes, nf4.double_dequantize(absmax, outer, mean), nf4.nf4_values()
         )
 
     def right_inverse(self, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
         codes, absmax = nf4.quantize_blocks(weight, nf4.nf4_values())
-        return nf4.pack(codes), *nf4.double_quantize(absmax)
+        return nf4.pack_nibbles(codes), *nf4.double_quantize(absmax)
 
 
 class LowRank(nn.Module):
@@ -68,34 +68,14 @@ class LowRank(nn.Module):
 
 
 @torch.no_grad()
-def pack(module: nn.Module, grid: nn.Module) -> None:
+def hold_packed_(module: nn.Module, grid: nn.Module) -> None:
     """Hold the weight of a module on a grid, in place."""
     module.weight.requires_grad_(False)  # integers have no gradient
     parametrize.register_parametrization(module, "weight", grid, unsafe=True)
 
 
 @torch.no_grad()
-def drop(model: nn.Module, masks: dict[str, torch.Tensor]) -> nn.Module:
-    """Set the weights that the masks drop to zero, in place, whatever holds them.
-
-    Adapters beside them stay.
-    """
-    for name, mask in masks.items():
-        module = model.get_submodule(name.removesuffix(".weight"))
-        if not parametrize.is_parametrized(module, "weight"):
-            module.weight.masked_fill_(~mask, 0)
-            continue
-        held = module.parametrizations.weight
-        parts = [getattr(held, f"original{i}") for i in range(held.ntensors)]
-        for part, new in zip(
-            parts, held[0].right_inverse(held[0](*parts).masked_fill(~mask, 0))
-        ):
-            part.copy_(new)
-    return model
-
-
-@torch.no_grad()
-def unpack(module: nn.Module) -> None:
+def unpack_module_(module: nn.Module) -> None:
     """Give a module a plain weight, of the values that its forward pass sees."""
     # Not by PyTorch's own function: that changes the class, which a deep copy shares
     # with its original.
@@ -105,11 +85,11 @@ def unpack(module: nn.Module) -> None:
     module.weight = nn.Parameter(weight)
 
 
-def unpacked(model: nn.Module) -> nn.Module:
+def unpack_(model: nn.Module) -> nn.Module:
     """The model with plain weights of the same values, in place."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
-            unpack(module)
+            unpack_module_(module)
     return model
 
 

@@ -4,7 +4,7 @@
     python prune.py --network NAME --sparsity S --out DIR --steps 40 --limit 512 --device cpu   # a rehearsal
 
 Each `pruned_SEED.json` holds the command of the run that ships. Weights are dropped gradually by LAMP score
-(`labkit.techniques.pruning.magnitude.prune_gradually`). By default the dense network is the teacher (Hinton, Vinyals
+(`labkit.techniques.pruning.recovery.prune_gradually_`). By default the dense network is the teacher (Hinton, Vinyals
 and Dean 2015, arXiv:1503.02531): nine tenths of the loss are the divergence from its softened answers, one tenth is the
 cross-entropy with the labels. LeNet-5 learned so; VGG-9 and LeNet-300-100 learned from the labels alone
 (`--no-teacher`). Dropout is weaker than in training, 0.2 for VGG-9, because pruning has already taken capacity from the
@@ -26,7 +26,7 @@ from train import accuracy, augment
 
 from labkit.techniques import container
 from labkit.techniques.distillation.soft_targets import distillation_loss
-from labkit.techniques.pruning import magnitude
+from labkit.techniques.pruning import recovery
 from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
 
 TEMPERATURE, TEACHERS_SHARE = 3.0, 0.9
@@ -83,7 +83,7 @@ def main() -> None:
         if step % 1000 == 0:
             print(args.network, args.seed, step, f"{loss:.4f}", f"{time.perf_counter() - start:.0f} s", flush=True)
 
-    magnitude.prune_gradually(
+    recovery.prune_gradually_(
         model, batches(), args.steps, args.sparsity, args.lr, loss=distillation, progress=progress
     )
     seconds = time.perf_counter() - start

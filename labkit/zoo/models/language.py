@@ -1,10 +1,7 @@
 """Small language models with their tokenizers, and English text to adapt them to."""
 
-import hashlib
 import json
-import platform
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +11,9 @@ import torch
 from torch import nn
 
 from labkit.files import cache_folder
-from labkit.zoo.sources.fetch import ZooError, fetch_from_index, is_intact, locked, sha256_of
-from labkit.zoo.sources.hub import bars_on_terminals_only, from_hub, require
+from labkit.quiet import bars_on_terminals_only
+from labkit.zoo.sources.fetch import fetch_from_index, is_intact, locked, sha256_of
+from labkit.zoo.sources.hub import from_hub, require
 from labkit.zoo.sources.origin import Origin, Pretrained, from_first
 
 if TYPE_CHECKING:  # slow to import: at run time, each function imports what it needs of transformers
@@ -172,65 +170,6 @@ def _save_converted(gguf: Path, folder: Path) -> None:
 
 
 # Text
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """English text to train on, other text of the same kind to measure on, and where both come from."""
-
-    training: str
-    held_out: str
-    origin: Origin
-
-
-def documentation_corpus() -> Corpus:
-    """The language reference of this very Python: the topics of `help()`, about a tenth of them held out.
-
-    A hash of its name decides the side of a topic, so that the split is the same everywhere; the text differs a little
-    from one version of Python to the next, which the origin names.
-    Topics quote one another ("compound" contains "for", "if" and "with"): paragraphs of 25 characters or more that a
-    held-out topic has, too, are left out of the training text; shorter ones, such as "Note:", stay.
-
-    Raises:
-        ZooError: this Python came without its topics.
-    """
-    try:
-        from pydoc_data.topics import topics
-    except ModuleNotFoundError as error:
-        raise ZooError(
-            f"{sys.executable} has no module pydoc_data.topics. Use a Python with its full library."
-        ) from error
-    training, held_out = [], []
-    for name in sorted(topics):
-        is_held_out = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10 == 0
-        (held_out if is_held_out else training).extend(topics[name].strip().split("\n\n"))
-    quoted = {_words(paragraph) for paragraph in held_out if len(paragraph) >= 25}
-    texts = ["\n\n".join(p for p in training if _words(p) not in quoted), "\n\n".join(held_out)]
-    name = f"Help topics of Python {platform.python_version()}"
-    return Corpus(*texts, Origin(name, "python", "PSF-2.0", hashlib.sha256("\0".join(texts).encode()).hexdigest()))
-
-
-def _words(paragraph: str) -> str:
-    return " ".join(paragraph.split())  # whatever its indentation and line breaks
-
-
-def blocks(text: str, tokenizer: "PreTrainedTokenizerBase", length: int) -> torch.Tensor:
-    """Cut a text into blocks of `length` tokens: int64 (n, length). What is left at the end is dropped.
-
-    No special token is added: a block begins in the middle of the text, as the model meets it in pretraining.
-
-    Raises:
-        ValueError: the text is shorter than one block.
-    """
-    if length < 1:
-        raise ValueError(f"length is {length}; a block has at least one token")
-    # verbose would warn that the text is longer than the model's context, as it should be
-    ids = torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-    if len(ids) < length:
-        raise ValueError(
-            f"The text has {len(ids):,} tokens; one block takes {length:,}. Give more text, or shorter blocks."
-        )
-    return ids[: len(ids) // length * length].view(-1, length)
 
 
 @torch.no_grad()

@@ -1,24 +1,23 @@
 """A text-to-image model that ships with labkit, or Stable Diffusion 1.5 from the model hub, each with its judge."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
 
-from labkit.zoo.data.coloured import BACKGROUNDS, COLOURS, ITEMS, Judge, Moments, check_prompt
+from labkit.quiet import bars_on_terminals_only
+from labkit.zoo.data.coloured import check_prompt
+from labkit.zoo.models.judges import ClipJudge, Judge, Moments
 from labkit.zoo.sources.fetch import sha256_of
-from labkit.zoo.sources.hub import bars_on_terminals_only, from_hub, require
+from labkit.zoo.sources.hub import from_hub, require
 from labkit.zoo.sources.origin import Origin, embedded, from_first
 
 if TYPE_CHECKING:  # slow to import: at run time, each function imports what it needs of diffusers and transformers
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 # From the model hub: settings, then weights with the SHA-256 of each. Neither pickles nor code.
 TOKENIZER = ("merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json")
@@ -202,47 +201,6 @@ def _check_length(prompt: str, tokenizer: "PreTrainedTokenizerBase") -> None:
     length, limit = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
     if length > limit:
         raise ValueError(f"{prompt!r} has {length} tokens with start and end; the text encoder reads {limit}")
-
-
-class ClipJudge(nn.Module):
-    """Reads item, colour and background off pictures by CLIP, zero-shot (Radford et al. 2021, arXiv:2103.00020).
-
-    Of each list of names, the label is the one whose text lies closest to the picture in the space that CLIP has for
-    both. Unlike `Judge`, it was never trained for these labels.
-    """
-
-    TEXTS = (("a photo of a {}", ITEMS), ("something {}", COLOURS), ("something on a {} background", BACKGROUNDS))
-
-    def __init__(self, clip: "CLIPModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-
-        super().__init__()
-        self.clip = clip
-        self.register_buffer("mean", torch.tensor(OPENAI_CLIP_MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(OPENAI_CLIP_STD).view(3, 1, 1))
-        texts = [template.format(name) for template, names in self.TEXTS for name in names]
-        self.register_buffer("texts", self._embedded_texts(tokenizer(texts, padding=True, return_tensors="pt")))
-
-    @torch.no_grad()
-    def _embedded_texts(self, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """One row for each item, colour and background, of length 1: (22, D)."""
-        # By the parts of the model: what its get_text_features returns depends on the version of transformers.
-        pooled = self.clip.text_model(tokens["input_ids"], tokens["attention_mask"]).pooler_output
-        return F.normalize(self.clip.text_projection(pooled))
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Embeddings (N, D) of length 1 of pictures, float (N, 3, H, W) in [0, 1]; what is not square is squeezed."""
-        size = [self.clip.config.vision_config.image_size] * 2
-        resized = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)  # bicubic overshoots
-        pooled = self.clip.vision_model((resized - self.mean) / self.std).pooler_output
-        return F.normalize(self.clip.visual_projection(pooled))
-
-    @torch.no_grad()
-    def read(self, images: torch.Tensor, batch: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
-        """Labels as read, int64 (N, 3), and features, (N, D), of pictures, float (N, 3, H, W) in [0, 1]."""
-        features = torch.cat([self.features(part) for part in images.split(batch)])
-        cosines = (features @ self.texts.T).split([len(names) for _, names in self.TEXTS], dim=1)
-        return torch.stack([part.argmax(1) for part in cosines], dim=1), features
 
 
 def _clip_judge(folder: Path) -> ClipJudge:

@@ -1,12 +1,10 @@
 """Files from the model hub, through the hub's own client and its cache, which other programs share."""
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from labkit.quiet import bars_on_terminals_only
 from labkit.zoo.sources.fetch import ZooError, is_intact, sha256_of
 
 
@@ -15,22 +13,6 @@ def require(*modules: str) -> None:
     for module in modules:
         if find_spec(module) is None:
             raise ZooError(f"{module} is not installed. Run: labkit doctor, which says what is missing, and what to do")
-
-
-@contextmanager
-def bars_on_terminals_only(*libraries: str) -> Iterator[None]:
-    """Keep the progress bars of the hub's client and of transformers, or of these libraries, out of notebooks and
-    logs.
-    """
-    settings = [import_module(f"{library}.utils.logging") for library in libraries or ("transformers",)]
-    hidden = [logging for logging in settings if logging.is_progress_bar_enabled() and not sys.stderr.isatty()]
-    for logging in hidden:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logging in hidden:
-            logging.enable_progress_bar()
 
 
 def from_hub(repository: str, revision: str, settings: Sequence[str], weights: Mapping[str, str]) -> Path:

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from labkit.stack.image_classifier.task import ImageClassifier
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -14,7 +15,7 @@ from labkit import measure, zoo
 from labkit.measure import Measurement, Timings
 from labkit.stack import Refused, Runner, Step, admit, orders
 from labkit.stack import image_classifier as images
-from labkit.stack.image_classifier.steps import Images, distill, fold, half, prune, quantize, recover, share, thin
+from labkit.stack.image_classifier.steps import distill, fold, half, prune, quantize, recover, share, thin
 from labkit.techniques import container
 from labkit.techniques.pruning.magnitude import prunable
 from labkit.zoo import FashionModel, Origin, fashion_mnist_model
@@ -54,14 +55,14 @@ def tiny_model(name: str) -> FashionModel:
 
 
 @pytest.fixture(scope="module")
-def tiny_task() -> Images:
+def tiny_task() -> ImageClassifier:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zoo, "fashion_mnist_model", tiny_model)
-        return Images("tiny", test_images=100, source="embedded")
+        return ImageClassifier("tiny", test_images=100, source="embedded")
 
 
 @pytest.fixture
-def task(tiny_task) -> Images:
+def task(tiny_task) -> ImageClassifier:
     """A task to change, of which no latency is known."""
     fresh = copy.copy(tiny_task)
     fresh.latencies = {}
@@ -97,7 +98,7 @@ def facts_of(steps: tuple[Step, ...]) -> frozenset[str]:
     return [BATCHNORM, *admit(steps, BATCHNORM)][-1]
 
 
-def apply(task: Images, *steps: Step, model: nn.Module | None = None, seed: int = 0) -> nn.Module:
+def apply(task: ImageClassifier, *steps: Step, model: nn.Module | None = None, seed: int = 0) -> nn.Module:
     """What the steps make of a copy of a model, or of the start."""
     model = task.start() if model is None else copy.deepcopy(model)
     for step in steps:
@@ -123,7 +124,7 @@ def zeroed(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def logits(model: nn.Module, task: Images) -> torch.Tensor:
+def logits(model: nn.Module, task: ImageClassifier) -> torch.Tensor:
     return model(task.inputs)
 
 
@@ -162,7 +163,7 @@ def test_a_file_of_another_architecture_is_refused(models, tmp_path):
 
 def test_what_was_cut_off_is_filled_with_digits_that_change_each_weight_by_less_than_its_last_bit():
     shipped = fashion_mnist_model("lenet_5").model
-    start = Images("lenet_5", test_images=10, source="embedded").start()
+    start = ImageClassifier("lenet_5", test_images=10, source="embedded").start()
     for was, now in zip(shipped.parameters(), start.parameters(), strict=True):
         assert ((now - was).abs() <= was.abs() * 2**-11).all()
         assert (now != was).float().mean() > 0.9
@@ -180,7 +181,7 @@ def test_the_start_is_the_same_at_every_call_and_a_copy_each_time(task):
 
 
 def test_rounding_the_start_gives_the_shipped_answers():
-    task = Images("lenet_5", test_images=500, source="embedded")
+    task = ImageClassifier("lenet_5", test_images=500, source="embedded")
     shipped = task.answers(fashion_mnist_model("lenet_5").model)
     assert torch.equal(task.answers(apply(task, half())), shipped)
     assert (task.answers(task.start()) == shipped).float().mean() >= 0.99
@@ -189,7 +190,7 @@ def test_rounding_the_start_gives_the_shipped_answers():
 
 def test_what_is_known_of_a_network_is_whether_it_has_batchnorm(task):
     assert task.facts == BATCHNORM
-    assert Images("lenet_5", test_images=10, source="embedded").facts == frozenset()
+    assert ImageClassifier("lenet_5", test_images=10, source="embedded").facts == frozenset()
 
 
 def test_the_name_says_what_was_measured_on_how_much(task):
@@ -254,7 +255,7 @@ def test_what_is_lost_is_the_accuracy_of_the_start_less_that_of_the_model(models
 
 
 def test_the_file_of_the_start_has_32_bits_a_weight_and_half_of_that_when_it_is_rounded(tmp_path):
-    task = Images("lenet_5", test_images=10, source="embedded")
+    task = ImageClassifier("lenet_5", test_images=10, source="embedded")
     models = {"shipped": task.pretrained.model, "start": task.start(), "rounded": apply(task, half())}
     facts = {"rounded": frozenset({"16-bit weights"})}
     size = {
@@ -297,7 +298,7 @@ def test_latency_is_taken_from_those_that_are_known(models, task, timed, monkeyp
     monkeypatch.setattr(zoo, "fashion_mnist_model", tiny_model)
     task.latency(models.model(()))
     known = {key: Measurement(0.5, 0.4, 0.6, "×", 7) for key in task.latencies}
-    other = Images("tiny", 50, "embedded", latencies=known)
+    other = ImageClassifier("tiny", 50, "embedded", latencies=known)
     assert other.measure(models.model((quantize(),)), facts_of((quantize(),)))["latency"].value == 0.5
     assert len(timed) == 1
     other.latency(models.model((fold(),)))

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from labkit.stack.language_model.task import LanguageModelling, linear_layers
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -13,9 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from labkit import measure, zoo
 from labkit.measure import Measurement, Timings
 from labkit.stack import Refused, Runner, Step, admit, orders
-from labkit.stack.language_model.steps import Text, cut, linear_layers, lora, prune, quantize
+from labkit.stack.language_model.steps import cut, lora, prune, quantize
 from labkit.techniques import archive
-from labkit.techniques.pruning import magnitude
+from labkit.techniques.pruning import wanda
 from labkit.techniques.quantization import packed
 from labkit.zoo import Corpus, LanguageModel, Origin
 
@@ -65,7 +66,7 @@ def counting(text: str, tokenizer: object, length: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def tiny_tasks() -> dict[str, Text]:
+def tiny_tasks() -> dict[str, LanguageModelling]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zoo, "documentation_corpus", lambda: Corpus("to train on", "held out", HERE))
         patch.setattr(zoo, "blocks", counting)
@@ -73,7 +74,7 @@ def tiny_tasks() -> dict[str, Text]:
         for head in SETS:
             model = tiny_llama(tied=head == "tied")
             patch.setattr(zoo, "language_model", lambda source: LanguageModel(model, HERE, tokenizer=None))
-            tasks[head] = Text(held_out_blocks=6, length=LENGTH)
+            tasks[head] = LanguageModelling(held_out_blocks=6, length=LENGTH)
         return tasks
 
 
@@ -89,7 +90,7 @@ def head(request) -> str:
 
 
 @pytest.fixture
-def task(tiny_tasks, head) -> Text:
+def task(tiny_tasks, head) -> LanguageModelling:
     """A task to change, of which no latency is known."""
     fresh = copy.copy(tiny_tasks[head])
     fresh.latencies = {}
@@ -117,7 +118,7 @@ def timed(monkeypatch) -> list[tuple[str, ...]]:
     return calls
 
 
-def apply(task: Text, *steps: Step, model: nn.Module | None = None, seed: int = 0) -> nn.Module:
+def apply(task: LanguageModelling, *steps: Step, model: nn.Module | None = None, seed: int = 0) -> nn.Module:
     """What the steps make of a copy of a model, or of the start."""
     model = task.start() if model is None else copy.deepcopy(model)
     for step in steps:
@@ -143,7 +144,7 @@ def zeroed(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def logits(model: nn.Module, task: Text) -> torch.Tensor:
+def logits(model: nn.Module, task: LanguageModelling) -> torch.Tensor:
     return model(task.held_out).logits
 
 
@@ -362,7 +363,7 @@ def test_latency_by_the_clock(models, task):
 # Cutting
 
 
-def with_idle_layers(task: Text, *idle: int) -> nn.Module:
+def with_idle_layers(task: LanguageModelling, *idle: int) -> nn.Module:
     """The start with layers that hand on what they get."""
     model = task.start()
     for i in idle:
@@ -422,7 +423,7 @@ def test_cutting_a_copy_leaves_the_model_whole(models):
 def test_wanda_drops_this_share_of_every_row_by_what_it_multiplies(models, head):
     start, model = models.model(()), models.model((PRUNED["wanda"],))
     calibration = models.task.training[:16].split(4)
-    masks = magnitude.wanda_masks(start, calibration, 0.3, list(linear_layers(start)))
+    masks = wanda.wanda_masks(start, calibration, 0.3, list(linear_layers(start)))
     for name, weight in weights(model).items():
         assert (weight == 0).sum(1).unique().tolist() == [round(0.3 * weight.shape[1])]
         assert torch.equal(weight, weights(start)[name] * masks[f"{name}.weight"])

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import block_losses
-from labkit.techniques.adapters.lora import LoRALinear, attach, quantized, train
+from labkit.techniques.adapters.lora import LoRALinear, attach_, train_
+from labkit.techniques.adapters.qlora import quantized
 
 KINDS = [("nf4", False), ("nf4", True), ("fp4", False), ("int8", False)]
 kinds = pytest.mark.parametrize(("kind", "double"), KINDS)
@@ -28,7 +29,7 @@ def language_model(seed: int = 0) -> LlamaForCausalLM:
 def adapted(model=None, targets=("q_proj", "v_proj"), rank=4):
     model = model or language_model()
     torch.manual_seed(1)
-    return attach(model, rank, targets, alpha=8)
+    return attach_(model, rank, targets, alpha=8)
 
 
 def tokens(n: int = 4, length: int = 16, seed: int = 0) -> torch.Tensor:
@@ -100,12 +101,12 @@ def test_an_attached_model_is_at_first_the_same_model():
 @pytest.mark.parametrize("model", [language_model, lambda: quantized(language_model())], ids=["float32", "nf4"])
 def test_targets_that_the_model_lacks_are_named_and_some_that_it_has(model):
     with pytest.raises(ValueError, match="no linear layer called c_attn, v_pro;.*down_proj.*q_proj"):
-        attach(model(), 4, ["q_proj", "c_attn", "v_pro"], alpha=8)
+        attach_(model(), 4, ["q_proj", "c_attn", "v_pro"], alpha=8)
 
 
 def test_no_target_at_all_is_an_error():
     with pytest.raises(ValueError, match="target_modules"):
-        attach(language_model(), 4, [], alpha=8)
+        attach_(language_model(), 4, [], alpha=8)
 
 
 # Quantized models
@@ -164,7 +165,7 @@ def test_training_learns_and_changes_nothing_but_adapters(source):
     model = adapted(model, ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"])
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
     losses = []
-    assert train(model, [tokens()] * 20, 20, 0.02, lambda step, loss: losses.append((step, loss))) is model
+    assert train_(model, [tokens()] * 20, 20, 0.02, lambda step, loss: losses.append((step, loss))) is model
     assert [step for step, _ in losses] == [*range(1, 21)]
     assert losses[-1][1] < losses[0][1] - 0.2
     assert not model.training
@@ -173,7 +174,7 @@ def test_training_learns_and_changes_nothing_but_adapters(source):
 
 def test_training_is_adamw_on_the_loss_of_the_next_token():
     model, reference = adapted(), adapted()
-    train(model, [tokens()], 1, 0.01)
+    train_(model, [tokens()], 1, 0.01)
     optimizer = torch.optim.AdamW([p for p in reference.parameters() if p.requires_grad], lr=0.01)
     logits = reference(tokens()).logits
     F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens()[:, 1:].flatten()).backward()
@@ -190,7 +191,7 @@ def test_another_optimizer_gets_the_adapters_and_the_rate():
         got.update(n=len(parameters), lr=lr)
         return torch.optim.SGD(parameters, lr)
 
-    train(model, [tokens()], 1, 0.5, optimizer=optimizer)
+    train_(model, [tokens()], 1, 0.5, optimizer=optimizer)
     assert got == {"n": len(adapters(model)), "lr": 0.5}
 
 
@@ -199,7 +200,7 @@ def test_training_works_with_checkpointing():
     checkpointed.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     checkpointed = adapted(checkpointed)
     for model in (plain, checkpointed):
-        train(model, [tokens()] * 2, 2, 0.01)
+        train_(model, [tokens()] * 2, 2, 0.01)
     for name, p in adapters(plain).items():
         torch.testing.assert_close(p, adapters(checkpointed)[name])
 
@@ -208,9 +209,9 @@ def test_training_goes_on_after_perplexity_was_measured():
     """Which on some CPUs is what stops the gradients of 4-bit layers that were loaded in another way."""
     model = adapted(quantized(language_model()))
     block_losses(model.eval(), tokens())
-    train(model, [tokens()], 1, 0.01)
+    train_(model, [tokens()], 1, 0.01)
     block_losses(model, tokens())
-    train(model, [tokens()], 1, 0.01)
+    train_(model, [tokens()], 1, 0.01)
 
 
 def stop_gradients_at(module: nn.Module) -> None:
@@ -222,7 +223,7 @@ def test_stopped_gradients_are_refused_before_anything_is_changed():
     stop_gradients_at(model.get_submodule("base_model.model.lm_head"))
     before = adapters(model)
     with pytest.raises(ValueError, match="8 of 8 .* no gradient.*AVX512-BF16.*quantized.*detach"):
-        train(model, [tokens()], 1, 0.01)
+        train_(model, [tokens()], 1, 0.01)
     assert all(torch.equal(p, before[name]) for name, p in adapters(model).items())
 
 
@@ -230,7 +231,7 @@ def test_gradients_that_stop_half_way_are_refused_though_the_others_arrive():
     model = adapted()
     stop_gradients_at(model.get_submodule("base_model.model.model.layers.0"))
     with pytest.raises(ValueError, match=r"4 of 8 .*layers\.0\."):
-        train(model, [tokens()], 1, 0.01)
+        train_(model, [tokens()], 1, 0.01)
 
 
 def test_gradients_of_zero_are_refused_like_none():
@@ -238,7 +239,7 @@ def test_gradients_of_zero_are_refused_like_none():
     module = model.get_submodule("base_model.model.model.layers.1.self_attn.v_proj.lora_B.default")
     module.register_forward_hook(lambda module, inputs, output: output * 0)
     with pytest.raises(ValueError, match=r"1 of 8 .*layers\.1\.self_attn\.v_proj\.lora_B"):
-        train(model, [tokens()], 1, 0.01)
+        train_(model, [tokens()], 1, 0.01)
 
 
 def test_the_trap_of_bitsandbytes_is_caught_where_a_cpu_has_it_and_training_goes_on_elsewhere():
@@ -250,21 +251,21 @@ def test_the_trap_of_bitsandbytes_is_caught_where_a_cpu_has_it_and_training_goes
     block_losses(model.eval(), tokens())
     refused = pytest.raises(ValueError, match="support_avx512bf16_for_cpu = False")
     with refused if trapped else contextlib.nullcontext():
-        train(model, [tokens()], 1, 0.01)
+        train_(model, [tokens()], 1, 0.01)
 
 
 def test_a_model_without_adapters_is_refused():
     with pytest.raises(ValueError, match="attach"):
-        train(language_model().requires_grad_(False), [tokens()], 1, 0.01)
+        train_(language_model().requires_grad_(False), [tokens()], 1, 0.01)
 
 
 def test_batches_that_end_too_soon_are_an_error():
     with pytest.raises(ValueError, match="3 steps .* ended after 2"):
-        train(adapted(), [tokens()] * 2, 3, 0.01)
+        train_(adapted(), [tokens()] * 2, 3, 0.01)
 
 
 def test_a_loss_that_is_not_finite_is_an_error():
     model = adapted()
     model.get_submodule("base_model.model.lm_head").weight.fill_(math.inf)
     with pytest.raises(ValueError, match="at step 1: try a smaller lr than 0.01"):
-        train(model, [tokens()], 1, 0.01)
+        train_(model, [tokens()], 1, 0.01)

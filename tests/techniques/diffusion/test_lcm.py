@@ -8,7 +8,8 @@ from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionMode
 from diffusers.utils import convert_state_dict_to_diffusers
 from safetensors.torch import load_file, save_file
 
-from labkit.techniques.diffusion.lcm import attach_lcm, boundary, draw, size_step
+from labkit.techniques.diffusion.lcm import attach_lcm_, boundary
+from labkit.techniques.diffusion.samplers import generate, size_step
 from labkit.zoo.sources.origin import ASSETS
 
 FOLDER = ASSETS / "text_to_image"
@@ -38,7 +39,7 @@ def consistency_models(shipped):
     models = {}
     for fuse in (True, False):
         models[fuse] = copy.deepcopy(shipped)
-        attach_lcm(models[fuse], ADAPTER, fuse)
+        attach_lcm_(models[fuse], ADAPTER, fuse)
     return models
 
 
@@ -49,7 +50,7 @@ def adapter():
 
 def picture(pipeline: StableDiffusionPipeline, prompts=PROMPT, steps=1, guidance=1.0, seed=0, size=16, **options):
     """Smaller than what the model was trained for, which takes a fraction of the time."""
-    return draw(pipeline, prompts, steps, guidance, seed, size, **options)
+    return generate(pipeline, prompts, steps, guidance, seed, size, **options)
 
 
 def lora_layers(unet: UNet2DConditionModel) -> list[str]:
@@ -122,7 +123,7 @@ def assert_refused(pipeline, file, problem):
     """With ValueError, and nothing is changed."""
     scheduler, weights = pipeline.scheduler, copy.deepcopy(pipeline.unet.state_dict())
     with pytest.raises(ValueError, match=problem):
-        attach_lcm(pipeline, file, fuse=True)
+        attach_lcm_(pipeline, file, fuse=True)
     assert pipeline.scheduler is scheduler
     assert not lora_layers(pipeline.unet) and not getattr(pipeline.unet, "peft_config", None)
     assert pipeline.unet.state_dict().keys() == weights.keys()
@@ -174,7 +175,7 @@ def test_names_of_another_tool_are_understood_and_its_alpha_is_applied(pipeline,
         renamed[f"{key}.alpha"] = torch.tensor(adapter[name.replace("lora_B", "lora_A")].shape[0] / 2)
     assert len(renamed) == 3 * 128
     save_file(renamed, tmp_path / "kohya.safetensors")
-    attach_lcm(pipeline, tmp_path / "kohya.safetensors", fuse=False)
+    attach_lcm_(pipeline, tmp_path / "kohya.safetensors", fuse=False)
     torch.testing.assert_close(picture(pipeline), picture(consistency_models[False]), rtol=0, atol=1e-4)
 
 
@@ -185,13 +186,13 @@ def test_names_of_two_kinds_of_which_diffusers_drops_one(pipeline, adapter, tmp_
     assert 0 < kept < 128
     save_file(mixed, tmp_path / "mixed.safetensors")
     with pytest.raises(RuntimeError, match=f"diffusers took {kept} of the 128 layers of mixed.safetensors"):
-        attach_lcm(pipeline, tmp_path / "mixed.safetensors", fuse=True)
+        attach_lcm_(pipeline, tmp_path / "mixed.safetensors", fuse=True)
 
 
 def test_nothing_is_taken_by_diffusers(pipeline, monkeypatch):
     monkeypatch.setattr(pipeline, "load_lora_weights", lambda *args, **options: None)
     with pytest.raises(RuntimeError, match="diffusers took 0 of the 128 layers of pytorch_lora_weights.safetensors"):
-        attach_lcm(pipeline, ADAPTER, fuse=True)
+        attach_lcm_(pipeline, ADAPTER, fuse=True)
 
 
 # Drawing
@@ -350,12 +351,12 @@ def test_what_is_refused_is_refused_before_the_network_is_asked(shipped, asked):
 @fusing
 def test_no_pipeline_takes_a_second_adapter(consistency_models, fuse):
     with pytest.raises(ValueError, match="already"):
-        attach_lcm(consistency_models[fuse], ADAPTER, fuse=True)
+        attach_lcm_(consistency_models[fuse], ADAPTER, fuse=True)
 
 
 def test_a_string_is_no_list_of_prompts(shipped):
     with pytest.raises(ValueError, match="list"):
-        draw(shipped, "a red top on black", 1, 1.0, 0)
+        generate(shipped, "a red top on black", 1, 1.0, 0)
 
 
 def test_a_size_is_one_that_diffusers_takes(pipeline):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tomesd.merge import bipartite_soft_matching_random2d
 
-from labkit.techniques.diffusion.token_merging import LARGEST, match, merge_tokens, tokens_seen
+from labkit.techniques.diffusion.token_merging import LARGEST, match, merge_tokens_, tokens_seen
 
 sides = st.integers(2, 9)
 ratios = st.one_of(st.floats(0, LARGEST), st.sampled_from([0, 0.25, 0.5, LARGEST]))
@@ -257,7 +257,7 @@ def test_tokens_are_those_of_a_single_image_whatever_the_batch():
 def test_tokens_become_fewer_at_the_highest_level_only(ratio, height, width, images):
     unet = tiny_unet()
     before = tokens_seen(unet, *inputs(images, height, width))
-    assert merge_tokens(pipeline_of(unet), ratio) == BLOCKS
+    assert merge_tokens_(pipeline_of(unet), ratio) == BLOCKS
     after = tokens_seen(unet, *inputs(images, height, width))
     assert after == {name: int(n * (1 - ratio)) if name in HIGHEST else n for name, n in before.items()}
 
@@ -265,9 +265,9 @@ def test_tokens_become_fewer_at_the_highest_level_only(ratio, height, width, ima
 def test_merging_changes_what_the_network_says_and_0_undoes_it():
     unet = tiny_unet()
     pipeline, before, seen = pipeline_of(unet), evaluated(unet), tokens_seen(unet, *inputs())
-    merge_tokens(pipeline, 0.5)
+    merge_tokens_(pipeline, 0.5)
     assert patches(unet) and not torch.allclose(evaluated(unet), before, atol=1e-4)
-    assert merge_tokens(pipeline, 0) == 0
+    assert merge_tokens_(pipeline, 0) == 0
     assert not patches(unet)
     assert tokens_seen(unet, *inputs()) == seen and torch.equal(evaluated(unet), before)
 
@@ -279,14 +279,14 @@ def evaluated(unet: UNet2DConditionModel) -> torch.Tensor:
 
 def test_0_on_a_network_that_was_never_patched():
     unet = tiny_unet()
-    assert merge_tokens(pipeline_of(unet), 0) == 0 and not patches(unet)
+    assert merge_tokens_(pipeline_of(unet), 0) == 0 and not patches(unet)
 
 
 def test_a_second_ratio_takes_the_place_of_the_first():
     unet, twice = tiny_unet(), tiny_unet()
-    merge_tokens(pipeline_of(unet), 0.25)
+    merge_tokens_(pipeline_of(unet), 0.25)
     for ratio in (0.75, 0.25):
-        assert merge_tokens(pipeline_of(twice), ratio) == BLOCKS
+        assert merge_tokens_(pipeline_of(twice), ratio) == BLOCKS
     assert tokens_seen(twice, *inputs()) == tokens_seen(unet, *inputs())
     assert len(twice._forward_pre_hooks) == 1
     assert torch.equal(evaluated(twice), evaluated(unet))
@@ -295,11 +295,11 @@ def test_a_second_ratio_takes_the_place_of_the_first():
 @bad_ratios
 def test_a_ratio_out_of_its_range_changes_nothing(ratio):
     unet, merged = tiny_unet(), tiny_unet()
-    merge_tokens(pipeline_of(merged), 0.5)
+    merge_tokens_(pipeline_of(merged), 0.5)
     seen = tokens_seen(merged, *inputs())
     for model in (unet, merged):
         with pytest.raises(ValueError, match="must lie between 0 and 0.75"):
-            merge_tokens(pipeline_of(model), ratio)
+            merge_tokens_(pipeline_of(model), ratio)
     assert not patches(unet)
     assert tokens_seen(merged, *inputs()) == seen
 
@@ -314,13 +314,13 @@ class TransformerPipeline(DiffusionPipeline):
 def test_a_pipeline_without_a_unet_even_if_tomesd_would_find_blocks_in_it(ratio):
     transformer = torch.nn.Sequential(BasicTransformerBlock(8, 2, 4))
     with pytest.raises(ValueError, match="TransformerPipeline has no U-Net, and tomesd would patch nothing"):
-        merge_tokens(TransformerPipeline(transformer), ratio)
+        merge_tokens_(TransformerPipeline(transformer), ratio)
     assert not patches(transformer) and type(transformer[0]) is BasicTransformerBlock
 
 
 def test_a_pipeline_whose_unet_is_none():
     with pytest.raises(ValueError, match="StableDiffusionPipeline has no U-Net"):
-        merge_tokens(pipeline_of(None), 0.5)
+        merge_tokens_(pipeline_of(None), 0.5)
 
 
 def test_a_unet_without_attention():
@@ -329,7 +329,7 @@ def test_a_unet_without_attention():
     with pytest.raises(
         ValueError, match="UNet2DConditionModel has no BasicTransformerBlock, and tomesd patched nothing"
     ):
-        merge_tokens(pipeline_of(unet), 0.5)
+        merge_tokens_(pipeline_of(unet), 0.5)
     assert not patches(unet)
 
 

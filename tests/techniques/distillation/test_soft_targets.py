@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributions import Categorical, kl_divergence
 
 from labkit.techniques.distillation.soft_targets import distillation_loss, with_teacher
-from labkit.techniques.training import descend
+from labkit.techniques.training import train_
 
 
 def answers(seed: int, n: int = 6, classes: int = 4, scale: float = 3) -> torch.Tensor:
@@ -192,7 +192,7 @@ def test_a_student_comes_to_answer_as_its_teacher_does_of_which_the_labels_say_n
     def taught(weight: float) -> nn.Module:
         student, loss = network(1), partial(distillation_loss, weight=weight)
         optimizer = torch.optim.SGD(student.parameters(), 0.1)
-        return descend(student, with_teacher(endless(0), teacher), 60, optimizer, loss=loss)
+        return train_(student, with_teacher(endless(0), teacher), 60, optimizer, loss=loss)
 
     assert disagreement(taught(1)) < 0.5 * disagreement(network(1))
     assert disagreement(taught(1)) < 0.7 * disagreement(taught(0))

@@ -16,19 +16,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import flop_count, parameters
 from labkit.techniques.distillation.soft_targets import distillation_loss, with_teacher
-from labkit.techniques.pruning.magnitude import (
-    finetune,
-    global_masks,
-    input_norms,
-    lamp_masks,
-    layer_masks,
-    prunable,
-    prune_channels,
-    prune_gradually,
-    pruned,
-    reestimate_batchnorm,
-    wanda_masks,
-)
+from labkit.techniques.pruning.magnitude import global_masks, lamp_masks, layer_masks, prunable, pruned
+from labkit.techniques.pruning.recovery import finetune_, prune_gradually_, reestimate_batchnorm_
+from labkit.techniques.pruning.structured import channels_pruned
+from labkit.techniques.pruning.wanda import input_norms, wanda_masks
 
 
 def network(seed: int, channels: int = 4, classes: int = 3) -> nn.Sequential:
@@ -361,7 +352,7 @@ def test_batchnorm_gets_the_mean_and_the_unbiased_variance_of_the_batches():
     batches = [torch.randn(4, 2, 6, 6) + shift for shift in (0, 1, 5)]
     with torch.no_grad():
         outputs = [model[0](x) for x in batches]  # what BatchNorm sees while dropout does not act
-    reestimate_batchnorm(model, iter(batches))
+    reestimate_batchnorm_(model, iter(batches))
     means, variances = ([f(y) for y in outputs] for f in (lambda y: y.mean((0, 2, 3)), lambda y: y.var((0, 2, 3))))
     torch.testing.assert_close(model[2].running_mean, torch.stack(means).mean(0))
     torch.testing.assert_close(model[2].running_var, torch.stack(variances).mean(0))
@@ -371,7 +362,7 @@ def test_batchnorm_again_touches_neither_weights_nor_momentum_nor_mode():
     model = network(0).train()
     model[1].momentum = 0.3
     before = copied(dict(model.named_parameters()))
-    assert reestimate_batchnorm(model, [torch.randn(4, 2, 6, 6)]) is model
+    assert reestimate_batchnorm_(model, [torch.randn(4, 2, 6, 6)]) is model
     assert same(dict(model.named_parameters()), before)
     assert model[1].momentum == 0.3
     assert not any(module.training for module in model.modules())
@@ -379,16 +370,16 @@ def test_batchnorm_again_touches_neither_weights_nor_momentum_nor_mode():
 
 def test_batchnorm_without_batches_is_an_error():
     with pytest.raises(ValueError, match="BatchNorm got no batches"):
-        reestimate_batchnorm(network(0), [])
+        reestimate_batchnorm_(network(0), [])
 
 
 def test_batchnorm_again_brings_back_a_pruned_network():
     model, x = network(0, channels=64).eval(), torch.randn(64, 2, 6, 6)
-    reestimate_batchnorm(model, [x])
+    reestimate_batchnorm_(model, [x])
     thin = pruned(model, {"0.weight": layer_masks(model, 0.5)["0.weight"]})
     with torch.no_grad():
         error = (thin(x) - model(x)).abs().mean()
-        assert (reestimate_batchnorm(thin, [x])(x) - model(x)).abs().mean() < error
+        assert (reestimate_batchnorm_(thin, [x])(x) - model(x)).abs().mean() < error
 
 
 def endless(seed: int, classes: int = 3):
@@ -406,26 +397,26 @@ def revived(model: nn.Module, masks: dict[str, torch.Tensor]) -> int:
 def test_finetuning_keeps_dropped_weights_at_zero():
     masks = global_masks(network(0), 0.8)
     held, free = (pruned(network(0), masks) for _ in range(2))
-    finetune(held, endless(0), 5, masks)
-    finetune(free, endless(0), 5)
+    finetune_(held, endless(0), 5, masks)
+    finetune_(free, endless(0), 5)
     assert revived(held, masks) == 0
     assert revived(free, masks) > 0
 
 
 def test_a_pruned_network_learns_from_the_dense_one_and_keeps_its_mask():
-    teacher, (x, _) = finetune(network(0, channels=16), endless(0), 30, lr=0.1), next(endless(1))
+    teacher, (x, _) = finetune_(network(0, channels=16), endless(0), 30, lr=0.1), next(endless(1))
     masks = global_masks(teacher, 0.6)
     student = pruned(teacher, masks)
     apart = lambda: (student(x).softmax(1) - teacher(x).softmax(1)).abs().mean().item()  # noqa: E731
     before, state = apart(), copied(teacher.state_dict())
     loss = partial(distillation_loss, weight=1)
-    finetune(student, with_teacher(endless(0), teacher), 40, masks, loss=loss)
+    finetune_(student, with_teacher(endless(0), teacher), 40, masks, loss=loss)
     assert apart() < 0.5 * before
     assert revived(student, masks) == 0
     assert same(teacher.state_dict(), state)
 
 
-both_ways = pytest.mark.parametrize("train", [finetune, partial(prune_gradually, sparsity=0.5)])
+both_ways = pytest.mark.parametrize("train", [finetune_, partial(prune_gradually_, sparsity=0.5)])
 
 
 @both_ways
@@ -485,7 +476,7 @@ def gradual() -> dict[int, torch.Tensor]:
         history[step] = dropped(model)
         assert not any(weight[weight == 0].signbit().any() for weight in prunable(model).values())  # no -0.0
 
-    prune_gradually(model, endless(0), 130, 0.9, progress=record)
+    prune_gradually_(model, endless(0), 130, 0.9, progress=record)
     assert torch.equal(dropped(model), history[130])
     return history
 
@@ -506,21 +497,21 @@ def test_dropped_weights_stay_at_zero_until_masks_are_chosen_again_and_at_last_t
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 45])
 def test_a_short_run_reaches_the_sparsity_too(steps):
-    model = prune_gradually(network(0), endless(0), steps, 0.6)
+    model = prune_gradually_(network(0), endless(0), steps, 0.6)
     assert dropped(model).sum() == round(0.6 * len(dropped(model)))
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1, 60, float("nan")])
 def test_gradual_pruning_takes_a_fraction_below_one(sparsity):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
-        prune_gradually(network(0), endless(0), 2, sparsity)
+        prune_gradually_(network(0), endless(0), 2, sparsity)
 
 
 @pytest.mark.parametrize("choose", [lamp_masks, layer_masks, global_masks])
 def test_weights_are_dropped_by_the_choice_that_is_given_else_by_lamp(choose):
     asked = {} if choose is lamp_masks else {"choose": choose}
     before = network(1, channels=16)
-    model = prune_gradually(copy.deepcopy(before), endless(0), 1, 0.8, lr=1e-9, **asked)
+    model = prune_gradually_(copy.deepcopy(before), endless(0), 1, 0.8, lr=1e-9, **asked)
     for other in (lamp_masks, layer_masks, global_masks):
         alike = torch.equal(dropped(pruned(before, other(before, 0.8))), dropped(model))
         assert alike == (other is choose)
@@ -533,7 +524,7 @@ def test_the_choice_is_asked_with_the_network_and_the_sparsity_of_the_step():
         asked.append((network, sparsity))
         return layer_masks(network, sparsity)
 
-    prune_gradually(model, endless(0), 80, 0.8, choose=choose)
+    prune_gradually_(model, endless(0), 80, 0.8, choose=choose)
     assert asked == [(model, pytest.approx(0.8 * 7 / 8)), (model, 0.8)]  # half of the way, and the end of it
 
 
@@ -558,7 +549,7 @@ def test_nothing_but_the_loss_the_decay_and_the_masks_changes_a_weight(decay, sh
     before = model[0].weight.clone()
     still = lambda logits, y: 0 * logits.sum()  # noqa: E731
     batch = torch.ones(1, 4), torch.zeros(1)
-    prune_gradually(model, [batch], 1, 0.5, lr=0.5, weight_decay=decay, loss=still)
+    prune_gradually_(model, [batch], 1, 0.5, lr=0.5, weight_decay=decay, loss=still)
     # The first step of SGD with Nesterov's momentum of 0.9 goes 1.9 times as far as without.
     torch.testing.assert_close(model[0].weight, before * torch.tensor([shrunk, 0, 0, shrunk]))
 
@@ -587,7 +578,7 @@ X = torch.ones(2, 3, 8, 8)
 
 def test_removed_channels_leave_a_smaller_dense_network(residual):
     before = copied(residual.state_dict())
-    thin = prune_channels(residual, X, 0.5, keep=[residual.head])
+    thin = channels_pruned(residual, X, 0.5, keep=[residual.head])
     assert same(residual.state_dict(), before)
     assert (thin.stem.out_channels, thin.branch.in_channels, thin.branch.out_channels) == (8, 8, 8)
     assert thin.norm.num_features == thin.head.in_features == 8
@@ -597,8 +588,8 @@ def test_removed_channels_leave_a_smaller_dense_network(residual):
 
 
 def test_the_outputs_of_a_kept_module_stay(residual):
-    assert prune_channels(residual, X, 0.5, keep=[residual.head])(X).shape == (2, 32)
-    assert prune_channels(residual, X, 0.5, keep=[])(X).shape == (2, 16)
+    assert channels_pruned(residual, X, 0.5, keep=[residual.head])(X).shape == (2, 32)
+    assert channels_pruned(residual, X, 0.5, keep=[])(X).shape == (2, 16)
 
 
 def test_the_channels_that_stay_are_those_with_the_largest_weights(residual):
@@ -606,6 +597,6 @@ def test_the_channels_that_stay_are_those_with_the_largest_weights(residual):
     odd = torch.arange(16) % 2 == 1
     for layer in (small.stem, small.branch):
         layer.weight.data[~odd] *= 0.01
-    thin = prune_channels(small, X, 0.5, keep=[small.head])
+    thin = channels_pruned(small, X, 0.5, keep=[small.head])
     assert torch.equal(thin.stem.weight, small.stem.weight[odd])
     assert torch.equal(thin.head.weight, small.head.weight[:, odd])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import nn
 
-from labkit.techniques.pruning.magnitude import apply_masks, global_masks, prunable
-from labkit.techniques.quantization.codebook import Codebook, finetune_centroids, initial_centroids, kmeans, share
+from labkit.techniques.pruning.magnitude import apply_masks_, global_masks, prunable
+from labkit.techniques.quantization.codebook import Codebook, finetune_centroids_, initial_centroids, kmeans, share_
 
 WAYS = ("linear", "density", "random")
 EIGHT = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0])
@@ -82,9 +82,9 @@ def test_every_weight_gets_its_nearest_centroid_and_no_cluster_is_empty(values, 
 
 def test_sharing_leaves_the_zeros_and_so_many_values_that_with_zero_they_fill_the_bits():
     model = net()
-    apply_masks(model, global_masks(model, 0.5))
+    apply_masks_(model, global_masks(model, 0.5))
     before = copy.deepcopy(model)
-    codebooks = share(model, {"0.weight": 3, "2.weight": 2, "0.bias": 4})
+    codebooks = share_(model, {"0.weight": 3, "2.weight": 2, "0.bias": 4})
     for name, levels in {"0.weight": 7, "2.weight": 3, "0.bias": 15}.items():
         weight, old = model.get_parameter(name), before.get_parameter(name)
         assert torch.equal(weight == 0, old == 0)
@@ -95,7 +95,7 @@ def test_sharing_leaves_the_zeros_and_so_many_values_that_with_zero_they_fill_th
 
 def test_a_codebook_as_large_as_the_layer_changes_nothing():
     model, before = net(), net()
-    share(model, {name: 16 for name in prunable(model)})
+    share_(model, {name: 16 for name in prunable(model)})
     torch.testing.assert_close(model.state_dict(), before.state_dict(), rtol=0, atol=0)
 
 
@@ -103,7 +103,7 @@ def test_a_layer_without_weights_is_named():
     model = net()
     model[2].weight.data.zero_()
     with pytest.raises(ValueError, match="2.weight has no weights left to share: prune it less"):
-        share(model, {"0.weight": 4, "2.weight": 4})
+        share_(model, {"0.weight": 4, "2.weight": 4})
 
 
 def test_gradients_are_summed_by_cluster():
@@ -114,7 +114,7 @@ def test_gradients_are_summed_by_cluster():
 
 def test_the_summed_gradient_is_that_of_autograd():
     model = net()
-    codebooks = share(model, {"0.weight": 3})
+    codebooks = share_(model, {"0.weight": 3})
     [(x, y)] = itertools.islice(batches(), 1)
     F.cross_entropy(model(x), y).backward()
     book = codebooks["0.weight"]
@@ -126,10 +126,10 @@ def test_the_summed_gradient_is_that_of_autograd():
 
 def test_fine_tuning_moves_centroids_only_and_lowers_the_loss():
     model = net()
-    codebooks = share(model, {name: 4 for name in prunable(model)})
+    codebooks = share_(model, {name: 4 for name in prunable(model)})
     before, codes = copy.deepcopy(model), {name: book.codes.clone() for name, book in codebooks.items()}
     losses = []
-    finetune_centroids(model, codebooks, batches(), 300, lr=0.03, progress=lambda step, loss: losses.append(loss))
+    finetune_centroids_(model, codebooks, batches(), 300, lr=0.03, progress=lambda step, loss: losses.append(loss))
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
     for name, book in codebooks.items():
         assert torch.equal(book.codes, codes[name])
@@ -140,8 +140,8 @@ def test_fine_tuning_moves_centroids_only_and_lowers_the_loss():
 
 def test_fine_tuning_says_when_batches_or_the_loss_end():
     model = net()
-    codebooks = share(model, {"0.weight": 2})
+    codebooks = share_(model, {"0.weight": 2})
     with pytest.raises(ValueError, match="5 steps were asked for, and the batches ended after 2"):
-        finetune_centroids(model, codebooks, itertools.islice(batches(), 2), 5)
+        finetune_centroids_(model, codebooks, itertools.islice(batches(), 2), 5)
     with pytest.raises(ValueError, match="the loss is nan at step 1"):
-        finetune_centroids(model, codebooks, ((x * torch.nan, y) for x, y in batches()), 5)
+        finetune_centroids_(model, codebooks, ((x * torch.nan, y) for x, y in batches()), 5)

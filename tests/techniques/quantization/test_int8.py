@@ -14,13 +14,12 @@ from torch._inductor.utils import run_and_get_code
 from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.quantization.int8 import (
     compile_frozen,
-    dequantize,
-    dynamic_int8,
+    dynamically_quantized,
     int8_state,
     load_int8,
-    quantize_tensor,
-    static_int8,
+    statically_quantized,
 )
+from labkit.techniques.quantization.rounding import dequantize, quantize_tensor
 
 NUMBERS = st.floats(-(2.0**120), 2.0**120, width=32, allow_subnormal=False)
 HALF = 0.5 + 1e-4  # half a step, and what float32 rounds off in the division
@@ -127,7 +126,7 @@ def test_dynamic_int8_quantizes_linear_layers_and_leaves_the_rest():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 6))
     before, weight = model[0].weight.clone(), model[2].weight.detach().clone()
-    quantized, x = dynamic_int8(model), torch.randn(8, 3, 4, 4)
+    quantized, x = dynamically_quantized(model), torch.randn(8, 3, 4, 4)
     assert_pytorch_grid(quantized[2].weight.qdata, quantized[2].weight.scale, weight)
     assert type(quantized[0].weight) is nn.Parameter and torch.equal(quantized[0].weight, before)
     assert type(model[2].weight) is nn.Parameter and torch.equal(model[2].weight, weight)
@@ -173,7 +172,7 @@ def net() -> Net:
 
 @pytest.fixture(scope="module")
 def graph(net, batches) -> torch.fx.GraphModule:
-    return static_int8(net, iter(batches))
+    return statically_quantized(net, iter(batches))
 
 
 @pytest.fixture(scope="module")
@@ -212,19 +211,19 @@ def test_static_int8_keeps_no_float32_weight_and_the_file_shrinks(net, state, tm
 
 
 def test_every_calibration_batch_counts(net, batches):
-    [narrow, wide] = [int8_state(static_int8(net, [batches[0], factor * batches[1]])) for factor in (1, 4)]
+    [narrow, wide] = [int8_state(statically_quantized(net, [batches[0], factor * batches[1]])) for factor in (1, 4)]
     assert wide["activation.scale"][0] > 2 * narrow["activation.scale"][0]
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [1, 8]])
 def test_static_int8_needs_a_batch_of_two(net, sizes):
     with pytest.raises(ValueError, match="two inputs or more"):
-        static_int8(net, [torch.zeros(n, 3, 6, 6) for n in sizes])
+        statically_quantized(net, [torch.zeros(n, 3, 6, 6) for n in sizes])
 
 
 def test_a_model_of_which_nothing_was_quantized_is_an_error():
     with pytest.raises(RuntimeError, match="quantized no weight.*Conv2d or Linear"):
-        static_int8(nn.Sequential(nn.ReLU()).eval(), [torch.zeros(2, 3)])
+        statically_quantized(nn.Sequential(nn.ReLU()).eval(), [torch.zeros(2, 3)])
 
 
 def test_the_file_gives_the_same_outputs_again(graph, state, batches, tmp_path):

@@ -9,19 +9,18 @@ from bitsandbytes.nn import Linear4bit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.estimate.block_quantization import bits_per_parameter, storage_bytes
 from labkit.techniques.quantization.nf4 import (
     OFFSET,
-    bits_per_parameter,
-    bytes_held,
     dequantize_blocks,
     double_dequantize,
     double_quantize,
     dynamic_values,
     fp4_values,
     nf4_values,
-    pack,
+    pack_nibbles,
     quantize_blocks,
-    unpack,
+    unpack_nibbles,
 )
 from labkit.zoo import fashion_mnist_model
 
@@ -122,10 +121,12 @@ def test_a_column_view_is_read_row_by_row(format):
 def assert_equal_to_bitsandbytes(weight: torch.Tensor, format: str, block: int = 64) -> None:
     packed, state = bnb.quantize_4bit(weight, blocksize=block, quant_type=format)
     codes, absmax = quantize_blocks(weight, VALUES[format], block)
-    assert torch.equal(codes, unpack(packed, weight.shape))
+    assert torch.equal(codes, unpack_nibbles(packed, weight.shape))
     assert torch.equal(absmax, state.absmax)
     whole = weight.numel() // 2
-    assert torch.equal(pack(codes)[:whole], packed[:whole, 0])  # of a half-filled byte the rest differs: see below
+    assert torch.equal(
+        pack_nibbles(codes)[:whole], packed[:whole, 0]
+    )  # of a half-filled byte the rest differs: see below
     ours = dequantize_blocks(codes, absmax, VALUES[format], block).to(weight.dtype)
     theirs = bnb.dequantize_4bit(packed, state)  # a vector comes back as a row
     assert ours.shape == weight.shape and torch.equal(ours, theirs.view(weight.shape))
@@ -166,7 +167,7 @@ def test_difference_in_an_incomplete_last_block_bitsandbytes_divides_where_whole
     packed, state = bnb.quantize_4bit(weight, quant_type="nf4")
     codes, absmax = quantize_blocks(weight, nf4_values())
     assert torch.equal(absmax, state.absmax)
-    assert (unpack(packed, (2,)).int() - codes.int()).abs().tolist() == [1, 0]
+    assert (unpack_nibbles(packed, (2,)).int() - codes.int()).abs().tolist() == [1, 0]
     scaled = weight[0] / absmax, weight[0] * (1 / absmax)
     assert abs(scaled[0] - scaled[1]) < 1e-7
 
@@ -179,22 +180,22 @@ def test_difference_in_an_incomplete_last_block_of_zeros_bitsandbytes_keeps_a_bo
 
 def test_difference_in_a_half_filled_byte_bitsandbytes_puts_the_code_of_zero():
     packed, _ = bnb.quantize_4bit(torch.ones(1), quant_type="nf4")
-    assert packed.item() == 0xF7 and pack(torch.tensor([15], dtype=torch.uint8)).item() == 0xF0
+    assert packed.item() == 0xF7 and pack_nibbles(torch.tensor([15], dtype=torch.uint8)).item() == 0xF0
 
 
 def test_the_first_code_is_in_the_upper_half_of_the_byte():
     codes = torch.tensor([[1, 2], [15, 0]], dtype=torch.uint8)
-    assert pack(codes).tolist() == [0x12, 0xF0]
-    assert torch.equal(unpack(pack(codes), (2, 2)), codes)
+    assert pack_nibbles(codes).tolist() == [0x12, 0xF0]
+    assert torch.equal(unpack_nibbles(pack_nibbles(codes), (2, 2)), codes)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 15), max_size=40))
 def test_codes_come_back_from_their_bytes(codes):
     codes = torch.tensor(codes, dtype=torch.uint8)
-    packed = pack(codes)
+    packed = pack_nibbles(codes)
     assert len(packed) == -(-len(codes) // 2)
-    assert torch.equal(unpack(packed, codes.shape), codes)
+    assert torch.equal(unpack_nibbles(packed, codes.shape), codes)
 
 
 @pytest.mark.parametrize("weight", [random_weight(1100, 64), real_weight()], ids=["random", "real"])
@@ -202,7 +203,7 @@ def test_double_quantization_is_that_of_bitsandbytes_but_for_neighbouring_codes(
     packed, state = bnb.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
     codes, absmax = quantize_blocks(weight, nf4_values())
     outer, scales, mean = double_quantize(absmax)
-    assert torch.equal(codes, unpack(packed, weight.shape))
+    assert torch.equal(codes, unpack_nibbles(packed, weight.shape))
     assert torch.equal(scales, state.state2.absmax) and torch.equal(mean, state.offset)
     steps = (outer.int() - state.absmax.int()).abs()
     assert steps.max() <= 1 and steps.float().mean() < 0.01
@@ -269,13 +270,14 @@ def test_bytes_are_those_that_a_layer_of_bitsandbytes_holds(format, double, size
     if double:
         theirs |= {"absmax of absmax": state.state2.absmax.nbytes, "mean": state.offset.nbytes}
         theirs["values"] += state.state2.code.nbytes
-    assert bytes_held(size[0] * size[1], double=double) == theirs
+    assert storage_bytes(size[0] * size[1], double=double) == theirs
 
 
 @pytest.mark.parametrize("double", [False, True])
 def test_the_larger_the_layer_the_closer_are_bytes_and_bits(double):
     excess = [
-        8 * sum(bytes_held(n, double=double).values()) / n - bits_per_parameter(double=double) for n in (2**16, 2**24)
+        8 * sum(storage_bytes(n, double=double).values()) / n - bits_per_parameter(double=double)
+        for n in (2**16, 2**24)
     ]
     assert 0 < excess[1] < 0.001 < excess[0] < 0.15
 
@@ -312,7 +314,7 @@ def test_values_that_eight_bits_cannot_number(shape):
 
 def test_codes_and_constants_that_do_not_belong_together():
     codes, absmax = quantize_blocks(random_weight(4, 64), nf4_values())
-    for wrong_codes, block in ((pack(codes), 64), (codes, 32), (codes[:3], 64)):
+    for wrong_codes, block in ((pack_nibbles(codes), 64), (codes, 32), (codes[:3], 64)):
         with pytest.raises(ValueError, match=r"need absmax of shape \(\d,\), got \(4,\): are the codes still packed"):
             dequantize_blocks(wrong_codes, absmax, nf4_values(), block)
 
@@ -320,12 +322,12 @@ def test_codes_and_constants_that_do_not_belong_together():
 def test_codes_that_four_bits_cannot_hold():
     for codes in (torch.tensor([16], dtype=torch.uint8), torch.tensor([3])):
         with pytest.raises(ValueError, match="only uint8 codes from 0 to 15"):
-            pack(codes)
+            pack_nibbles(codes)
 
 
 def test_bytes_of_other_codes():
     packed = torch.zeros(8, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"codes of shape \(2, 9\) are 9 bytes of uint8, got 8 of torch.uint8"):
-        unpack(packed, (2, 9))
+        unpack_nibbles(packed, (2, 9))
     with pytest.raises(ValueError, match="are 8 bytes of uint8, got 8 of torch.float32"):
-        unpack(packed.float(), (2, 8))
+        unpack_nibbles(packed.float(), (2, 8))

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from labkit.techniques.adapters.lora import LoRALinear
+from labkit.techniques.pruning import magnitude
 from labkit.techniques.pruning.magnitude import layer_masks
-from labkit.techniques.quantization import int8, nf4, packed
+from labkit.techniques.quantization import nf4, packed, rounding
 
 LAYERS = {
     "linear": lambda: nn.Linear(24, 40),
@@ -37,7 +38,7 @@ def layer(kind: str = "linear") -> nn.Module:
 
 def packed(grid: str, kind: str = "linear") -> nn.Module:
     module = layer(kind)
-    packed.pack(module, GRIDS[grid](module.weight.shape))
+    packed.hold_packed_(module, GRIDS[grid](module.weight.shape))
     return module
 
 
@@ -71,19 +72,19 @@ def random_mask(weight: torch.Tensor) -> torch.Tensor:
 @layers
 def test_int8_holds_what_quantize_tensor_gives_each_output_channel(kind):
     weight = layer(kind).weight.detach()
-    q, scale = int8.quantize_tensor(weight, axis=0)
+    q, scale = rounding.quantize_tensor(weight, axis=0)
     module = packed("int8", kind)
     assert [part.dtype for part in parts(module)] == [torch.int8, torch.float32]
     assert torch.equal(parts(module)[0], q) and torch.equal(parts(module)[1], scale)
     assert scale.numel() == len(weight)
-    assert torch.equal(module.weight, int8.dequantize(q, scale))
+    assert torch.equal(module.weight, rounding.dequantize(q, scale))
 
 
 @layers
 def test_nf4_holds_two_codes_a_byte_and_constants_quantized_in_turn(kind):
     weight = layer(kind).weight.detach()
     codes, absmax = nf4.quantize_blocks(weight, nf4.nf4_values())
-    expected = [nf4.pack(codes), *nf4.double_quantize(absmax)]
+    expected = [nf4.pack_nibbles(codes), *nf4.double_quantize(absmax)]
     module = packed("nf4", kind)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(parts(module), expected, strict=True))
     unpacked = nf4.dequantize_blocks(codes, nf4.double_dequantize(*expected[1:]), nf4.nf4_values())
@@ -94,7 +95,7 @@ def test_nf4_holds_the_codes_of_bitsandbytes_and_unpacks_what_it_stored_to_the_s
     module = nn.Linear(512, 96)
     weight = torch.randn(96, 512, generator=torch.Generator().manual_seed(0))
     module.weight.data.copy_(weight)
-    packed.pack(module, packed.NF4(weight.shape))
+    packed.hold_packed_(module, packed.NF4(weight.shape))
     codes, state = bnb.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
     theirs = [codes.flatten(), state.absmax, state.state2.absmax, state.offset]
     ours = parts(module)
@@ -140,7 +141,7 @@ def test_rows_of_zeros_stay_zero_on_either_grid():
     for grid in GRIDS:
         module = layer()
         module.weight.data[3:9] = 0
-        packed.pack(module, GRIDS[grid](module.weight.shape))
+        packed.hold_packed_(module, GRIDS[grid](module.weight.shape))
         assert (module.weight[3:9] == 0).all() and module.weight[9:].any(1).all()
 
 
@@ -165,7 +166,7 @@ def test_unpacking_one_of_two_copies_leaves_the_other_as_it_was(grid, which):
     module = packed(grid)
     pair = {"original": module, "copy": copy.deepcopy(module)}
     x, before = INPUTS["linear"], module.weight.detach().clone()
-    packed.unpack(pair.pop(which))
+    packed.unpack_module_(pair.pop(which))
     (other,) = pair.values()
     assert parametrize.is_parametrized(other, "weight") and isinstance(other, nn.Linear)
     assert torch.equal(other.weight, before)
@@ -187,7 +188,7 @@ def test_difference_pytorchs_own_way_back_takes_the_weight_of_the_original_of_a_
 def test_unpacked_is_a_plain_layer_with_the_same_outputs(grid, kind):
     module = packed(grid, kind)
     expected, state = module(INPUTS[kind]), {name: t.clone() for name, t in module.state_dict().items()}
-    plain = packed.unpacked(copy.deepcopy(module))
+    plain = packed.unpack_(copy.deepcopy(module))
     assert type(plain) is type(layer(kind))
     assert plain.state_dict().keys() == layer(kind).state_dict().keys()
     assert isinstance(plain.weight, nn.Parameter) and plain.weight.requires_grad and plain.weight.is_leaf
@@ -199,7 +200,7 @@ def test_a_model_of_plain_packed_and_adapted_layers_is_unpacked_as_a_whole():
     model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), with_adapters(packed("nf4")), with_adapters(nn.Linear(40, 5)))
     x = torch.randn(7, 6)
     expected = model(x)
-    assert packed.unpacked(model) is model
+    assert packed.unpack_(model) is model
     assert torch.equal(model(x), expected)
     assert [type(module) for module in model] == [nn.Linear, nn.ReLU, nn.Linear, nn.Linear]
     assert set(model.state_dict()) == {f"{i}.{part}" for i in (0, 2, 3) for part in ("weight", "bias")}
@@ -222,7 +223,7 @@ def test_drop_zeroes_the_masked_weights_of_the_base_and_no_others(held):
     model = nn.Sequential(DROPPED_FROM[held]())
     before, bias = base(model[0]).clone(), model[0].bias.detach().clone()
     mask = random_mask(before)
-    assert packed.drop(model, {"0.weight": mask}) is model
+    assert magnitude.apply_masks_(model, {"0.weight": mask}) is model
     after = base(model[0])
     assert torch.equal(after == 0, ~mask | (before == 0))
     assert torch.equal(model[0].bias, bias)
@@ -238,7 +239,7 @@ def test_dropping_the_smallest_of_8_bits_leaves_the_others_where_they_are(held):
     module = DROPPED_FROM[held]()
     before = base(module).clone()
     mask = before.abs() > before.abs().median()
-    packed.drop(nn.Sequential(module), {"0.weight": mask})
+    magnitude.apply_masks_(nn.Sequential(module), {"0.weight": mask})
     torch.testing.assert_close(base(module), before * mask, rtol=1e-6, atol=0)
 
 
@@ -247,7 +248,7 @@ def test_drop_leaves_the_adapters_alone(held):
     module = DROPPED_FROM[held]()
     adapter = module.parametrizations.weight[1]
     before = adapter.lora_A.detach().clone(), adapter.lora_B.detach().clone()
-    packed.drop(nn.Sequential(module), {"0.weight": random_mask(module.weight)})
+    magnitude.apply_masks_(nn.Sequential(module), {"0.weight": random_mask(module.weight)})
     assert torch.equal(adapter.lora_A, before[0]) and torch.equal(adapter.lora_B, before[1])
     assert torch.equal(module.weight, adapter(base(module)))
     assert (module.weight != 0).all()
@@ -258,7 +259,7 @@ def test_drop_by_the_masks_of_a_packed_model_changes_that_copy_only(grid):
     model = nn.Sequential(packed(grid))
     copied, before = copy.deepcopy(model), model[0].weight.detach().clone()
     masks = layer_masks(copied, 0.75)
-    packed.drop(copied, masks)
+    magnitude.apply_masks_(copied, masks)
     assert (copied[0].weight == 0).float().mean() >= 0.75
     assert torch.equal(model[0].weight, before)
 
@@ -267,7 +268,7 @@ def test_drop_by_the_masks_of_a_packed_model_changes_that_copy_only(grid):
 def test_a_weight_of_which_nothing_is_left_stays_empty(grid):
     model = nn.Sequential(packed(grid))
     for _ in range(2):
-        packed.drop(model, {"0.weight": torch.zeros_like(model[0].weight, dtype=torch.bool)})
+        magnitude.apply_masks_(model, {"0.weight": torch.zeros_like(model[0].weight, dtype=torch.bool)})
         assert not model[0].weight.any()
 
 
@@ -282,7 +283,7 @@ def test_low_rank_is_lora_with_an_alpha_of_2():
         theirs.A.data.copy_(adapter.lora_A)
         theirs.B.data.copy_(adapter.lora_B)
         torch.testing.assert_close(module(x), theirs(x))
-        packed.unpack(module)
+        packed.unpack_module_(module)
         torch.testing.assert_close(module.weight, theirs.merged().weight)
 
 
@@ -306,7 +307,7 @@ def test_under_a_mask_low_rank_keeps_zeros_and_changes_every_other_weight():
     module(INPUTS["linear"]).square().sum().backward()
     adapter = module.parametrizations.weight[0]
     assert adapter.lora_A.grad.any() and adapter.lora_B.grad.any()
-    packed.unpack(module)
+    packed.unpack_module_(module)
     assert torch.equal(module.weight != 0, mask)
 
 
@@ -340,9 +341,9 @@ def test_a_tied_head_follows_the_embedding_wherever_that_is_held():
     with torch.no_grad():
         model.embedding.weight[4] = 1
     torch.testing.assert_close(model.head(x)[:, 4], x.sum(1))
-    packed.pack(model.embedding, packed.Int8())
+    packed.hold_packed_(model.embedding, packed.Int8())
     assert torch.equal(model.head(x), nn.functional.linear(x, model.embedding.weight))
-    packed.unpacked(model)
+    packed.unpack_(model)
     assert torch.equal(model.head(x), nn.functional.linear(x, model.embedding.weight))
 
 
@@ -357,7 +358,7 @@ def test_a_tied_head_has_nothing_of_its_own():
 def test_in_a_deep_copy_the_head_follows_the_embedding_of_the_copy(grid):
     model, x = Tied(), torch.randn(3, 6)
     if grid:
-        packed.pack(model.embedding, packed.Int8())
+        packed.hold_packed_(model.embedding, packed.Int8())
     before, copied = model.head(x), copy.deepcopy(copy.deepcopy(model))
     with torch.no_grad():
         for tensor in copied.state_dict().values():

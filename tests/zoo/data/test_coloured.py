@@ -11,13 +11,9 @@ from labkit.zoo.data.coloured import (
     LENGTH,
     PROMPTS,
     WORDS,
-    Judge,
-    Moments,
     byte_pair_merges,
     check_prompt,
     coloured_fashion_mnist,
-    frechet_distance,
-    moments,
     prompt,
     prompt_index,
     random_labels,
@@ -25,6 +21,7 @@ from labkit.zoo.data.coloured import (
     save_tokenizer,
     to_float,
 )
+from labkit.zoo.models.judges import Judge, Moments, frechet_distance, moments
 
 
 def test_a_prompt_names_item_colour_and_background():

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from labkit.zoo import ZooError, coloured_fashion_mnist, recorded_scores, text_to_image, to_float
 from labkit.zoo.data.coloured import BACKGROUNDS, COLOURS, END, ITEMS, START
-from labkit.zoo.models.text_to_image import CLIP, LCM_LORA, STABLE_DIFFUSION, UNET, ClipJudge, TextToImage
+from labkit.zoo.models.judges import ClipJudge
+from labkit.zoo.models.text_to_image import CLIP, LCM_LORA, STABLE_DIFFUSION, UNET, TextToImage
 from labkit.zoo.sources.origin import ASSETS
 
 MODULE = sys.modules["labkit.zoo.models.text_to_image"]  # as an attribute of labkit.zoo, the name is the function's

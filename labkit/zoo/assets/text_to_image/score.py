@@ -11,17 +11,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from labkit.zoo.data.coloured import (
-    PROMPTS,
-    ColouredSet,
-    Judge,
-    Moments,
-    coloured_fashion_mnist,
-    frechet_distance,
-    moments,
-    prompt_index,
-    to_float,
-)
+from labkit.zoo.data.coloured import PROMPTS, ColouredSet, coloured_fashion_mnist, prompt_index, to_float
+from labkit.zoo.models.judges import Judge, Moments, frechet_distance, moments
 
 BATCH = 250  # pictures drawn at once
 FEW = (20, 50)  # pictures, as many as somebody may draw who has only a processor

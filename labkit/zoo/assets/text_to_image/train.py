@@ -5,7 +5,7 @@
 
 The stages, in the order in which they need one another:
 
-judge        the classifier that scores pictures (`labkit.zoo.data.coloured.Judge`), and the moments of the features of
+judge        the classifier that scores pictures (`labkit.zoo.models.judges.Judge`), and the moments of the features of
 the
              10,000 test pictures, from which every Fréchet distance is measured
 autoencoder  AutoencoderKL, 64x64 pixels to 32x32 latents of four channels
@@ -55,7 +55,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from labkit.zoo import fashion_mnist
 from labkit.zoo.data.coloured import (
     PROMPTS,
-    Judge,
     coloured_fashion_mnist,
     prompt_index,
     random_labels,
@@ -63,6 +62,7 @@ from labkit.zoo.data.coloured import (
     save_tokenizer,
     to_float,
 )
+from labkit.zoo.models.judges import Judge
 
 EMPTY = len(PROMPTS)  # the index of the empty prompt, which guidance needs, behind those of all others
 DROPOUT = 0.1  # share of prompts that training replaces by it

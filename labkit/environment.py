@@ -1,0 +1,68 @@
+"""What a number depends on besides the code: versions, processor, device and commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchao",
+    "torch-pruning",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "diffusers",
+    "tomesd",
+    "timm",
+    "numpy",
+)
+
+
+def environment(device: str = "cpu") -> dict:
+    """Versions of Python and packages, processor, cores, threads, device, GPU and commit, ready for JSON."""
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": versions,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _commit() -> str | None:
+    """Commit of the source tree, with "+" when files were changed since; None outside a repository."""
+    try:
+        changed = "+" if _git("status", "--porcelain", "-uno") else ""
+        return _git("rev-parse", "--short=12", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, check=True, capture_output=True, text=True)
+    return done.stdout.strip()

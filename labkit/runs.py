@@ -1,0 +1,136 @@
+"""Runs of labs as files: what was found, where it ran, and what it took.
+
+The only module that knows the JSON of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from labkit import files
+from labkit.environment import environment
+from labkit.measure.measurement import Measurement
+from labkit.record import Record
+from labkit.scale import SCALES
+from labkit.table import Table
+
+RECORDED = "recorded"  # the folder of a lab's recorded runs
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run of a lab, as its file says it.
+
+    Args:
+        record: what was found.
+        environment: what `labkit.environment.environment` said where it ran.
+        command: what makes it again.
+        seconds: from a clean kernel to the last cell; None where `labkit run` did not measure it, as the next two.
+        peak_bytes: most memory that the kernel and its children held.
+        date: in ISO form.
+    """
+
+    record: Record
+    environment: dict[str, Any]
+    command: str
+    seconds: float | None = None
+    peak_bytes: int | None = None
+    date: str | None = None
+
+    @property
+    def scale(self) -> str:
+        return self.record.scale
+
+    @property
+    def machine(self) -> str:
+        """The processor or, for a run on one, the GPU; and the cores."""
+        on_gpu = self.environment["device"].startswith("cuda")
+        return f"{self.environment['gpu' if on_gpu else 'processor']}, {self.environment['cores']} cores"
+
+    @property
+    def time(self) -> str:
+        """What it took, in minutes; "" where that was not measured."""
+        return "" if self.seconds is None else f"{self.seconds / 60:.1f} min"
+
+    @property
+    def memory(self) -> str:
+        """What it took at its peak, in gigabytes; "" where that was not measured."""
+        return "" if self.peak_bytes is None else f"{self.peak_bytes / 1e9:.1f} GB"
+
+    def write(self, path: str | Path) -> Path:
+        """Write the run as JSON, whole or not at all, and return where."""
+        data = {**self.record.as_dict(), "command": self.command, "environment": self.environment}
+        data["run"] = {"seconds": self.seconds, "peak_bytes": self.peak_bytes, "date": self.date}
+        files.write(Path(path), (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+        return Path(path)
+
+    def took(self, seconds: float, peak_bytes: int, date: str) -> RecordedRun:
+        """The same run with what it took."""
+        return replace(self, seconds=seconds, peak_bytes=peak_bytes, date=date)
+
+
+def load(path: str | Path) -> RecordedRun:
+    """The run that a file holds.
+
+    Raises FileNotFoundError, and ValueError for a file that is not the JSON of a run.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        record, took = Record.from_dict(data), data["run"]
+        return RecordedRun(
+            record, data["environment"], data["command"], took["seconds"], took["peak_bytes"], took["date"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the record of a run ({error!r}): fetch it anew, or run the lab") from error
+
+
+def save(record: Record, path: str | Path | None = None, command: str | None = None) -> Path:
+    """Write a record with the command that makes it again and this environment; return where.
+
+    Without a path: `$LABKIT_RECORDS/<lab>.json`, or `records/<lab>.json` in the working directory. Without a command:
+    that of `labkit run`.
+    """
+    path = path or Path(os.environ.get("LABKIT_RECORDS") or "records") / f"{record.lab}.json"
+    command = command or f"labkit run {record.lab} --scale {record.scale}"
+    return RecordedRun(record, environment(record.device), command).write(path)
+
+
+def recorded_runs(lab: str | Path = ".") -> dict[str, RecordedRun]:
+    """The recorded runs in a lab's folder by file name without its ending, from the smallest scale to the largest."""
+    runs = {path.stem: load(path) for path in Path(lab, RECORDED).glob("*.json")}
+    return dict(sorted(runs.items(), key=lambda item: SCALES.index(item[1].scale)))
+
+
+def gpu_run(lab: str | Path = ".") -> RecordedRun:
+    """The run at full size on a GPU that ships with a lab, from its folder recorded/gpu."""
+    return load(next(Path(lab, RECORDED, "gpu").glob("*.json")))
+
+
+def largest(runs: Iterable[RecordedRun]) -> RecordedRun | None:
+    """The run at the largest scale; None for no runs."""
+    return max(runs, key=lambda run: SCALES.index(run.scale), default=None)
+
+
+def needs(lab: str | Path = ".") -> Table:
+    """Time and memory of a lab's recorded runs, and the machine that they ran on."""
+    rows = []
+    for run in recorded_runs(lab).values():
+        machine = run.environment
+        peak = Measurement.exact(run.peak_bytes or 0, "bytes")
+        rows.append(
+            [run.scale, run.time, str(peak), f"{machine['cores']} cores, {machine['gpu'] or machine['processor']}"]
+        )
+    return Table(["scale", "time", "peak memory", "recorded on"], rows)
+
+
+def beside(record: Record, keys: Sequence[str], lab: str | Path = ".") -> Table:
+    """Findings of this run beside those of the recorded runs."""
+    runs = recorded_runs(lab)
+    columns = [record.findings, *(run.record.findings for run in runs.values())]
+    rows = [[key.replace("_", " "), *(str(column.get(key, "")) for column in columns)] for key in keys]
+    return Table(["finding", f"this run ({record.scale})", *runs], rows)

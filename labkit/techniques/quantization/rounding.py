@@ -1,0 +1,31 @@
+"""Rounding to a symmetric grid of integers.
+
+Source: affine quantization, Jacob et al. 2018 (arXiv:1712.05877).
+"""
+
+from __future__ import annotations
+
+import torch
+
+STEPS = 127  # INT8 reaches from -128 to 127; the symmetric grid leaves -128 out
+
+
+def quantize_tensor(
+    x: torch.Tensor, axis: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round to 255 equal steps: integers q in [-127, 127] and a scale s with x ≈ s q.
+
+    One scale for the tensor, or one for each index along `axis` (for a weight (out, in,
+    …), axis 0 gives every output channel its own). Returns q (int8, shape of x) and s
+    (float32, broadcastable to x). The error is at most s / 2. Zero stays exactly zero,
+    so pruned weights stay pruned.
+    """
+    dims = [d for d in range(x.dim()) if axis is None or d != axis % x.dim()]
+    largest = x.abs().amax(dims, keepdim=True).float()
+    scale = largest.clamp(min=torch.finfo(torch.float32).tiny) / STEPS
+    return (x / scale).round().to(torch.int8), scale
+
+
+def dequantize(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The numbers that the integers stand for."""
+    return q * scale

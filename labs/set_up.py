@@ -1,0 +1,36 @@
+"""What the set-up cell of every lab runs, in the lab's folder: it installs labkit where that is missing.
+
+The installed torch and torchvision stay as they are: another version beneath a running kernel would break it.
+"""
+
+import importlib.util
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+
+def install(project: Path) -> None:
+    """Install labkit with what the labs need from the source tree; if it fails, show what pip said."""
+    there = [
+        name for name in ("torch", "torchvision") if importlib.util.find_spec(name)
+    ]
+    kept = [f"{name}=={metadata.version(name)}" for name in there]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        f"{project}[labs]",
+        *kept,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    importlib.invalidate_caches()
+
+
+if importlib.util.find_spec("labkit") is None:
+    install(Path("../..").resolve())
+print("labkit", metadata.version("efficiency-stack"))
