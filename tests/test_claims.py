@@ -50,10 +50,10 @@ CLAIM = """
 id = "sparse-fast"
 claim = "Sparsity speeds a network up."
 source = "han2015"
-metric = "speedup"
+finding = "speedup"
 promise = ">= 1.1"
 """
-ONLY_IF = CLAIM + 'only_if = { condition = "whole channels go", metric = "speedup_structured" }\n'
+ONLY_IF = CLAIM + 'only_if = { condition = "whole channels go", finding = "speedup_structured" }\n'
 
 
 @pytest.fixture
