@@ -36,9 +36,9 @@ class Answer:
 
 
 def answers() -> list[Answer]:
-    """Every answer in the folders wrong_answers."""
+    """Every answer in the folders answers."""
     found = []
-    for path in sorted(ROOT.glob("labs/*/wrong_answers/*.py")):
+    for path in sorted(ROOT.glob("labs/*/answers/*.py")):
         _, *parts = ANSWER.split(path.read_text())
         for kind, title, code in zip(parts[::3], parts[1::3], parts[2::3]):
             found.append(Answer(path.parts[-3], path.stem, kind, title, code))

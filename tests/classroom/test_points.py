@@ -43,8 +43,8 @@ def graded(lab: str) -> list[Graded]:
 
 
 def written(lab: str, exercise: str, title: str) -> list[Callable]:
-    """The answers in the exercise's wrong_answers with these words in their title."""
-    path = ROOT / "labs" / lab / "wrong_answers" / f"{exercise}.py"
+    """The answers in the exercise's answers with these words in their title."""
+    path = ROOT / "labs" / lab / "answers" / f"{exercise}.py"
     preamble, *parts = WRONG.split(path.read_text())
     found = []
     for name, code in zip(parts[::2], parts[1::2]):
