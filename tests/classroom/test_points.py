@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LABS = sorted(path.parent.name for path in ROOT.glob("labs/[0-9][0-9]_*/assignment.py"))
 QUESTION = re.compile(r"# BEGIN QUESTION\n#? ?name: (\w+)")
-TEST = re.compile(r'"""# BEGIN TEST CONFIG\npoints: (\d+)\n(hidden: true\n)?"""# END TEST CONFIG\n(.*)', re.DOTALL)
+TEST = re.compile(r'"""# BEGIN TEST CONFIG\npoints: (\d+)\n(hidden: true\n)?""" *# END TEST CONFIG\n(.*)', re.DOTALL)
 WRONG = re.compile(r"^# %% (?:wrong|right): (.+)\n", re.MULTILINE)
 MOST = 0.4  # of an assignment's points for what a student could read off its public tests
 every_lab = pytest.mark.parametrize("lab", LABS)
@@ -31,7 +31,8 @@ class Graded:
 def graded(lab: str) -> list[Graded]:
     """All tests of an assignment."""
     found, exercise = [], ""
-    for cell in jupytext.read(ROOT / "labs" / lab / "assignment.py").cells:
+    cells = jupytext.read(ROOT / "labs" / lab / "assignment.py").cells
+    for cell in cells:
         if question := QUESTION.search(cell.source):
             exercise = question[1]
         if written := TEST.match(cell.source):
@@ -39,6 +40,7 @@ def graded(lab: str) -> list[Graded]:
             exec(written[3], defined)
             [test] = [thing for name, thing in defined.items() if name.startswith("test_")]
             found.append(Graded(exercise, int(written[1]), bool(written[2]), test))
+    assert len(found) == sum("BEGIN TEST CONFIG" in cell.source for cell in cells) > 0
     return found
 
 
