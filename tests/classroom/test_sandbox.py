@@ -6,7 +6,7 @@ import tracemalloc
 import psutil
 import pytest
 
-from labkit.classroom import sandbox, wall
+from labkit.classroom import landlock, sandbox
 from submissions import SQUARE, TWICE
 
 LIMITS = sandbox.Limits(seconds=1, all_seconds=30, memory=2**30, file_bytes=2**20)
@@ -184,7 +184,7 @@ def test_nothing_of_the_teachers_environment_is_seen(small, monkeypatch):
     assert sandbox.run([cell], small.sources, LIMITS).notes == []
 
 
-WALLED = {
+OF_SOMEBODY_ELSE = {
     "reads": "open({file!r}).read()",
     "overwrites": "open({file!r}, 'w').write('mine')",
     "deletes": "import os\nos.remove({file!r})",
@@ -194,18 +194,18 @@ WALLED = {
 }
 
 
-@pytest.mark.skipif(wall.version() < 6, reason="this kernel has no Landlock, or an older one")
-@pytest.mark.parametrize("deed", WALLED)
+@pytest.mark.skipif(landlock.version() < 6, reason="this kernel has no Landlock, or an older one")
+@pytest.mark.parametrize("deed", OF_SOMEBODY_ELSE)
 def test_code_that_wants_a_file_of_somebody_else_is_refused(small, tmp_path, deed):
     file = tmp_path / "somebody's.ipynb"
     file.write_text("theirs")
-    outcome = sandbox.run([TWICE, WALLED[deed].format(file=str(file))], small.sources, LIMITS)
+    outcome = sandbox.run([TWICE, OF_SOMEBODY_ELSE[deed].format(file=str(file))], small.sources, LIMITS)
     assert passed(outcome)["twice"] == [True, True] and len(outcome.notes) == 1
     assert "PermissionError" in outcome.notes[0] or "non-zero exit" in outcome.notes[0]
     assert file.read_text() == "theirs"
 
 
-@pytest.mark.skipif(wall.version() < 6, reason="this kernel has no Landlock, or an older one")
+@pytest.mark.skipif(landlock.version() < 6, reason="this kernel has no Landlock, or an older one")
 @pytest.mark.parametrize(
     "cell", ["import os\nos.kill(os.getppid(), 9)", "import socket\nsocket.create_connection(('127.0.0.1', {port}))"]
 )
@@ -221,11 +221,11 @@ def test_its_own_folder_can_be_written_and_read(small):
     assert sandbox.run([cell], small.sources, LIMITS).notes == []
 
 
-def test_what_is_not_walled_off_is_said(monkeypatch):
-    monkeypatch.setattr(wall, "version", lambda: 0)
-    assert "Otter's containers" in sandbox.walls()
-    monkeypatch.setattr(wall, "version", lambda: 6)
-    assert "your files, TCP connections, other processes" in sandbox.walls()
+def test_what_a_students_code_is_kept_from_is_said(monkeypatch):
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    assert "Otter's containers" in sandbox.protection()
+    monkeypatch.setattr(landlock, "version", lambda: 6)
+    assert "your files, TCP connections, other processes" in sandbox.protection()
 
 
 def test_the_tests_are_nowhere_in_the_process_while_the_cells_run(small):

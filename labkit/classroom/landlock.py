@@ -31,7 +31,7 @@ def version() -> int:
     return max(0, _libc().syscall(CREATE_RULESET, None, 0, VERSION_FLAG))
 
 
-def build(folder: str) -> None:
+def restrict(folder: str) -> None:
     """From here on: read what a Python program needs, read and write `folder`, and nothing else.
 
     Does nothing where the kernel has no Landlock. Raises OSError if it has it and refuses.
@@ -40,9 +40,12 @@ def build(folder: str) -> None:
         return
     libc = _libc()
     everything = (1 << RIGHTS[min(kernel, 5)]) - 1
-    fields = [everything, NETWORK * (kernel >= 4), SCOPES * (kernel >= 6)]
-    used = fields[: 1 + (kernel >= 4) + (kernel >= 6)]
-    attributes = struct.pack(f"={len(used)}Q", *used)
+    handled = [everything]
+    if kernel >= 4:
+        handled.append(NETWORK)
+    if kernel >= 6:
+        handled.append(SCOPES)
+    attributes = struct.pack(f"={len(handled)}Q", *handled)
     rules = _checked(libc.syscall(CREATE_RULESET, attributes, len(attributes), 0))
     reading = EXECUTE | READ | READ_DIR
     devices = dict.fromkeys(("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"), READ | WRITE)
@@ -57,8 +60,8 @@ def build(folder: str) -> None:
     os.close(rules)
 
 
-def adopt() -> None:
-    """Become the parent of every process below this one whose own parent ends; end with the process that started us."""
+def become_subreaper() -> None:
+    """Become the parent of every descendant whose own parent ends, and end with the process that started this one."""
     libc = _libc()
     _checked(libc.prctl(CHILD_SUBREAPER, 1, 0, 0, 0))
     _checked(libc.prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0))
