@@ -16,9 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "classroom"))
 
 import nbformat.v4 as nb
-import test_answers as homework
 import test_sandbox
 
+import homework
 from labkit.classroom import assign, grade
 
 KINDS = ("right", "partly right", "damaged", "hostile", "hostile and partly right")
@@ -37,7 +37,7 @@ def simulate(folder: Path, made: Path) -> dict[str, float]:
     assignments = {lab: grade.load(made / lab) for lab in homework.LABS}
     for number in range(100):
         lab = homework.LABS[number % len(homework.LABS)]
-        given = homework.solutions(lab)
+        given = dict(homework.solutions(lab))
         kind = KINDS[number // 20]
         damage = DAMAGES[(number + number // 5) % 5] if kind == "damaged" else ""
         first, answer = next(iter(given.items()))
@@ -49,7 +49,7 @@ def simulate(folder: Path, made: Path) -> dict[str, float]:
             given[first] = ""
         cells = homework.handed_in(made / lab / assign.STUDENT, given)
         name = f"{kind}/{damage or 'student'} {number:03}"
-        expected[name] = 0 if damage == "cut off" else sum(homework.points(assignments[lab], cells).values())
+        expected[name] = 0 if damage == "cut off" else sum(homework.all_points(assignments[lab], cells).values())
         if damage == "copied":
             cells = [copy for cell in cells for copy in (cell, cell)]
         elif damage == "renamed":

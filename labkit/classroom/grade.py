@@ -125,14 +125,16 @@ def grade(notebook: bytes, name: str, assignments: list[Assignment], limits: san
         said = outcome.passed.get(exercise, {})
         results = [(test, said.get(i, "was not run")) for i, test in enumerate(tests)]
         points[exercise] = sum(test.points for test, problem in results if not problem)
-        feedback[exercise] = [
-            f"{test.name} (hidden test, {test.points:g} points)" + f": {problem}" * bool(OUTSIDE.fullmatch(problem))
-            if test.hidden
-            else f"{test.name} ({test.points:g}): {problem}"
-            for test, problem in results
-            if problem
-        ]
+        feedback[exercise] = [told(test, problem) for test, problem in results if problem]
     return Grade(name, assignment.name, points, feedback, outcome.notes)
+
+
+def told(test: Test, problem: str) -> str:
+    """What a student reads of a failed test; of a hidden one only its name, and what was done to it from outside."""
+    if not test.hidden:
+        return f"{test.name} ({test.points:g}): {problem}"
+    name = f"{test.name} (hidden test, {test.points:g} points)"
+    return f"{name}: {problem}" if OUTSIDE.fullmatch(problem) else name
 
 
 def grade_folder(
@@ -151,7 +153,7 @@ def grade_folder(
     )
     if not paths:
         raise FileNotFoundError(f"no notebooks in {submissions}")
-    show(f"{sandbox.walls()}.")
+    show(f"{sandbox.protection()}.")
     tests = json.dumps([asdict(each) for each in assignments]) + repr(limits) + sandbox.WORKER.read_text()
 
     def graded(path: Path) -> Grade:

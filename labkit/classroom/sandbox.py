@@ -4,9 +4,9 @@ What is limited: time (of a cell, of a test, of all), memory, the size of a file
 second and after each cell and test, the number of processes, the memory of all of them and the bytes in their folder.
 The process works in an empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux
 has Landlock, it can read what Python needs and write that folder, and reaches no other file, no TCP connection and no
-process outside. What is not given: a wall inside the process, and one against UDP and Unix sockets that have a path.
-Code that attacks on purpose can pretend that its cells are done, look at the tests when they come or when they call it,
-and forge their results.
+process outside. Not given are protection inside the process, and from UDP and Unix sockets that have a path. Code that
+attacks on purpose can pretend that its cells are done, look at the tests when they come or when they call it, and forge
+their results.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from pathlib import Path
 
 import psutil
 
-from labkit.classroom import wall
+from labkit.classroom import landlock
 
 WORKER = Path(__file__).with_name("worker.py")
-GRACE = 3  # seconds for which a process may go on after it should have stopped itself
-LOOK = 1  # seconds between two looks at what all processes together take
-LINE = 2**14  # bytes of a line that is listened to: the longest honest one, a note, is shorter
+OVERRUN_SECONDS = 3  # past the limit of a cell or test, until the process is ended that should have stopped it itself
+KILL_SECONDS = 3  # at most, for ending a process with all its descendants
+POLL_SECONDS = 1  # between two looks at what all processes together take
+LINE_BYTES = 2**14  # of a line that is read: the longest honest one, a note, is shorter
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,24 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class CellStep:
+    """A cell to be run, by its place in the notebook."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class TestStep:
+    """A test to be run, by its exercise and its place among that exercise's tests."""
+
+    exercise: str
+    number: int
+
+
+Step = CellStep | TestStep
+
+
 def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> Outcome:
     """Run the cells in order, then all tests on what they left; `tests` has the source of the functions by exercise.
 
@@ -75,14 +94,14 @@ def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> O
             outcome.notes.append(f"after {limits.all_seconds} s in all, the rest was not run")
             return outcome
         why = attempt.stopped or "ended the whole process and was left out"
-        if isinstance(fatal, int):
-            left_out.add(fatal)
-            outcome.notes.append(f"cell {fatal + 1}: {why}")
-        else:
-            exercise, number = fatal
-            # An answer that had to be ended from outside is not waited for again.
-            after = range(number, count(tests[exercise]) if attempt.stopped else number + 1)
-            outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, why))
+        match fatal:
+            case CellStep(number):
+                left_out.add(number)
+                outcome.notes.append(f"cell {number + 1}: {why}")
+            case TestStep(exercise, number):
+                # An answer that had to be ended from outside is not waited for again.
+                after = range(number, count(tests[exercise]) if attempt.stopped else number + 1)
+                outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, why))
 
 
 def count(tests: str) -> int:
@@ -94,25 +113,27 @@ class _Attempt:
     """One process, from its start to its end."""
 
     def __init__(self, cells: list[str], tests: dict[str, str], limits: Limits, left_out: set[int], outcome: Outcome):
-        known = [[exercise, number] for exercise, results in outcome.passed.items() for number in results]
+        self.tests = tests
+        self.limits = limits
+        self.outcome = outcome
+        known = [TestStep(exercise, number) for exercise, results in outcome.passed.items() for number in results]
         self.job = {
             "cells": [(number, cell) for number, cell in enumerate(cells) if number not in left_out],
-            "skip": known,
+            "skip": [(step.exercise, step.number) for step in known],
             "seconds": limits.seconds,
             "cpu_seconds": limits.all_seconds,
             "memory": limits.memory,
             "file_bytes": limits.file_bytes,
         }
-        self.tests, self.limits, self.outcome = tests, limits, outcome
-        steps = [[exercise, number] for exercise, text in tests.items() for number in range(count(text))]
-        self.tests_ahead = [step for step in steps if step not in known]
-        self.ahead: list = [number for number, _ in self.job["cells"]]
-        self.begun: int | list | None = None
-        self.awaited = self.tests_sent = False
+        steps = [TestStep(exercise, number) for exercise, text in tests.items() for number in range(count(text))]
+        self.tests_ahead: list[Step] = [step for step in steps if step not in known]
+        self.ahead: list[Step] = [CellStep(number) for number, _ in self.job["cells"]]
+        self.begun: Step | None = None
+        self.result_due = self.tests_sent = False
         self.notes: list[str] = []
         self.stopped = ""
 
-    def run(self, deadline: float) -> int | list | None:
+    def run(self, deadline: float) -> Step | None:
         """None if all was run; else the cell or test in which the process ended. Raises RuntimeError before either."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             process = subprocess.Popen(
@@ -127,12 +148,12 @@ class _Attempt:
             try:
                 self._send(process, self.job)
                 for line in self._lines(process, folder, deadline):
-                    if self._take(line, process, folder):
+                    if self._handle(line, process, folder):
                         return None
                     if self.stopped:
                         break
             finally:
-                _end(process)
+                _kill(process)
                 said = process.stderr.read().decode(errors="replace")
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
@@ -155,61 +176,63 @@ class _Attempt:
     def _lines(self, process: subprocess.Popen, folder: str, deadline: float):
         """Lines that the process writes, until it ends, gets no further for too long, or takes too much."""
         rest, looked = b"", time.monotonic()
-        self.moved = looked
+        self.last_progress = looked
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while not self.stopped:
-                ready, now = selector.select(LOOK), time.monotonic()
-                if now > min(self.moved + self.limits.seconds + GRACE, deadline):
+                ready, now = selector.select(POLL_SECONDS), time.monotonic()
+                if now > min(self.last_progress + self.limits.seconds + OVERRUN_SECONDS, deadline):
                     self.stopped = f"ran for more than {self.limits.seconds} s and was stopped"
-                elif now > looked + LOOK:
-                    looked, self.stopped = now, self._excess(process, folder)
+                elif now > looked + POLL_SECONDS:
+                    looked, self.stopped = now, self._exceeded(process, folder)
                 elif ready:
                     if not (data := os.read(process.stdout.fileno(), 65536)):
                         return
                     *lines, rest = (rest + data).split(b"\n")
                     yield from lines
-                    rest = rest[:LINE]
+                    rest = rest[:LINE_BYTES]
 
-    def _take(self, line: bytes, process: subprocess.Popen, folder: str) -> bool:
+    def _handle(self, line: bytes, process: subprocess.Popen, folder: str) -> bool:
         """Note what a line says, if it is its turn: a student's code can write lines, too. True for the last."""
         match _parsed(line):
-            case {"begins": step} if step in self.ahead:
+            case {"begins": announced} if (step := _step(announced)) in self.ahead:
                 at = self.ahead.index(step)
                 self.begun, self.ahead = self.ahead[at], self.ahead[at + 1 :]
-                self.awaited, self.moved = True, time.monotonic()
-            case {"cell": int(cell), "note": str(note), "printed": int(printed)} if self.awaited and cell == self.begun:
+                self.result_due, self.last_progress = True, time.monotonic()
+            case {"cell": int(number), "note": str(note), "printed": int(printed)} if self._is_due(CellStep(number)):
                 if note:
-                    self.notes.append(f"cell {cell + 1}: {note}")
+                    self.notes.append(f"cell {number + 1}: {note}")
                 if printed:
-                    self.notes.append(f"cell {cell + 1} printed {printed:,} characters")
-                self._go_on(process, folder)
-            case {"test": [str(exercise), int(number)], "note": str(note)} if (
-                self.awaited and [exercise, number] == self.begun
-            ):
+                    self.notes.append(f"cell {number + 1} printed {printed:,} characters")
+                self._let_next_begin(process, folder)
+            case {"test": [str(exercise), int(number)], "note": str(note)} if self._is_due(TestStep(exercise, number)):
                 self.outcome.passed.setdefault(exercise, {})[number] = note
-                self._go_on(process, folder)
+                self._let_next_begin(process, folder)
             case {"cells": "done"} if not self.tests_sent:
-                self.tests_sent, self.ahead, self.moved = True, self.tests_ahead, time.monotonic()
+                self.tests_sent, self.ahead, self.last_progress = True, self.tests_ahead, time.monotonic()
                 self._send(process, self.tests)
             case {"tests": "done"}:
                 return True
         return False
 
-    def _go_on(self, process: subprocess.Popen, folder: str) -> None:
-        """After a cell or test, let the next begin, unless the processes together have passed a limit."""
-        self.awaited, self.stopped = False, self._excess(process, folder)
+    def _is_due(self, step: Step) -> bool:
+        """Whether it is this step whose result is waited for."""
+        return self.result_due and step == self.begun
+
+    def _let_next_begin(self, process: subprocess.Popen, folder: str) -> None:
+        """Let the next cell or test begin, unless the processes together have passed a limit."""
+        self.result_due, self.stopped = False, self._exceeded(process, folder)
         if not self.stopped:
             self._send(process, "go on")
 
-    def _excess(self, process: subprocess.Popen, folder: str) -> str:
+    def _exceeded(self, process: subprocess.Popen, folder: str) -> str:
         """Which limit all processes together have passed; empty for none."""
-        family = _family(process)
-        if len(family) > self.limits.processes:
+        descendants = _descendants(process)
+        if len(descendants) > self.limits.processes:
             return f"started more than {self.limits.processes} processes and was stopped"
-        if sum(family.values()) > self.limits.memory:
+        if sum(descendants.values()) > self.limits.memory:
             return "needed more memory than there is for an answer"
-        if _more_than(self.limits.folder_bytes, folder):
+        if _holds_more_than(self.limits.folder_bytes, folder):
             return f"wrote more than {self.limits.folder_bytes >> 20} MB and was stopped"
         return ""
 
@@ -221,7 +244,17 @@ def _parsed(line: bytes) -> object:
         return None
 
 
-def _family(process: subprocess.Popen) -> dict[psutil.Process, int]:
+def _step(announced: object) -> Step | None:
+    """The cell or test that a line names as its beginning; None for what names neither."""
+    match announced:
+        case int(number):
+            return CellStep(number)
+        case [str(exercise), int(number)]:
+            return TestStep(exercise, number)
+    return None
+
+
+def _descendants(process: subprocess.Popen) -> dict[psutil.Process, int]:
     """The processes that run below one, and the bytes of memory that each holds."""
     found = {}
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -232,7 +265,7 @@ def _family(process: subprocess.Popen) -> dict[psutil.Process, int]:
     return found
 
 
-def _more_than(limit: int, folder: str) -> bool:
+def _holds_more_than(limit: int, folder: str) -> bool:
     """Whether the files below a folder hold more bytes than that; one counts as a block of 4096 at least."""
     total, folders = 0, [folder]
     while folders:
@@ -246,15 +279,15 @@ def _more_than(limit: int, folder: str) -> bool:
     return False
 
 
-def _end(process: subprocess.Popen) -> None:
-    """End a process and all below it. None can leave it before: it adopts those whose parent has ended."""
-    patience, empty = time.monotonic() + GRACE, 0
-    while empty < 2 and time.monotonic() < patience:  # one look can miss a child whose parent ends meanwhile
-        family = _family(process)
-        for each in family:
+def _kill(process: subprocess.Popen) -> None:
+    """End a process and its descendants. None can leave it before: it adopts those whose parent has ended."""
+    deadline, empty = time.monotonic() + KILL_SECONDS, 0
+    while empty < 2 and time.monotonic() < deadline:  # one look can miss a child whose parent ends meanwhile
+        descendants = _descendants(process)
+        for each in descendants:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-        empty = 0 if family else empty + 1
+        empty = 0 if descendants else empty + 1
     process.kill()
     process.wait()
 
@@ -271,10 +304,14 @@ def _environment(folder: str) -> dict[str, str]:
     }
 
 
-def walls() -> str:
+def protection() -> str:
     """What a student's code is kept from on this machine, in a sentence."""
-    kernel = wall.version()
+    kernel = landlock.version()
     if not kernel:
         return "Without Landlock here, a student's code can read and write what you can: use Otter's containers"
-    kept = ["your files"] + ["TCP connections"] * (kernel >= 4) + ["other processes"] * (kernel >= 6)
+    kept = ["your files"]
+    if kernel >= 4:
+        kept.append("TCP connections")
+    if kernel >= 6:
+        kept.append("other processes")
     return f"A student's code is kept from {', '.join(kept)}, and from nothing else, such as UDP or Docker's socket"

@@ -21,7 +21,7 @@ import types
 from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 sys.path.insert(0, os.path.dirname(__file__))
-import wall
+import landlock
 
 del sys.path[0]
 
@@ -103,9 +103,7 @@ def timed(seconds: int, function, *arguments) -> str:
 
 
 def run_cell(source: str, namespace: dict) -> None:
-    """Run a notebook's cell; what is IPython's alone (`%time f()`, `name?`, `files = !ls`) becomes calls of the
-    Shell.
-    """
+    """Run a notebook's cell; what is IPython's alone (`%time f()`, `name?`, `files = !ls`) becomes calls of Shell."""
     try:
         code = compile(source, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError:
@@ -129,9 +127,9 @@ def run_test(test, namespace: dict) -> None:
     test(*(namespace[name] for name in needed))
 
 
-def leave_a_guardian() -> None:
+def fork_subreaper() -> None:
     """Fork; the parent stays as subreaper of all descendants until it is ended from outside, the child goes on."""
-    wall.adopt()
+    landlock.become_subreaper()
     if os.fork():
         os.closerange(0, 3)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what ended is gone
@@ -141,7 +139,7 @@ def leave_a_guardian() -> None:
 
 
 def main() -> None:
-    leave_a_guardian()
+    fork_subreaper()
     # Results leave by a copy of the standard output; what a student prints, by any means, goes nowhere.
     answers = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_WRONLY)
@@ -156,7 +154,7 @@ def main() -> None:
 
     job = json.loads(orders.readline())
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
-    wall.build(os.getcwd())
+    landlock.restrict(os.getcwd())
     sys.modules["__main__"] = notebook = types.ModuleType("__main__")
     namespace = vars(notebook)
     shell = Shell(namespace)

@@ -1,10 +1,13 @@
+import hashlib
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from labkit.classroom import assign, grade
 
-ROOT = Path(__file__).parents[2]
 SMALL = """\
 # ---
 # jupyter:
@@ -81,16 +84,37 @@ def test_a_larger_number({name}):
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory) -> Path:
+def convert(pytestconfig) -> Callable[[Path], Path]:
+    """From a folder with an assignment.py to the folder with what Otter makes of it, which takes long.
+
+    It is made once, also for several processes and later runs, until the assignment, `assign` or Otter changes.
+    """
+    kept = pytestconfig.cache.mkdir("assignments")
+    by = version("otter-grader").encode() + Path(assign.__file__).read_bytes()
+
+    def converted(lab: Path) -> Path:
+        key = hashlib.sha256(by + (lab / "assignment.py").read_bytes()).hexdigest()
+        folder = kept / key / lab.name
+        with FileLock(kept / f"{key}.lock"):
+            if not folder.exists():
+                unfinished = kept / f"{key}.unfinished"
+                assign.make(lab, unfinished)
+                folder.parent.mkdir(exist_ok=True)
+                unfinished.rename(folder)
+        return folder
+
+    return converted
+
+
+@pytest.fixture(scope="session")
+def made(convert, tmp_path_factory) -> Path:
     """A folder of assignments with one small one in it, made by Otter."""
-    folder = tmp_path_factory.mktemp("classroom")
-    lab = folder / "labs" / "01_small"
-    lab.mkdir(parents=True)
+    lab = tmp_path_factory.mktemp("labs") / "01_small"
+    lab.mkdir()
     twice = EXERCISE.format(name="twice", answer="2 * x", three=6, thousand=2000)
     square = EXERCISE.format(name="square", answer="x * x", three=9, thousand=1_000_000)
     (lab / "assignment.py").write_text(SMALL + twice + square)
-    assign.make(lab, folder / "made" / lab.name)
-    return folder / "made"
+    return convert(lab).parent
 
 
 @pytest.fixture(scope="session")

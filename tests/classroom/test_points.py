@@ -4,18 +4,15 @@ The tests are those of the labs' assignment.py as they stand there, without Otte
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable
 
-import jupytext
 import pytest
 
-ROOT = Path(__file__).parents[2]
-LABS = sorted(path.parent.name for path in ROOT.glob("labs/[0-9][0-9]_*/assignment.py"))
+from homework import LABS, answers, set_up, source
+
 QUESTION = re.compile(r"# BEGIN QUESTION\n#? ?name: (\w+)")
-TEST = re.compile(r'"""# BEGIN TEST CONFIG\npoints: (\d+)\n(hidden: true\n)?"""# END TEST CONFIG\n(.*)', re.DOTALL)
-WRONG = re.compile(r"^# %% (?:wrong|right): (.+)\n", re.MULTILINE)
+TEST = re.compile(r'"""# BEGIN TEST CONFIG\npoints: (\d+)\n(hidden: true\n)?""" *# END TEST CONFIG\n(.*)', re.DOTALL)
 MOST = 0.4  # of an assignment's points for what a student could read off its public tests
 every_lab = pytest.mark.parametrize("lab", LABS)
 
@@ -31,7 +28,7 @@ class Graded:
 def graded(lab: str) -> list[Graded]:
     """All tests of an assignment."""
     found, exercise = [], ""
-    for cell in jupytext.read(ROOT / "labs" / lab / "assignment.py").cells:
+    for cell in source(lab).cells:
         if question := QUESTION.search(cell.source):
             exercise = question[1]
         if written := TEST.match(cell.source):
@@ -39,18 +36,17 @@ def graded(lab: str) -> list[Graded]:
             exec(written[3], defined)
             [test] = [thing for name, thing in defined.items() if name.startswith("test_")]
             found.append(Graded(exercise, int(written[1]), bool(written[2]), test))
+    assert len(found) == sum("BEGIN TEST CONFIG" in cell.source for cell in source(lab).cells) > 0
     return found
 
 
 def written(lab: str, exercise: str, title: str) -> list[Callable]:
-    """The answers in the exercise's wrong_answers with these words in their title."""
-    path = ROOT / "labs" / lab / "wrong_answers" / f"{exercise}.py"
-    preamble, *parts = WRONG.split(path.read_text())
+    """The functions in the answers to an exercise that have these words in their title."""
     found = []
-    for name, code in zip(parts[::2], parts[1::2]):
-        if title in name:
+    for answer in answers():
+        if (answer.lab, answer.exercise) == (lab, exercise) and title in answer.title:
             defined: dict = {}
-            exec(preamble + code, defined)
+            exec(set_up(lab) + answer.code, defined)
             found.append(defined[exercise])
     return found
 
