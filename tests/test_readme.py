@@ -26,7 +26,8 @@ COMMANDS = {*BLOCK, *re.findall(r"`((?:make|git|conda|labkit|\.venv/\S+) [^`]*|m
 LAB, OTHERS = "01_prune_quantize", "labs/0[2-9]_*/*.[pi][yp]*"
 CELLS = """
 # %%
-import json, os
+import json
+import os
 from pathlib import Path
 
 record = json.loads(Path("reference/quick.json").read_text())
