@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import yaml
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -85,3 +86,7 @@ def test_what_is_installed_is_what_is_pinned():
 def test_no_installed_package_lacks_another_or_a_version_of_it():
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_wheel_says_that_labkit_has_types():
+    assert "labkit/py.typed" in {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
