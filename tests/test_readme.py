@@ -17,6 +17,8 @@ import pytest
 import colab
 from labkit import repository
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SETTING = repository.read(ROOT)
