@@ -2,6 +2,7 @@
 PYTHON ?= python3
 python := .venv/bin/python
 everything := .[labs,jupyter,book,assignments,dev]
+resolver := build/resolver/bin/python
 compiled := $(python) -c 'from labkit.files import cache_folder; print(cache_folder() / "inductor")'
 strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.widgets'
 
@@ -10,7 +11,7 @@ export LABKIT_SCALE = $(SCALE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help labs test lab notebooks check bench book print links assignments grade constraints clean
+.PHONY: help labs test lint check pages lab notebooks bench book print links assignments grade constraints clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,9 +23,18 @@ labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standa
 	$(python) book/build.py || failed=1; \
 	exit $$failed
 
-test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
+test: check pages  ## Run all tests: first `check`, then `pages`
+
+lint: .venv/.ready  ## Look for faults of form, names and types, in seconds
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+
+check: lint  ## Lint, then run the unit tests, two files at a time
+	$(python) -m pytest tests --ignore=tests/book -n 2 --dist loadfile
+
+pages: .venv/.ready  ## Execute every lab at scale quick, as Colab does, build the site and open each page
 	@$(python) tests/browser.py || true
-	$(python) -m pytest tests --ignore=tests/book
 	@echo "Executing the labs at scale quick, each opened alone, as in Colab"
 	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
 		$(python) tests/colab.py build/test
@@ -38,9 +48,6 @@ notebooks: .venv/.ready  ## Derive each lab's notebook from its .py
 		name=$${lab#labs/??_}; \
 		$(python) -m jupytext --quiet --update --to notebook "$$lab/$$name.py" || exit 1; \
 	done
-
-check: .venv/.ready  ## Run the unit tests only
-	$(python) -m pytest tests --ignore=tests/book
 
 bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 	$(python) tests/bench.py
@@ -62,13 +69,14 @@ grade: .venv/.ready  ## Grade the notebooks in DIR=folder: scores, feedback and 
 	@test -n "$(DIR)" || { echo "Say which folder: make grade DIR=folder"; exit 2; }
 	$(python) -m labkit grade "$(DIR)" --out "$(or $(OUT),build/grades)"
 
-constraints: .venv/.ready  ## Resolve all packages anew and write constraints.txt
-	@mkdir -p build
-	$(python) -m pip install --quiet --dry-run --ignore-installed --report build/resolved.json -e '$(everything)'
+# In an environment of its own: .venv holds the old versions, which a new bound in pyproject.toml may rule out.
+constraints:  ## Resolve all packages anew and write constraints.txt
+	$(PYTHON) -m venv build/resolver
+	$(resolver) -m pip install --quiet --dry-run --ignore-installed --report build/resolved.json -e '$(everything)'
 	@{ \
 		echo "# Exact versions of all that this project installs, with every extra."; \
 		echo "# Written by \`make constraints\`, which resolves the requirements of pyproject.toml anew."; \
-		$(python) -c 'import json; \
+		$(resolver) -c 'import json; \
 			packages = [p["metadata"] for p in json.load(open("build/resolved.json"))["install"] if not p["is_direct"]]; \
 			print(*sorted(("{name}=={version}".format(**p) for p in packages), key=str.lower), sep="\n")'; \
 	} > build/constraints.txt

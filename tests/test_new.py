@@ -15,6 +15,8 @@ import yaml
 from labkit import files, new, repository, run
 from labkit.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 TOC = """\
 # the order of the book

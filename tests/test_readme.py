@@ -17,6 +17,8 @@ import pytest
 import colab
 from labkit import repository
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SETTING = repository.read(ROOT)
@@ -26,7 +28,8 @@ COMMANDS = {*BLOCK, *re.findall(r"`((?:make|git|conda|labkit|\.venv/\S+) [^`]*|m
 LAB, OTHERS = "01_prune_quantize", "labs/0[2-9]_*/*.[pi][yp]*"
 CELLS = """
 # %%
-import json, os
+import json
+import os
 from pathlib import Path
 
 record = json.loads(Path("reference/quick.json").read_text())

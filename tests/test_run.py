@@ -20,6 +20,8 @@ import labkit
 from labkit import run
 from labkit.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 HELPER = "import json, os, subprocess, sys, time\nfrom pathlib import Path\n"
 CHILD = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
 LIMIT = "# ---\n# jupyter:\n#   execution:\n#     timeout: {}\n# ---"

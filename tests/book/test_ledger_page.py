@@ -8,6 +8,8 @@ import pytest
 
 from labkit.claims import load_claims
 
+pytestmark = pytest.mark.slow
+
 LABS = sorted((Path(__file__).parents[2] / "labs").glob("[0-9][0-9]_*"))
 COLUMNS = ["lab", "claim", "source", "promised", "measured", "verdict", "measured (recorded)", "verdict (recorded)"]
 

@@ -14,6 +14,8 @@ from playwright.sync_api import Page
 
 from labkit import repository
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 FIRST = [chapter for part in TOC["parts"] for chapter in part["chapters"]]

@@ -1,11 +1,14 @@
 """One environment, written down four times: pyproject.toml, constraints.txt, environment.yml and the Makefile."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import yaml
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -15,10 +18,24 @@ EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [Requirement(r) for part in (PROJECT["dependencies"], *EXTRAS.values()) for r in part]
 CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
 PINNED = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in CONSTRAINTS)}
+INSTALLED = {canonicalize_name(d.metadata["Name"]): d for d in metadata.distributions()}
 
 
 def extras_in(text: str) -> set[str]:
     return set(re.search(r"\.\[([\w,]+)\]", text)[1].split(","))
+
+
+def needed() -> set[str]:
+    """The names of all distributions that the project asks for with every extra, and that those ask for in turn."""
+    asked = {(canonicalize_name(r.name), extra) for r in REQUIREMENTS for extra in ("", *r.extras)}
+    seen = set()
+    while asked:
+        name, extra = asked.pop()
+        seen.add((name, extra))
+        for r in map(Requirement, INSTALLED[name].requires or []):
+            if r.marker is None or r.marker.evaluate({"extra": extra}):
+                asked |= {(canonicalize_name(r.name), of) for of in ("", *r.extras)} - seen
+    return {name for name, _ in seen}
 
 
 def test_conda_asks_for_the_same_python():
@@ -56,8 +73,20 @@ def test_every_requirement_has_a_lower_bound():
     assert [str(r) for r in REQUIREMENTS if ">=" not in str(r.specifier)] == []
 
 
+def test_all_that_is_installed_for_the_project_is_pinned():
+    assert needed() - set(PINNED) == set()
+
+
 def test_what_is_installed_is_what_is_pinned():
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
-    assert {canonicalize_name(r.name) for r in REQUIREMENTS} <= set(installed)
-    other = {name: (installed[name], pin) for name, pin in PINNED.items() if installed.get(name, pin) != pin}
-    assert other == {}
+    assert {canonicalize_name(r.name) for r in REQUIREMENTS} <= set(INSTALLED)
+    versions = {name: INSTALLED[name].version for name in PINNED if name in INSTALLED}
+    assert {name: (version, PINNED[name]) for name, version in versions.items() if version != PINNED[name]} == {}
+
+
+def test_no_installed_package_lacks_another_or_a_version_of_it():
+    checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_wheel_says_that_labkit_has_types():
+    assert "labkit/py.typed" in {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}

@@ -4,6 +4,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
+TEXTS = """README.md CONTRIBUTING.md CHANGELOG.md book/index.md book/contribute.md book/build.py .ci/run
+    .pre-commit-config.yaml .github/dependabot.yml""".split()
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 
 
@@ -17,5 +19,5 @@ def test_no_target_is_mistaken_for_a_file():
 
 
 def test_every_target_that_a_text_names_is_there():
-    for text in (ROOT / "README.md", ROOT / "book" / "index.md", ROOT / "book" / "build.py", ROOT / ".ci" / "run"):
-        assert set(re.findall(r"(?:`|^)make (\w+)", text.read_text(), re.MULTILINE)) <= TARGETS, text
+    for name in TEXTS:
+        assert set(re.findall(r"(?:`|^)make (\w+)", (ROOT / name).read_text(), re.MULTILINE)) <= TARGETS, name

@@ -1,7 +1,10 @@
 """A bar while bytes come, and nothing afterwards."""
 
 import nbformat.v4 as nb
+import pytest
 from nbclient import NotebookClient
+
+pytestmark = pytest.mark.slow
 
 SHOW = """\
 from labkit.zoo import progress
