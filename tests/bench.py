@@ -142,7 +142,7 @@ def bare() -> None:
 
 stacks = Record("bench", "standard", 0)
 turns = time_in_turn(
-    {"ours": training(lambda: Runner(task).run(one, every=False)), "plain": training(bare)}, 10, warmup=1
+    {"ours": training(lambda: Runner(task).run(one, every_step=False)), "plain": training(bare)}, 10, warmup=1
 )
 measured = {way: turns.latency(way) for way in turns}
 stacks.add("a stack of three steps, the bare calls", **measured, ours_to_plain=turns.ratio("ours", "plain"))
@@ -155,8 +155,8 @@ study = {
 }
 turns = time_in_turn(
     {
-        "ours": training(lambda: Runner(task).run_all(study, every=False)),
-        "plain": training(lambda: [Runner(task).run(steps, every=False) for steps in study]),
+        "ours": training(lambda: Runner(task).run_all(study, every_step=False)),
+        "plain": training(lambda: [Runner(task).run(steps, every_step=False) for steps in study]),
     },
     rounds=3,
     warmup=0,

@@ -98,19 +98,18 @@ def mean_with_interval(values: Sequence[float], unit: str, seed: int = 0) -> Mea
 
     With a single value the interval is that value: one seed says nothing about spread.
     """
-    values = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(seed).choice(values, (10_000, len(values))).mean(axis=1)
+    numbers = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(seed).choice(numbers, (10_000, len(numbers))).mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
-    mean = values.mean()
-    return Measurement(float(mean), float(min(low, mean)), float(max(high, mean)), unit, len(values))
+    mean = numbers.mean()
+    return Measurement(float(mean), float(min(low, mean)), float(max(high, mean)), unit, len(numbers))
 
 
 def averaged(runs: Sequence[Measurement]) -> Measurement:
     """Mean of one quantity over runs with different seeds, with an interval that holds two kinds of chance.
 
-    What the seeds do (the bootstrap interval of the mean) and what each run could not know better (its own interval,
-    averaged, since the runs share their test data) are independent, and add up as squares. Raises ValueError when the
-    units differ.
+    The spread over seeds (the bootstrap interval of the mean) and the runs' own intervals (averaged, since the runs share
+    their test data) are independent: half-widths add in quadrature. Raises ValueError when the units differ.
     """
     unit = _one_unit(runs)
     mean = mean_with_interval([run.value for run in runs], unit)

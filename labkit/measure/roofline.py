@@ -19,20 +19,20 @@ SIDES = {"cpu": 1536, "cuda": 4096}
 
 
 def rate(work: Measurement, latency: Measurement) -> Measurement:
-    """Work done a second, GFLOP/s or GB/s: a count of operations or bytes over the latency of doing it.
+    """Work done a second, GFLOP/s or GB/s: a count of FLOP or bytes over the latency of doing it.
 
-    The quartiles change places: the fastest quarter of the calls has the highest rate. Raises ValueError for other
+    A rate is the inverse of a time, so low and high swap. Raises ValueError for other
     units than FLOP or bytes, and ms.
     """
     if work.unit not in RATES or latency.unit != "ms":
         raise ValueError(f"a rate is FLOP or bytes over ms, got {work.unit!r} over {latency.unit!r}")
-    ends = (work.value / (1e6 * milliseconds) for milliseconds in (latency.value, latency.high, latency.low))
-    return Measurement(*ends, RATES[work.unit], latency.n)
+    per_ms = work.value / 1e6
+    return Measurement(per_ms / latency.value, per_ms / latency.high, per_ms / latency.low, RATES[work.unit], latency.n)
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The two limits of a machine: arithmetic in GFLOP/s, traffic between processor and main memory in GB/s."""
+    """The two limits of a machine: arithmetic in GFLOP/s, traffic between CPU and main memory in GB/s."""
 
     arithmetic: Measurement
     bandwidth: Measurement
@@ -48,8 +48,13 @@ class Ceilings:
         if intensity < 0:
             raise ValueError(f"an intensity is a number of operations a byte, got {intensity}")
         a, b = self.arithmetic, self.bandwidth
-        limits = (min(intensity * slope, top) for slope, top in ((b.value, a.value), (b.low, a.low), (b.high, a.high)))
-        return Measurement(*limits, a.unit, min(a.n, b.n))
+        return Measurement(
+            min(intensity * b.value, a.value),
+            min(intensity * b.low, a.low),
+            min(intensity * b.high, a.high),
+            a.unit,
+            min(a.n, b.n),
+        )
 
 
 def ceilings(device: str = "cpu", rounds: int = 10) -> Ceilings:

@@ -27,36 +27,42 @@ class Effect:
     needed: str = ""
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a stack came to, or why it was refused."""
+
+    measured: dict[str, Measurement] | None
+    refused: str = ""
+
+
+def _outcome(runner: Runner, steps: Sequence[Step], seeds: Sequence[int]) -> _Outcome:
+    try:
+        admit(steps, runner.task.facts)
+    except Refused as error:
+        return _Outcome(None, str(error))
+    return _Outcome(runner.averaged(steps, seeds))
+
+
 def ablate(
-    runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", loss: str = "lost"
+    runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", metric: str = "lost"
 ) -> list[Effect]:
     """Leave each step out of the stack, and put each alone on the model at the start."""
     start, whole = runner.averaged((), seeds), runner.averaged(steps, seeds)
     effects = []
     for number, each in enumerate(steps):
-        alone = _if_admissible(runner, [each], seeds)
-        without = [*steps[:number], *steps[number + 1 :]]
-        rest = _if_admissible(runner, without, seeds)
+        alone = _outcome(runner, [each], seeds).measured
+        rest = _outcome(runner, [*steps[:number], *steps[number + 1 :]], seeds)
         effects.append(
             Effect(
                 each,
-                None if isinstance(alone, str) else ratio(start[cost], alone[cost]),
-                None if isinstance(alone, str) else alone[loss],
-                None if isinstance(rest, str) else ratio(rest[cost], whole[cost]),
-                None if isinstance(rest, str) else difference(whole[loss], rest[loss]),
-                rest if isinstance(rest, str) else "",
+                alone_smaller=ratio(start[cost], alone[cost]) if alone else None,
+                alone_lost=alone[metric] if alone else None,
+                smaller=ratio(rest.measured[cost], whole[cost]) if rest.measured else None,
+                lost=difference(whole[metric], rest.measured[metric]) if rest.measured else None,
+                needed=rest.refused,
             )
         )
     return effects
-
-
-def _if_admissible(runner: Runner, steps: Sequence[Step], seeds: Sequence[int]) -> dict[str, Measurement] | str:
-    """What the stack came to, or why there is none."""
-    try:
-        admit(steps, runner.task.facts)
-    except Refused as error:
-        return str(error)
-    return runner.averaged(steps, seeds)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Interaction:
 
 
 def interactions(
-    runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", loss: str = "lost"
+    runner: Runner, steps: Sequence[Step], seeds: Sequence[int] = (0,), cost: str = "file", metric: str = "lost"
 ) -> list[Interaction]:
     """Every pair in each of its admissible orders, if both steps are admissible alone.
 
@@ -84,14 +90,13 @@ def interactions(
     start = runner.averaged((), seeds)
     found = []
     for pair in permutations(steps, 2):
-        together, *apart = (_if_admissible(runner, stack, seeds) for stack in (pair, pair[:1], pair[1:]))
-        if any(isinstance(each, str) for each in (together, *apart)):
+        together, first, second = (_outcome(runner, stack, seeds).measured for stack in (pair, pair[:1], pair[1:]))
+        if not (together and first and second):
             continue
-        first, second = apart
-        alone = {str(each): ratio(start[cost], measured[cost]) for each, measured in zip(pair, apart)}
+        alone = {str(step): ratio(start[cost], apart[cost]) for step, apart in zip(pair, (first, second))}
         # Step by step: the interval is narrower than that of the whole over the product of both.
         share = ratio(ratio(first[cost], together[cost]), alone[str(pair[1])])
         whole = " → ".join(map(str, pair))
         product = Product("the start", whole, alone, ratio(start[cost], together[cost]), share)
-        found.append(Interaction(pair, difference(together[loss], first[loss], second[loss]), product))
+        found.append(Interaction(pair, difference(together[metric], first[metric], second[metric]), product))
     return found

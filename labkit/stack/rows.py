@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,7 @@ class StackResult:
 
     def as_json(self) -> str:
         """One line, numbers with six significant digits."""
-        short = lambda m: [*(float(f"{v:.6g}") for v in (m.value, m.low, m.high)), m.unit, m.n]  # noqa: E731
-        measured = {metric: short(m) for metric, m in self.measurements.items()}
+        measured = {metric: _short(m) for metric, m in self.measurements.items()}
         return json.dumps({"task": self.task, "steps": self.steps, "seed": self.seed, "measured": measured})
 
     @classmethod
@@ -61,7 +60,9 @@ class Rows:
         """The row of these steps with this seed, or None."""
         if (row := self._rows.get((task, steps, seed))) is None and self.folder:
             try:
-                row = self._keep(StackResult.from_json(self._path(task, steps, seed).read_text(encoding="utf-8")))
+                row = self._keep(
+                    StackResult.from_json(self._path(self.folder, task, steps, seed).read_text(encoding="utf-8"))
+                )
             except FileNotFoundError:
                 return None
         return row
@@ -70,11 +71,11 @@ class Rows:
         """Keep the row, and give it as it will be found: with six significant digits."""
         line = row.as_json()
         if self.folder:
-            files.write(self._path(row.task, row.steps, row.seed), line.encode())
+            files.write(self._path(self.folder, row.task, row.steps, row.seed), line.encode())
         return self._keep(StackResult.from_json(line))
 
-    def _path(self, *key: object) -> Path:
-        return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
+    def _path(self, folder: Path, *key: object) -> Path:
+        return folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.json"
 
     def all(self) -> list[StackResult]:
         """Every row, also those that other processes put into the folder; in the order of their text."""
@@ -93,7 +94,7 @@ class Rows:
         runs: dict[tuple[str, ...], list[StackResult]] = {}
         for row in rows:
             runs.setdefault(row.steps, []).append(row)
-        return {steps: _averaged([row.measurements for row in found]) for steps, found in runs.items()}
+        return {steps: over_seeds([row.measurements for row in found]) for steps, found in runs.items()}
 
     def write(self, path: str | Path) -> Path:
         """All rows in one file, a row a line."""
@@ -101,5 +102,10 @@ class Rows:
         return Path(path)
 
 
-def _averaged(runs: list[dict[str, Measurement]]) -> dict[str, Measurement]:
+def _short(m: Measurement) -> list[float | str | int]:
+    return [*(float(f"{v:.6g}") for v in (m.value, m.low, m.high)), m.unit, m.n]
+
+
+def over_seeds(runs: Sequence[dict[str, Measurement]]) -> dict[str, Measurement]:
+    """The mean of each metric over runs with different seeds; a single run stays as it is."""
     return runs[0] if len(runs) == 1 else {metric: averaged([run[metric] for run in runs]) for metric in runs[0]}

@@ -1,4 +1,4 @@
-"""Run stacks of steps, and keep what was computed: a stack that begins like another starts where they part."""
+"""Run stacks of steps, and keep what was computed: stacks with a common prefix share it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from labkit.measure import Measurement
-from labkit.stack.rows import Rows, StackResult, _averaged
+from labkit.stack.rows import Rows, StackResult, over_seeds
 from labkit.stack.steps import Facts, Step, admit
 
 
@@ -27,6 +27,15 @@ class Task(Protocol):
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """What the model costs and is worth."""
+
+
+class TimedTask(Task, Protocol):
+    """A task that times each architecture once, and keeps it."""
+
+    latencies: dict[str, Measurement]  #: by what tells architectures apart
+
+    def latency(self, model: nn.Module) -> Measurement:
+        """How many times the time of the model at the start this one takes."""
 
 
 class Recorded:
@@ -51,9 +60,9 @@ class Recorded:
 
 
 class Runner:
-    """Runs stacks of a task. Rows are kept in `rows`, the models of the last beginnings in memory.
+    """Runs stacks of a task. `rows` keeps what they came to, a cache in memory the models of the latest prefixes.
 
-    `kept_models` bounds the latter. A step that is not random gives the same model for every seed, and is run once.
+    `kept_models` bounds the cache. A step that is not random gives the same model for every seed, and is run once.
     """
 
     def __init__(self, task: Task, rows: Rows | None = None, kept_models: int = 6):
@@ -61,29 +70,31 @@ class Runner:
         self._models: OrderedDict[tuple, nn.Module] = OrderedDict()
         self.applied = 0  #: steps that were run, and not found
 
-    def run(self, steps: Sequence[Step], seed: int = 0, every: bool = True) -> list[StackResult]:
+    def run(self, steps: Sequence[Step], seed: int = 0, every_step: bool = True) -> list[StackResult]:
         """A row for the model at the start and one after every step, or for the last alone; raises Refused."""
         known = [self.task.facts, *admit(steps, self.task.facts)]
-        lengths = range(len(steps) + 1) if every else [len(steps)]
+        lengths = range(len(steps) + 1) if every_step else [len(steps)]
         return [self._row(tuple(steps[:n]), known[n], seed) for n in lengths]
 
-    def run_all(self, stacks: Iterable[Sequence[Step]], seeds: Iterable[int] = (0,), every: bool = True) -> None:
+    def run_all(self, stacks: Iterable[Sequence[Step]], seeds: Iterable[int] = (0,), every_step: bool = True) -> None:
         """Run many stacks with many seeds, those that begin alike in turn; raises Refused before any runs."""
         seeds = list(seeds)
         wanted = [(tuple(steps), seed) for steps in stacks for seed in seeds]
         for steps, _ in wanted:
             admit(steps, self.task.facts)
         for steps, seed in sorted(wanted, key=lambda each: [str(key) for key in self._keys(*each)]):
-            self.run(steps, seed, every)
+            self.run(steps, seed, every_step)
 
     def averaged(self, steps: Sequence[Step], seeds: Iterable[int] = (0,)) -> dict[str, Measurement]:
         """What a stack came to, averaged over seeds; the interval holds the spread of the seeds and of each run."""
-        runs = [self.run(steps, seed, every=False)[-1].measurements for seed in seeds]
-        return _averaged(runs if any(each.random for each in steps) else runs[:1])
+        runs = [self.run(steps, seed, every_step=False)[-1].measurements for seed in seeds]
+        return over_seeds(runs if any(each.random for each in steps) else runs[:1])
 
-    def _keys(self, steps: tuple[Step, ...], seed: int) -> list[tuple]:
+    def _keys(self, steps: tuple[Step, ...], seed: int) -> list[tuple[tuple[str, ...], int | None]]:
         """For every beginning of the stack: its steps as text, and the seed if one of them is random."""
-        keys, text, is_random = [((), None)], [], False
+        keys: list[tuple[tuple[str, ...], int | None]] = [((), None)]
+        text: list[str] = []
+        is_random = False
         for each in steps:
             text.append(str(each))
             is_random = is_random or each.random

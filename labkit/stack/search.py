@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from labkit.stack.runner import Runner
 from labkit.stack.steps import Refused, Step
 
-OBJECTIVES = {"lost": "minimize", "file": "minimize", "latency": "minimize"}
+Directions = Mapping[str, Literal["minimize", "maximize"]]
+OBJECTIVES: Directions = {"lost": "minimize", "file": "minimize", "latency": "minimize"}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SAMPLERS = {"nsga2": optuna.samplers.NSGAIISampler, "tpe": optuna.samplers.TPESampler}
 
@@ -26,7 +27,7 @@ def search(
     trials: int,
     storage: str | Path,
     sampler: Literal["nsga2", "tpe"] = "nsga2",
-    objectives: Mapping[str, Literal["minimize", "maximize"]] = OBJECTIVES,
+    objectives: Directions = OBJECTIVES,
     seed: int = 0,
 ) -> optuna.Study:
     """Try stacks until the study has so many trials, and return it; its `best_trials` are the Pareto front.
@@ -63,7 +64,7 @@ def search(
         trial.set_user_attr("steps", [str(step) for step in steps])
         trial.set_user_attr("sampler", sampler)
         try:
-            measured = runner.run(steps, seed=0, every=False)[-1].measurements
+            measured = runner.run(steps, seed=0, every_step=False)[-1].measurements
         except Refused as error:
             raise optuna.TrialPruned(str(error)) from error
         if missing := objectives.keys() - measured.keys():

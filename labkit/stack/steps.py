@@ -130,7 +130,7 @@ def read(text: str, vocabulary: object) -> Step:
     name, _, arguments = text.partition("(")
     make = getattr(vocabulary, name, None)
     try:
-        found = make(*(_value(each) for each in arguments.removesuffix(")").split(", ") if each))
+        found = make and make(*(_value(each) for each in arguments.removesuffix(")").split(", ") if each))
     except TypeError:
         found = None
     if not isinstance(found, Step) or str(found) != text:

@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
             task.latency(runner.model(steps))
         _write(latencies, {key: m.as_dict() for key, m in task.latencies.items()})
     elif options.command == "orders":
-        runner.run_all(stacks()[options.part :: options.parts], SEEDS, every=False)
+        runner.run_all(stacks()[options.part :: options.parts], SEEDS, every_step=False)
     else:
         from optuna.trial import TrialState  # only here: the lab reads these studies without a search
 
@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
             best = {tuple(t.user_attrs["steps"]) for t in study.best_trials if t.values[0] <= WORTH[options.task]}
             vocabulary = sys.modules[make.__module__]
             for seed, steps in sorted(product(SEEDS, best))[options.part :: options.parts]:
-                runner.run([read(step, vocabulary) for step in steps], seed, every=False)
+                runner.run([read(step, vocabulary) for step in steps], seed, every_step=False)
 
 
 def _write(path: Path, data: dict) -> None:

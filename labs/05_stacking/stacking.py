@@ -227,7 +227,7 @@ def agrees(new: Measurement, old: Measurement, as_many: bool) -> bool:
 
 for task, stacks in again.items():
     runner = stack.Runner(here[task], stack.Rows(Path(scratch.name, task)), 3)
-    runner.run_all(stacks, [lab.SEED], every=False)
+    runner.run_all(stacks, [lab.SEED], every_step=False)
     runners[task] = runner
     as_many = here[task].name == recorded[task].task.name
     for steps in stacks:
@@ -252,7 +252,7 @@ Table(head, table)
 
 # %%
 own = [images.prune(0.7), powers_of_two(), images.half()]
-row = runners["images"].run(own, lab.SEED, every=False)[-1].measurements
+row = runners["images"].run(own, lab.SEED, every_step=False)[-1].measurements
 print(" → ".join(map(str, own)), row["lost"], row["smaller"], sep=", ")
 
 # %% [markdown]

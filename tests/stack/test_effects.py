@@ -61,7 +61,7 @@ def test_effects_overlap_where_a_step_finds_nothing_left_to_do(runner):
 
 
 def test_the_cost_and_the_loss_are_those_that_are_named(runner):
-    for effect in ablate(runner, [SHRINK, FOLD], cost="latency", loss="file"):
+    for effect in ablate(runner, [SHRINK, FOLD], cost="latency", metric="file"):
         assert effect.alone_smaller.value == effect.smaller.value == (2 if effect.step == FOLD else 1)
         assert (effect.alone_lost.value, effect.lost.value) == (2048, -1024)
 

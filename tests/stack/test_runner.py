@@ -35,7 +35,7 @@ def test_there_is_a_row_for_the_start_and_one_after_every_step(runner):
 
 
 def test_or_for_the_last_step_alone(runner, task):
-    [row] = runner.run([SHRINK, PACK, FOLD], every=False)
+    [row] = runner.run([SHRINK, PACK, FOLD], every_step=False)
     assert (len(row.steps), values(row)) == (3, (256, 1.5, 0.5))
     assert task.measured == 1
 
@@ -112,7 +112,7 @@ def test_run_all_runs_what_begins_alike_one_after_the_other(task):
 
 
 def test_run_all_takes_stacks_and_seeds_that_can_be_gone_through_only_once(runner):
-    runner.run_all(iter([[NOISE], [DRAW]]), iter([0, 1]), every=False)
+    runner.run_all(iter([[NOISE], [DRAW]]), iter([0, 1]), every_step=False)
     assert sorted((row.steps, row.seed) for row in runner.rows.all()) == [
         (("draw()",), 0),
         (("draw()",), 1),
@@ -193,7 +193,7 @@ def test_what_is_not_random_has_nothing_to_average(runner):
 
 def test_rows_are_averaged_as_the_runner_does(runner):
     stacks, seeds = [[SHRINK], [SHRINK, NOISE], [DRAW, FOLD]], range(4)
-    runner.run_all(stacks, seeds, every=False)
+    runner.run_all(stacks, seeds, every_step=False)
     found = runner.rows.averaged()
     assert found == {tuple(map(str, stack)): runner.averaged(stack, seeds) for stack in stacks}
     assert [found[tuple(map(str, stack))]["lost"].n for stack in stacks] == [100, 4, 4]
@@ -416,14 +416,14 @@ def test_two_processes_that_write_the_same_row_leave_it_whole(folder):
 def recorded(task, tmp_path) -> Rows:
     runner = Runner(task)
     runner.run_all([[SHRINK, NOISE], [FOLD]], seeds=(0, 1))
-    runner.run([SHRINK, PACK], every=False)
+    runner.run([SHRINK, PACK], every_step=False)
     return Rows(recorded=[runner.rows.write(tmp_path / "rows.jsonl")])
 
 
 def test_a_row_that_is_recorded_is_had_without_the_model(recorded, task):
     runner = Runner(Recorded(recorded, task.facts), recorded)
     assert [values(each) for each in runner.run([FOLD])] == [(4096, 0, 1), (2048, 0, 0.5)]
-    assert values(runner.run([SHRINK, PACK], every=False)[-1]) == (512, 1.5, 1)
+    assert values(runner.run([SHRINK, PACK], every_step=False)[-1]) == (512, 1.5, 1)
     assert runner.averaged([SHRINK, NOISE], (0, 1))["lost"].n == 2
     assert runner.applied == 0
 
