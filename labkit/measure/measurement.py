@@ -108,7 +108,7 @@ def mean_with_interval(values: Sequence[float], unit: str, seed: int = 0) -> Mea
 def averaged(runs: Sequence[Measurement]) -> Measurement:
     """Mean of one quantity over runs with different seeds, with an interval that holds two kinds of chance.
 
-    The spread over seeds (the bootstrap interval of the mean) and the runs' own intervals (averaged, since the runs share
+    The spread over seeds (the bootstrap interval of the mean) and the runs' own intervals (averaged, since they share
     their test data) are independent: half-widths add in quadrature. Raises ValueError when the units differ.
     """
     unit = _one_unit(runs)

@@ -17,6 +17,7 @@ from labkit.stack import Refused, Runner, Step, admit, orders
 from labkit.stack import image_classifier as images
 from labkit.stack.image_classifier.steps import distill, fold, half, prune, quantize, recover, share, thin
 from labkit.techniques import container
+from labkit.techniques.distillation import soft_targets
 from labkit.techniques.pruning.magnitude import prunable
 from labkit.zoo import FashionModel, Origin, fashion_mnist_model
 
@@ -427,8 +428,8 @@ def test_training_on_lowers_the_loss(task):
 
 
 def test_recovering_learns_from_labels_and_distilling_from_the_answers_of_the_start_as_well(task, monkeypatch):
-    seen, loss = [], images.distillation.distillation_loss
-    monkeypatch.setattr(images.distillation, "distillation_loss", lambda *a: seen.append(a[1]) or loss(*a))
+    seen, loss = [], soft_targets.distillation_loss
+    monkeypatch.setattr(soft_targets, "distillation_loss", lambda *a: seen.append(a[1]) or loss(*a))
     apply(task, prune(0.5), recover(1), seed=7)
     assert seen == []
     apply(task, prune(0.5), distill(1), seed=7)
