@@ -22,9 +22,9 @@ from labkit.measure import Measurement, Timings, accuracy, predict, time_in_turn
 from labkit.measure.size import ZSTD_LEVEL
 from labkit.record import Record
 from labkit.stack import Runner, images, orders
-from labkit.techniques import huffman
-from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.prune import global_masks, prunable, pruned
+from labkit.techniques.storage import huffman
+from labkit.techniques.storage.safetensors import load_weights, save_weights
 
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
 model, state = pretrained.model, pretrained.model.state_dict()

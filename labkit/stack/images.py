@@ -18,9 +18,10 @@ from labkit import measure, zoo
 from labkit.measure import Measurement
 from labkit.stack import grids
 from labkit.stack.steps import Facts, step
-from labkit.techniques import codebook, container
+from labkit.techniques import codebook
 from labkit.techniques import distill as distillation
 from labkit.techniques import prune as pruning
+from labkit.techniques.storage import deep_compression
 from labkit.techniques.training import Batches, Loss
 
 BATCH = 64
@@ -104,12 +105,12 @@ class Images:
     def save(self, model: nn.Module, facts: Facts, path: Path) -> Path:
         """Write the model as a container, with 16 bits for what has been rounded to them."""
         model = copy.deepcopy(model).cpu()
-        return container.save(model.half() if "16-bit weights" in facts else model, path)
+        return deep_compression.save(model.half() if "16-bit weights" in facts else model, path)
 
     def load(self, path: Path, like: nn.Module, facts: Facts) -> nn.Module:
         """What `save` wrote, into a copy of a model of the same architecture and grids."""
         model = copy.deepcopy(like).cpu()
-        model = container.load(path, model.half() if "16-bit weights" in facts else model)
+        model = deep_compression.load(path, model.half() if "16-bit weights" in facts else model)
         return model.float().to(memory_format=torch.channels_last).eval()
 
     def latency(self, model: nn.Module) -> Measurement:

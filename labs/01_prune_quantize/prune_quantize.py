@@ -81,7 +81,8 @@ from torchvision.models import mobilenet_v2
 
 from labkit import claims, measure, plot, scale, show, zoo
 from labkit.record import Record, beside, needs
-from labkit.techniques import archive, prune, quantize, training
+from labkit.techniques import prune, quantize, training
+from labkit.techniques.storage import safetensors
 
 # Notes from inside the compiler are of no use to a reader.
 warnings.filterwarnings("ignore", module="torch")
@@ -224,7 +225,7 @@ timings = measure.time_in_turn(
 answers = {name: measure.predict(m, views, 8) for name, m in demonstration.items()}
 for name, model in demonstration.items():
     sizes = measure.file_sizes(
-        archive.save_weights(model.state_dict(), files / "imagenet.safetensors")
+        safetensors.save_weights(model.state_dict(), files / "imagenet.safetensors")
     )
     record.add(
         f"ImageNet {name}",
@@ -343,7 +344,7 @@ def keep(
 ) -> None:
     """Write the file, measure it, score the predictions: one row of the record."""
     sizes = measure.file_sizes(
-        archive.save_weights(state, files / f"{name}.safetensors")
+        safetensors.save_weights(state, files / f"{name}.safetensors")
     )
     record.add(
         name,
@@ -564,11 +565,11 @@ keep(
     measure.predict(compiled("stack", 50), test_inputs, 50),
 )
 
-path = archive.save_weights(
+path = safetensors.save_weights(
     quantize.int8_state(stacked), files / "stack.safetensors.zst"
 )
 again = quantize.load_int8(
-    archive.load_weights(path), mobilenet_v2(num_classes=10).eval(), test_inputs[:2]
+    safetensors.load_weights(path), mobilenet_v2(num_classes=10).eval(), test_inputs[:2]
 )
 with torch.no_grad():
     assert torch.equal(again(few), stacked(few)), (

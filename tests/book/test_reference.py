@@ -9,7 +9,7 @@ from sphinx.util.inventory import InventoryFile
 from labkit import stack, zoo
 
 LABKIT = Path(__file__).parents[2] / "labkit"
-MODULES = [*LABKIT.glob("measure/*.py"), *LABKIT.glob("techniques/*.py"), *LABKIT.glob("stack/*.py")]
+MODULES = [*LABKIT.glob("measure/*.py"), *LABKIT.glob("techniques/**/*.py"), *LABKIT.glob("stack/*.py")]
 MODULES += [LABKIT / f"{name}.py" for name in ("record", "claims", "plot", "scale", "show")]
 ELSEWHERE = {"labkit.claims.main"}  # the command line
 

@@ -14,8 +14,8 @@ from labkit import measure, zoo
 from labkit.measure import Measurement, Timings
 from labkit.stack import Refused, Runner, Step, admit, images, orders
 from labkit.stack.images import Images, distill, fold, half, prune, quantize, recover, share, thin
-from labkit.techniques import container
 from labkit.techniques.prune import prunable
+from labkit.techniques.storage import deep_compression
 from labkit.zoo import FashionModel, Origin, fashion_mnist_model
 
 BATCHNORM = frozenset({"BatchNorm"})
@@ -548,5 +548,5 @@ def test_half_rounds_whatever_is_no_integer_and_the_file_has_16_bits_for_it(mode
         for model, facts in ((before, facts_of(steps)), (after, facts_of((*steps, half()))))
     ]
     assert files[1].stat().st_size < files[0].stat().st_size
-    kinds = {entry.dtype for entry in container.contents(files[1])}
+    kinds = {entry.dtype for entry in deep_compression.contents(files[1])}
     assert torch.float16 in kinds and torch.float32 not in kinds

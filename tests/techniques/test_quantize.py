@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as npst
 from torch import nn
 from torch._inductor.utils import run_and_get_code
 
-from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.quantize import (
     compile_frozen,
     dequantize,
@@ -21,6 +20,7 @@ from labkit.techniques.quantize import (
     quantize_tensor,
     static_int8,
 )
+from labkit.techniques.storage.safetensors import load_weights, save_weights
 
 NUMBERS = st.floats(-(2.0**120), 2.0**120, width=32, allow_subnormal=False)
 HALF = 0.5 + 1e-4  # half a step, and what float32 rounds off in the division

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from labkit import files
-from labkit.techniques import huffman
+from labkit.techniques.storage import huffman
 
 MAGIC, VERSION = b"DCNN", 1
 HEADER = struct.Struct("<4sBII")

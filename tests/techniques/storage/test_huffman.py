@@ -11,8 +11,8 @@ from dahuffman import HuffmanCodec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labkit.techniques import huffman
-from labkit.techniques.huffman import LANE, LONGEST, canonical_codes, code_lengths, decode, encode, entropy
+from labkit.techniques.storage import huffman
+from labkit.techniques.storage.huffman import LANE, LONGEST, canonical_codes, code_lengths, decode, encode, entropy
 
 DTYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
 COUNTS = st.lists(st.integers(0, 1000), min_size=1, max_size=40).filter(any)

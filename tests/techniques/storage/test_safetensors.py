@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.quantize import dynamic_int8
+from labkit.techniques.storage.safetensors import load_weights, save_weights
 
 FORMATS = pytest.mark.parametrize("name", ["weights.safetensors", "weights.safetensors.zst"])
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool]

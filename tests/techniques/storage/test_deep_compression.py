@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from labkit.techniques import container, huffman
 from labkit.techniques.codebook import share
-from labkit.techniques.container import (
+from labkit.techniques.prune import apply_masks, global_masks
+from labkit.techniques.quantize import dynamic_int8
+from labkit.techniques.storage import deep_compression, huffman
+from labkit.techniques.storage.deep_compression import (
     DTYPES,
     HEADER,
     HEADER_BYTES,
@@ -30,8 +32,6 @@ from labkit.techniques.container import (
     save,
     unpack,
 )
-from labkit.techniques.prune import apply_masks, global_masks
-from labkit.techniques.quantize import dynamic_int8
 
 
 def holder(tensors: dict[str, torch.Tensor]) -> nn.Module:
@@ -90,7 +90,7 @@ def tensors(draw) -> torch.Tensor:
 
 
 names = st.text(min_size=1, max_size=8).filter(lambda n: "." not in n and not hasattr(nn.Module(), n))
-widths = st.none() | st.sampled_from(container.INDEX_BITS)
+widths = st.none() | st.sampled_from(deep_compression.INDEX_BITS)
 
 
 @settings(deadline=None, max_examples=150)
@@ -180,7 +180,7 @@ def test_the_index_of_the_paper_has_its_filler():
 def test_the_file_of_the_paper_holds_a_zero_for_the_filler(tmp_path):
     weight = torch.zeros(16)
     weight[[1, 4, 15]] = torch.tensor([3.4, 0.9, 1.7])
-    forms = container._forms("weight", weight, [3], use_huffman=False)
+    forms = deep_compression._forms("weight", weight, [3], use_huffman=False)
     [(layer, data)] = [form for form in forms if form[0].index_bits and not form[0].levels][:1]
     values, _, index = layer.decode(data)
     torch.testing.assert_close(torch.from_numpy(values.view("<f4").copy()), torch.tensor([3.4, 0.9, 0, 1.7]))
@@ -248,7 +248,7 @@ def test_packed_symbols_lie_lowest_bit_first():
 # --- the smallest form ---
 
 
-def entry_of(tensor: torch.Tensor, path, **options) -> container.Entry:
+def entry_of(tensor: torch.Tensor, path, **options) -> deep_compression.Entry:
     [entry] = contents(save(holder({"tensor": tensor}), path, **options))
     return entry
 
@@ -279,7 +279,9 @@ def test_each_tensor_gets_the_form_that_suits_it(tmp_path):
 @pytest.mark.parametrize("huffman", [True, False])
 def test_the_form_taken_is_the_smallest_of_all(huffman, tmp_path):
     for name, tensor in network().state_dict().items():
-        forms = [len(layer.row()) + len(data) for layer, data in container._forms(name, tensor, range(1, 13), huffman)]
+        forms = [
+            len(layer.row()) + len(data) for layer, data in deep_compression._forms(name, tensor, range(1, 13), huffman)
+        ]
         [entry] = contents(save(holder({name.replace(".", "_"): tensor}), tmp_path / "file", huffman=huffman))
         assert entry.bytes <= min(forms)
 
@@ -291,8 +293,8 @@ def test_a_matrix_is_walked_by_columns_where_that_is_smaller(tmp_path):
     assert entries[0].bytes == entries[1].bytes < entry_of(by_rows.roll(1), tmp_path / "file", huffman=False).bytes + 9
     model = holder({"tensor": by_rows.t().contiguous()})
     path = save(model, tmp_path / "columns", index_bits=1, huffman=False)
-    [(layer, _)] = container._read(path).values()
-    assert layer.flags & container.BY_COLUMNS
+    [(layer, _)] = deep_compression._read(path).values()
+    assert layer.flags & deep_compression.BY_COLUMNS
     assert_same_bits(load(path, emptied(model)), model)
 
 
@@ -505,7 +507,7 @@ def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
         (DENSE, {"shape": (1,) * 65}),
         (DENSE, {"stored": 3}),
         (DENSE, {"index": 1}),
-        (DENSE, {"flags": container.HUFFMAN_INDEX}),
+        (DENSE, {"flags": deep_compression.HUFFMAN_INDEX}),
         (DENSE, {"levels": HUGE}),
         (CODES, {"shape": (HUGE,), "stored": HUGE}),
         (CODES, {"shape": (HUGE,), "stored": HUGE, "weights": HUGE}),
@@ -513,7 +515,7 @@ def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
         (CODES, {"levels": HUGE}),
         (CODES, {"levels": 2, "weights": 0}),
         (CODES, {"levels": 1, "weights": 5}),
-        (CODES, {"flags": container.HUFFMAN_WEIGHTS}),
+        (CODES, {"flags": deep_compression.HUFFMAN_WEIGHTS}),
         (SPARSE, {"stored": HUGE}),
         (SPARSE, {"stored": HUGE, "shape": (HUGE,)}),
         (SPARSE, {"stored": 9, "shape": (HUGE,)}),
@@ -522,7 +524,7 @@ def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
         (SPARSE, {"index_bits": 0}),
         (SPARSE, {"index_bits": 17}),
         (SPARSE, {"index_bits": 2**40}),
-        (SPARSE, {"flags": container.HUFFMAN_INDEX}),
+        (SPARSE, {"flags": deep_compression.HUFFMAN_INDEX}),
     ],
 )
 def test_numbers_that_do_not_fit_are_an_error_and_take_no_memory(form, changes, tmp_path):
@@ -551,7 +553,7 @@ def test_numbers_that_do_not_fit_are_an_error_and_take_no_memory(form, changes, 
 )
 def test_a_huffman_stream_of_other_symbols_is_an_error(symbols, message, tmp_path):
     stream = huffman.encode(np.array(symbols))
-    coded = CODES[0]._replace(flags=container.HUFFMAN_WEIGHTS, weights=len(stream))
+    coded = CODES[0]._replace(flags=deep_compression.HUFFMAN_WEIGHTS, weights=len(stream))
     path = crafted(tmp_path / "file", (coded, bytes(8) + stream))
     assert message in failing(path, holder({"weight": torch.ones(4)}))
 
@@ -616,7 +618,7 @@ def test_whatever_the_table_says_the_file_is_read_or_an_error(data, small, tmp_p
 def every_form() -> list[tuple[Layer, bytes]]:
     torch.manual_seed(0)
     weight = torch.randn(30, 20).round().where(torch.rand(30, 20) < 0.3, 0)
-    either = [container._forms("weight", weight, [2, 4], huffman) for huffman in (True, False)]
+    either = [deep_compression._forms("weight", weight, [2, 4], huffman) for huffman in (True, False)]
     return list(itertools.chain(*either))
 
 
