@@ -462,7 +462,7 @@ plot.curves(both, "bits of a code", "accuracy lost")
 # So the table in the file holds a length a symbol, and no codes.
 
 # %%
-show(huffman.canonical_codes)
+show(huffman.canonical_codes, huffman.decode)
 
 # %%
 symbols = np.array([0] * 8 + [1] * 4 + [2] * 2 + [3, 4])
@@ -475,7 +475,7 @@ assert mean == huffman.entropy(symbols)  # all frequencies are powers of 1/2
 
 # %% [markdown]
 # Decoding is sequential by nature: where a code begins is known once the one before has been read.
-# `labkit.techniques.storage.huffman` cuts the symbols into lanes and decodes one symbol of *every* lane in each step, so that NumPy has vectors to work on.
+# The file holds the same codes, dealt out to lanes: its reader decodes one symbol of *every* lane in each step, so that NumPy has vectors to work on.
 # On the shared weights of a real layer:
 
 # %%
@@ -492,11 +492,13 @@ entry = deep_compression.contents(path)[0]
 print(f"{entry.name}: {entry.kept:,} weights kept, {entry.levels} values")
 for stream, width in (("weights", entry.weight_bits), ("index", entry.index_bits)):
     data = entry.streams[stream]
-    coded = huffman.encode(data)
-    assert (huffman.decode(coded) == data).all()
+    lengths = huffman.code_lengths(np.bincount(data))
+    coded = huffman.encode(data, lengths)
+    assert (huffman.decode(coded, lengths) == data).all()
+    in_file = 8 * entry.parts[stream] / len(data)
     print(f"  {stream}: {width} bits fixed,", end=" ")
-    print(f"{8 * len(coded) / len(data):.2f} Huffman-coded with the table,", end=" ")
-    print(f"entropy {huffman.entropy(data):.2f}")
+    print(f"{len(coded) / len(data):.2f} Huffman-coded,", end=" ")
+    print(f"{in_file:.2f} with the table, entropy {huffman.entropy(data):.2f}")
 
 # %% [markdown]
 # ## 6 · The file
@@ -809,7 +811,7 @@ def ans_bytes(symbols: np.ndarray) -> int:
     """Bytes of a stream under ANS, with its table; decoded again to be sure."""
     values, codes = np.unique(symbols, return_inverse=True)
     if len(values) < 2:
-        return len(huffman.encode(symbols))  # nothing to model
+        return (len(symbols) + 7) // 8  # one bit per symbol: nothing to model
     # Frequencies in 16 bits, as they would stand in a file
     shares = np.maximum(1, np.bincount(codes) * 65_535 // len(codes))
     model = constriction.stream.model.Categorical(

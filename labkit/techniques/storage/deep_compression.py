@@ -28,7 +28,8 @@ import torch
 from torch import nn
 
 from labkit import files
-from labkit.techniques.storage import huffman
+from labkit.techniques.storage import _huffman_stream
+from labkit.techniques.storage.huffman import LONGEST
 
 MAGIC, VERSION = b"DCNN", 1
 HEADER = struct.Struct("<4sBII")
@@ -239,8 +240,8 @@ def unpack(stream: bytes, width: int, count: int) -> np.ndarray:
 def _encode(symbols: np.ndarray, alphabet: int, use_huffman: bool) -> tuple[bytes, int]:
     """The smaller stream of the two, and whether it is the Huffman-coded one."""
     width = fixed_width(alphabet)
-    if use_huffman and alphabet <= 2**huffman.LONGEST:
-        stream = huffman.encode(symbols)
+    if use_huffman and alphabet <= 2**LONGEST:
+        stream = _huffman_stream.encode(symbols)
         if len(stream) < packed_bytes(len(symbols), width):
             return stream, 1
     return pack(symbols, width), 0
@@ -251,7 +252,7 @@ def _decode(stream: bytes, alphabet: int, count: int, coded: int) -> np.ndarray:
     width = fixed_width(alphabet)
     if not coded and len(stream) != packed_bytes(count, width):
         raise ValueError(f"{count} symbols of {width} bits take no {len(stream)} bytes")
-    symbols = huffman.decode(stream) if coded else unpack(stream, width, count)
+    symbols = _huffman_stream.decode(stream) if coded else unpack(stream, width, count)
     if len(symbols) != count:
         raise ValueError(f"{count} symbols were expected, {len(symbols)} are there")
     if count and not 0 <= symbols.min() <= symbols.max() < alphabet:
@@ -294,13 +295,17 @@ class Layer(NamedTuple):
         name = self.name.encode()
         form = self[3:9]  # flags to index
         numbers = (DTYPES.index(self.dtype), *form, len(self.shape), *self.shape)
-        written = [huffman.varint(len(name)), name, *map(huffman.varint, numbers)]
+        written = [
+            _huffman_stream.varint(len(name)),
+            name,
+            *map(_huffman_stream.varint, numbers),
+        ]
         return b"".join(written) + self.crc.to_bytes(4, "little")
 
     @classmethod
     def from_row(cls, table: bytes, at: int) -> tuple[Layer, int]:
         """The layer whose row begins there, and where the next one does."""
-        length, at = huffman.read_varint(table, at)
+        length, at = _huffman_stream.read_varint(table, at)
         name, at = table[at : at + length].decode(), at + length
         (dtype, *numbers, dims), at = _numbers(table, at, 8)
         if dtype >= len(DTYPES) or dims > MOST_DIMS:
@@ -515,6 +520,6 @@ def _numbers(table: bytes, at: int, count: int) -> tuple[list[int], int]:
     """So many varints from there on, and the place after them."""
     numbers = []
     for _ in range(count):
-        number, at = huffman.read_varint(table, at)
+        number, at = _huffman_stream.read_varint(table, at)
         numbers.append(number)
     return numbers, at

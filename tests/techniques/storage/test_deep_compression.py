@@ -16,7 +16,7 @@ from torch import nn
 from labkit.techniques.codebook import share
 from labkit.techniques.prune import apply_masks, global_masks
 from labkit.techniques.quantize import dynamic_int8
-from labkit.techniques.storage import deep_compression, huffman
+from labkit.techniques.storage import _huffman_stream, deep_compression
 from labkit.techniques.storage.deep_compression import (
     DTYPES,
     HEADER,
@@ -552,7 +552,7 @@ def test_numbers_that_do_not_fit_are_an_error_and_take_no_memory(form, changes, 
     ],
 )
 def test_a_huffman_stream_of_other_symbols_is_an_error(symbols, message, tmp_path):
-    stream = huffman.encode(np.array(symbols))
+    stream = _huffman_stream.encode(np.array(symbols))
     coded = CODES[0]._replace(flags=deep_compression.HUFFMAN_WEIGHTS, weights=len(stream))
     path = crafted(tmp_path / "file", (coded, bytes(8) + stream))
     assert message in failing(path, holder({"weight": torch.ones(4)}))
