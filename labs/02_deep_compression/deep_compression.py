@@ -285,7 +285,7 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 # %%
 def pruned_network(name: str, seed: int) -> nn.Module:
     """A network that was pruned while it trained on. It ships with half-precision weights."""
-    half = deep_compression.load(zoo.pruned_file(name, seed), zoo.network(name).half())
+    half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
     model = half.float().eval().to(memory_format=torch.channels_last)
     with torch.no_grad():
         for weight in model.parameters():
@@ -527,7 +527,7 @@ assert deep_compression.absolute_index(index)[is_weight].tolist() == positions.t
 # The same bits come back, so the outputs must be equal, not close.
 
 # %%
-again = deep_compression.load(path, zoo.network("lenet_300_100")).eval()
+again = deep_compression.load_(path, zoo.network("lenet_300_100")).eval()
 with torch.no_grad():
     assert torch.equal(again(inputs), compressed["lenet_300_100"][0](inputs))
 print(f"{path.stat().st_size:,} bytes load into a network with equal outputs")
@@ -541,7 +541,7 @@ for what, data, architecture in (
 ):
     (files / "broken.dc").write_bytes(data)
     try:
-        deep_compression.load(files / "broken.dc", zoo.network(architecture))
+        deep_compression.load_(files / "broken.dc", zoo.network(architecture))
     except ValueError as error:
         print(f"{what}: {str(error).replace(str(files) + '/', '')}")
     else:

@@ -218,7 +218,7 @@ def test_a_file_of_a_model_with_a_head_of_its_own_does_not_load_where_it_is_tied
 def test_a_damaged_file_is_refused(models, tmp_path):
     path = models.task.save(models.model(()), tmp_path / "model.safetensors.zst")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a whole weights file"):
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
         models.task.load(path, models.model(()))
 
 

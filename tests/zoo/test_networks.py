@@ -119,7 +119,7 @@ def pruned_scores(name: str, seed: int) -> dict:
 def shipped(request):
     """Name, seed, the network of a pruned file as it ships, in fp16, and its scores."""
     name, seed = request.param
-    return name, seed, deep_compression.load(pruned_file(name, seed), network(name).half()), pruned_scores(name, seed)
+    return name, seed, deep_compression.load_(pruned_file(name, seed), network(name).half()), pruned_scores(name, seed)
 
 
 def sparsity(model: nn.Module) -> float:
@@ -133,6 +133,12 @@ def test_a_pruned_network_has_the_sparsity_of_its_scores(shipped):
     for weight in prunable(model).values():
         assert weight.any()
         assert not weight[weight == 0].signbit().any()  # -0.0 would be a second zero in the codebook
+
+
+def test_a_pruned_network_is_written_again_as_it_ships(shipped, tmp_path):
+    name, seed, model, _ = shipped
+    path = deep_compression.save(model, tmp_path / "again.dc")
+    assert path.read_bytes() == pruned_file(name, seed).read_bytes()
 
 
 def test_a_pruned_network_is_close_to_the_dense_one(shipped):
@@ -225,7 +231,7 @@ def test_the_pruning_script_writes_what_ships(rehearse, tmp_path, teacher):
     scores = json.loads((tmp_path / "run" / "pruned_1.json").read_text())
     assert (scores["sparsity"], scores["steps"], scores["seed"], scores["test_images"]) == (0.9, 4, 1, 32)
     assert scores["teacher"] == (teacher == "--teacher")
-    model = deep_compression.load(tmp_path / "run" / "pruned_1.dc", network("lenet_300_100").half())
+    model = deep_compression.load_(tmp_path / "run" / "pruned_1.dc", network("lenet_300_100").half())
     assert sparsity(model) == pytest.approx(0.9, abs=1e-5)
     for name, seed in itertools.product(PRUNED, range(3)):
         # LeNet-5 was pruned before the script had these two settings.

@@ -1,4 +1,4 @@
-"""One file for a compressed model, laid out as in Deep Compression.
+"""A Deep Compression file: codebooks, sparse positions and Huffman codes of a model.
 
 A pruned layer with shared weights is a list of stored entries. Each has a code, its
 place in the layer's codebook, and a relative index, how far it lies behind the entry
@@ -6,43 +6,39 @@ before; both streams are Huffman-coded. Source: Han, Mao and Dally 2016
 (arXiv:1510.00149), sections 2 to 4.
 
 The file needs no notes from the training: every tensor of the state dictionary is
-looked at and stored in the form that is smallest, and the same bits come back. It is
-
-- a header: magic, version, bytes of the table, CRC-32 of the table;
-- a table, with a row for every layer: name, form, sizes, shape, CRC-32 of its parts;
-- the parts, for every layer: codebook, weights, index.
+looked at and stored in the form that is smallest, and the same bits come back.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from labkit import files
-from labkit.techniques.storage import _huffman_stream
-from labkit.techniques.storage.huffman import LONGEST
-
-MAGIC, VERSION = b"DCNN", 1
-HEADER = struct.Struct("<4sBII")
-HEADER_BYTES = HEADER.size
-# A type is a number in the file, its place in this list: only append to it.
-DTYPES = (
-    *(torch.float32, torch.float16, torch.bfloat16, torch.float64),
-    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+from labkit.techniques.storage._deep_compression_file import (
+    BY_COLUMNS,
+    DTYPES,
+    HEADER,
+    HUFFMAN_INDEX,
+    HUFFMAN_WEIGHTS,
+    INDEX_BITS,
+    Decoded,
+    Layer,
+    fixed_width,
+    packed_bytes,
+    read,
+    smaller_stream,
+    to_bytes,
 )
-INDEX_BITS = range(1, 17)  # widths that a file may have
-TRIED_BITS = range(1, 11)  # widths that `save` tries when none is asked for
-MOST_DIMS = 64  # of a tensor in PyTorch
-BY_COLUMNS, HUFFMAN_WEIGHTS, HUFFMAN_INDEX = 1, 2, 4  # flags of a layer
+
+HEADER_BYTES = HEADER.size  # of the file, before the first tensor
+TRIED_BITS = range(1, 11)  # widths of an index that `save` tries if none is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +113,18 @@ def save(
 ) -> Path:
     """Write all parameters and buffers of a model, whole or not at all.
 
-    `index_bits` is the width of a relative index; None takes the best for each layer.
-    Without `huffman` all symbols have fixed width. Raises ValueError for a width that
-    is not in `INDEX_BITS`, and for a model that holds anything but plain tensors.
+    Args:
+        model: any module whose state is plain tensors.
+        path: the file; missing folders are made.
+        index_bits: width of a relative index; None takes the best for each layer.
+        huffman: whether symbols may be Huffman-coded; else all have fixed width.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the width is not 1 to 16, or the model holds anything but plain
+            tensors.
     """
     if index_bits is not None and index_bits not in INDEX_BITS:
         raise ValueError(
@@ -127,39 +132,44 @@ def save(
             f"{index_bits}"
         )
     widths = TRIED_BITS if index_bits is None else [index_bits]
-    table, parts = b"", b""
-    for name, tensor in _tensors(model).items():
-        forms = _forms(name, tensor, widths, huffman)
-        layer, data = min(forms, key=lambda form: len(form[0].row()) + len(form[1]))
-        table += layer._replace(crc=zlib.crc32(data)).row()
-        parts += data
-    header = HEADER.pack(MAGIC, VERSION, len(table), zlib.crc32(table))
-    files.write(Path(path), header + table + parts)
+    smallest = (
+        min(_forms(name, tensor, widths, huffman), key=_bytes_in_file)
+        for name, tensor in _tensors(model).items()
+    )
+    files.write(Path(path), to_bytes(smallest))
     return Path(path)
 
 
-def load(path: str | Path, model: nn.Module) -> nn.Module:
-    """Read what `save` wrote into a model of the same architecture, in place.
+def load_(path: str | Path, model: nn.Module) -> nn.Module:
+    """Read what `save` wrote into a model, in place.
 
-    Raises ValueError that names the layer and leaves the model as it was if the file is
-    cut or altered, or its layers are not the model's.
+    Args:
+        path: the file.
+        model: one of the architecture that was saved, of the same types.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: the file is cut or altered, or its layers are not the model's. It
+            names the layer, and the model is as it was.
     """
-    tensors, read = _tensors(model), _read(path)
-    if names := tensors.keys() ^ read.keys():
+    tensors, layers = _tensors(model), read(path)
+    if names := tensors.keys() ^ layers.keys():
         name = min(names)
-        has, lacks = ("file", "model") if name in read else ("model", "file")
+        has, lacks = ("file", "model") if name in layers else ("model", "file")
         raise ValueError(
             f"{path}: the {has} has {name!r}, the {lacks} does not: "
             "load it into the architecture that was saved"
         )
-    for name, (layer, _) in read.items():
+    for name, (layer, _) in layers.items():
         wanted = tuple(tensors[name].shape), tensors[name].dtype
         if (layer.shape, layer.dtype) != wanted:
             raise ValueError(
                 f"{path}: {name!r} is {layer.shape}, {layer.dtype} in the file and "
                 f"{wanted[0]}, {wanted[1]} in the model"
             )
-    state = {name: layer.tensor(decoded) for name, (layer, decoded) in read.items()}
+    state = {name: _tensor(*layer) for name, layer in layers.items()}
     first = {}
     for name, tensor in tensors.items():
         place = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
@@ -175,10 +185,17 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
 def contents(path: str | Path) -> list[Entry]:
     """What a file holds, tensor by tensor.
 
-    The bytes of all entries and `HEADER_BYTES` are the bytes of the file. Raises
-    ValueError for a file that was cut or altered.
+    Args:
+        path: the file.
+
+    Returns:
+        An entry for every tensor. Their bytes and `HEADER_BYTES` are the bytes of the
+        file.
+
+    Raises:
+        ValueError: the file was cut or altered.
     """
-    return [layer.entry(decoded) for layer, decoded in _read(path).values()]
+    return [_entry(layer, decoded) for layer, decoded in read(path).values()]
 
 
 # --- positions ---
@@ -189,11 +206,21 @@ def relative_index(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances between stored entries in `index_bits` bits each, with filler zeros.
 
-    `positions` (kept,) of the non-zero weights are increasing. Symbol s says that an
-    entry lies s + 1 behind the one before, so 3 bits reach 8 far. Wherever the next
-    weight is farther, a zero is stored at the largest distance, and counting starts
-    again from there (Han et al. 2016, figure 2). Returns the symbols (stored,) and
-    which of the stored entries are weights (kept,); the others are fillers.
+    Symbol s says that an entry lies s + 1 behind the one before, so 3 bits reach 8 far.
+    Wherever the next weight is farther, a zero is stored at the largest distance, and
+    counting starts again from there (Han et al. 2016, figure 2).
+
+    Args:
+        positions: of the non-zero weights, rising, (kept,).
+        index_bits: width of a symbol.
+
+    Returns:
+        The symbols, (stored,), and which of the stored entries are weights, (kept,);
+        the others are fillers.
+
+    >>> index, weights = relative_index(np.array([1, 4, 15]), index_bits=3)
+    >>> index.tolist(), weights.tolist()  # a filler at 12
+    ([1, 2, 7, 2], [0, 1, 3])
     """
     distances = np.diff(positions, prepend=-1) - 1
     fillers = distances >> index_bits
@@ -204,179 +231,15 @@ def relative_index(
 
 
 def absolute_index(index: np.ndarray) -> np.ndarray:
-    """Positions (stored,) of all stored entries, fillers included."""
+    """Positions (stored,) of all stored entries, fillers included.
+
+    >>> absolute_index(np.array([1, 2, 7, 2])).tolist()
+    [1, 4, 12, 15]
+    """
     return np.cumsum(index + 1) - 1
 
 
-# --- symbols of fixed width ---
-
-
-def fixed_width(alphabet: int) -> int:
-    """Bits of a symbol when all symbols of an alphabet get the same number."""
-    return max(1, (alphabet - 1).bit_length())
-
-
-def packed_bytes(count: int, width: int) -> int:
-    """Whole bytes that hold `count` symbols of `width` bits."""
-    return (count * width + 7) // 8
-
-
-def pack(symbols: np.ndarray, width: int) -> bytes:
-    """The lowest `width` bits of every symbol, lowest bit first."""
-    octets = symbols.astype("<u4").view(np.uint8).reshape(-1, 4)
-    bits = np.unpackbits(octets, axis=1, count=width, bitorder="little")
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
-def unpack(stream: bytes, width: int, count: int) -> np.ndarray:
-    """The symbols (count,) that `pack` wrote."""
-    octets = np.frombuffer(stream, np.uint8)
-    bits = np.unpackbits(octets, count=count * width, bitorder="little")
-    octets = np.packbits(bits.reshape(count, width), axis=1, bitorder="little")
-    padded = np.pad(octets, ((0, 0), (0, 4 - octets.shape[1])))
-    return padded.view("<u4").reshape(count).astype(np.int64)
-
-
-def _encode(symbols: np.ndarray, alphabet: int, use_huffman: bool) -> tuple[bytes, int]:
-    """The smaller stream of the two, and whether it is the Huffman-coded one."""
-    width = fixed_width(alphabet)
-    if use_huffman and alphabet <= 2**LONGEST:
-        stream = _huffman_stream.encode(symbols)
-        if len(stream) < packed_bytes(len(symbols), width):
-            return stream, 1
-    return pack(symbols, width), 0
-
-
-def _decode(stream: bytes, alphabet: int, count: int, coded: int) -> np.ndarray:
-    """The symbols (count,) of either stream."""
-    width = fixed_width(alphabet)
-    if not coded and len(stream) != packed_bytes(count, width):
-        raise ValueError(f"{count} symbols of {width} bits take no {len(stream)} bytes")
-    symbols = _huffman_stream.decode(stream) if coded else unpack(stream, width, count)
-    if len(symbols) != count:
-        raise ValueError(f"{count} symbols were expected, {len(symbols)} are there")
-    if count and not 0 <= symbols.min() <= symbols.max() < alphabet:
-        raise ValueError(f"a symbol is not one of {alphabet}")
-    return symbols
-
-
-# --- a layer ---
-
-
-class Decoded(NamedTuple):
-    """The parts of a layer; all that it takes memory for is bounded by their bytes."""
-
-    values: np.ndarray  #: (stored,) bit patterns
-    codes: np.ndarray  #: (stored,), the values themselves where there is no codebook
-    index: np.ndarray  #: (stored,) or, if dense, (0,)
-
-
-class Layer(NamedTuple):
-    """A row of the table: what is known of a tensor before its parts are read."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    flags: int
-    index_bits: int  # 0: dense, every weight is stored
-    stored: int  # entries, fillers included
-    levels: int  # values in the codebook; 0: values are stored, not codes
-    weights: int  # bytes
-    index: int  # bytes
-    crc: int = 0  # of codebook, weights and index
-
-    @property
-    def codebook(self) -> int:
-        """Bytes of the codebook."""
-        return self.levels * self.dtype.itemsize
-
-    def row(self) -> bytes:
-        """The row as it stands in the table of the file."""
-        name = self.name.encode()
-        form = self[3:9]  # flags to index
-        numbers = (DTYPES.index(self.dtype), *form, len(self.shape), *self.shape)
-        written = [
-            _huffman_stream.varint(len(name)),
-            name,
-            *map(_huffman_stream.varint, numbers),
-        ]
-        return b"".join(written) + self.crc.to_bytes(4, "little")
-
-    @classmethod
-    def from_row(cls, table: bytes, at: int) -> tuple[Layer, int]:
-        """The layer whose row begins there, and where the next one does."""
-        length, at = _huffman_stream.read_varint(table, at)
-        name, at = table[at : at + length].decode(), at + length
-        (dtype, *numbers, dims), at = _numbers(table, at, 8)
-        if dtype >= len(DTYPES) or dims > MOST_DIMS:
-            raise ValueError(f"{name!r} has a type or shape that PyTorch does not have")
-        shape, at = _numbers(table, at, dims)
-        crc, at = int.from_bytes(table[at : at + 4], "little"), at + 4
-        layer = cls(name, tuple(shape), DTYPES[dtype], *numbers, crc)
-        layer.check()
-        return layer, at
-
-    def check(self) -> None:
-        """ValueError unless the numbers fit each other. Those of a coded stream are
-        compared to its bytes before it is decoded.
-        """
-        size = math.prod(self.shape)
-        dense_fits = self.index_bits or self.stored == size
-        raw_fits = self.levels or self.stored * self.dtype.itemsize == self.weights
-        if not (dense_fits and raw_fits and self.index_bits < INDEX_BITS.stop):
-            raise ValueError(f"the numbers in the row of {self.name!r} do not fit")
-        if size >= 2**63:
-            raise ValueError(f"{self.name!r} has more weights than PyTorch can count")
-
-    def decode(self, data: bytes) -> Decoded:
-        """The parts out of their bytes; ValueError if they do not fit the row."""
-        codebook, codes = self._weights(data)
-        values = codebook[codes] if self.levels else codes
-        return Decoded(values, codes, self._index(data))
-
-    def _weights(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-        word = np.dtype(f"<u{self.dtype.itemsize}")
-        codebook = np.frombuffer(data, word, self.levels)
-        stream = data[self.codebook : self.codebook + self.weights]
-        if self.levels == 0:
-            return codebook, np.frombuffer(stream, word)
-        coded = self.flags & HUFFMAN_WEIGHTS
-        return codebook, _decode(stream, self.levels, self.stored, coded)
-
-    def _index(self, data: bytes) -> np.ndarray:
-        stream, coded = data[self.codebook + self.weights :], self.flags & HUFFMAN_INDEX
-        count = self.stored if self.index_bits else 0
-        index = _decode(stream, 2**self.index_bits, count, coded)
-        if count and absolute_index(index)[-1] >= math.prod(self.shape):
-            raise ValueError("an entry lies behind the last weight")
-        return index
-
-    def tensor(self, decoded: Decoded) -> torch.Tensor:
-        """The tensor.
-
-        Only for a shape that is the model's: zeros may be of any number.
-        """
-        flat = np.zeros(math.prod(self.shape), decoded.values.dtype)
-        places = absolute_index(decoded.index) if self.index_bits else ...
-        flat[places] = decoded.values
-        order = "F" if self.flags & BY_COLUMNS else "C"
-        signed = flat.view(f"<i{flat.itemsize}").reshape(self.shape, order=order)
-        return torch.from_numpy(signed).view(self.dtype)
-
-    def entry(self, decoded: Decoded) -> Entry:
-        """What is told of the tensor."""
-        parts = {part: getattr(self, part) for part in ("weights", "index", "codebook")}
-        return Entry(
-            name=self.name,
-            shape=self.shape,
-            dtype=self.dtype,
-            kept=int(np.count_nonzero(decoded.values)),
-            stored=self.stored,
-            levels=self.levels,
-            index_bits=self.index_bits,
-            parts=parts | {"overhead": len(self.row())},
-            streams={"weights": decoded.codes, "index": decoded.index},
-        )
+# --- a tensor and its forms ---
 
 
 def _forms(
@@ -384,14 +247,16 @@ def _forms(
 ) -> Iterator[tuple[Layer, bytes]]:
     """Every form of a tensor: its row, still without CRC, and its parts."""
     values, codes = _share(tensor)
-    for walk, index_bits, stored, index in _walks(values, codes, widths):
-        index, index_flag = _encode(index, 2**index_bits, use_huffman)
-        for codebook, weights, flag in _weight_streams(values, stored, use_huffman):
+    for flags, index_bits, stored, distances in _walks(values, codes, widths):
+        index, coded = smaller_stream(distances, 2**index_bits, use_huffman)
+        if coded:
+            flags |= HUFFMAN_INDEX
+        for codebook, weights, coded in _weight_streams(values, stored, use_huffman):
             layer = Layer(
                 name,
                 tuple(tensor.shape),
                 tensor.dtype,
-                flags=walk + index_flag * HUFFMAN_INDEX + flag * HUFFMAN_WEIGHTS,
+                flags=flags | HUFFMAN_WEIGHTS if coded else flags,
                 index_bits=index_bits,
                 stored=len(stored),
                 levels=len(codebook),
@@ -403,15 +268,15 @@ def _forms(
 
 def _weight_streams(
     values: np.ndarray, codes: np.ndarray, use_huffman: bool
-) -> Iterator[tuple[np.ndarray, bytes, int]]:
+) -> Iterator[tuple[np.ndarray, bytes, bool]]:
     """The two forms of the stored entries: codebook, stream, and whether that is
     Huffman-coded. First without a codebook, the values themselves.
     """
-    yield values[:0], values[codes].tobytes(), 0
+    yield values[:0], values[codes].tobytes(), False
     used = np.bincount(codes, minlength=len(values)) > 0
     if np.count_nonzero(used) < len(codes):
         codebook, renumbered = values[used], np.cumsum(used) - 1
-        stream = _encode(renumbered[codes], len(codebook), use_huffman)
+        stream = smaller_stream(renumbered[codes], len(codebook), use_huffman)
         yield codebook, *stream
 
 
@@ -459,7 +324,42 @@ def _walks(
                 break  # without fillers, nothing gets smaller by more bits
 
 
-# --- the file ---
+def _bytes_in_file(form: tuple[Layer, bytes]) -> int:
+    """Bytes of a form: its row in the table and its parts."""
+    layer, data = form
+    return len(layer.row()) + len(data)
+
+
+def _tensor(layer: Layer, decoded: Decoded) -> torch.Tensor:
+    """The tensor.
+
+    Only for a shape that is the model's: zeros may be of any number.
+    """
+    flat = np.zeros(math.prod(layer.shape), decoded.values.dtype)
+    places = absolute_index(decoded.index) if layer.index_bits else ...
+    flat[places] = decoded.values
+    order = "F" if layer.flags & BY_COLUMNS else "C"
+    signed = flat.view(f"<i{flat.itemsize}").reshape(layer.shape, order=order)
+    return torch.from_numpy(signed).view(layer.dtype)
+
+
+def _entry(layer: Layer, decoded: Decoded) -> Entry:
+    """What is told of the tensor."""
+    parts = {part: getattr(layer, part) for part in ("weights", "index", "codebook")}
+    return Entry(
+        name=layer.name,
+        shape=layer.shape,
+        dtype=layer.dtype,
+        kept=int(np.count_nonzero(decoded.values)),
+        stored=layer.stored,
+        levels=layer.levels,
+        index_bits=layer.index_bits,
+        parts=parts | {"overhead": len(layer.row())},
+        streams={"weights": decoded.codes, "index": decoded.index},
+    )
+
+
+# --- a model ---
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -473,53 +373,3 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
                 "a file holds parameters and buffers that are"
             )
     return state
-
-
-def _read(path: str | Path) -> dict[str, tuple[Layer, Decoded]]:
-    """The layers of a file by name, each with its parts."""
-    data = Path(path).read_bytes()
-    if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
-        raise ValueError(f"{path} is not a file that container.save wrote")
-    _, version, table_bytes, crc = HEADER.unpack_from(data)
-    if version != VERSION:
-        raise ValueError(f"{path} has version {version}, this reads {VERSION}")
-    table = data[HEADER_BYTES : HEADER_BYTES + table_bytes]
-    if len(table) < table_bytes or zlib.crc32(table) != crc:
-        raise ValueError(f"{path}: its table is cut or altered: write it again")
-    try:
-        layers = _layers(table)
-    except ValueError as error:
-        raise ValueError(f"{path}: its table cannot be read: {error}") from error
-    read, at = {}, HEADER_BYTES + table_bytes
-    for layer in layers:
-        start, at = at, at + layer.codebook + layer.weights + layer.index
-        part = data[start:at]
-        if at > len(data) or zlib.crc32(part) != layer.crc:
-            state = "cut" if at > len(data) else "altered"
-            raise ValueError(f"{path}: {layer.name!r} is {state}: write it again")
-        try:
-            read[layer.name] = layer, layer.decode(part)
-        except ValueError as error:
-            raise ValueError(f"{path}: {layer.name!r} is no layer: {error}") from error
-    if at != len(data):
-        raise ValueError(f"{path}: {len(data) - at} bytes too many: write it again")
-    return read
-
-
-def _layers(table: bytes) -> list[Layer]:
-    layers, at = [], 0
-    while at < len(table):
-        layer, at = Layer.from_row(table, at)
-        layers.append(layer)
-    if at != len(table) or len(layers) != len({layer.name for layer in layers}):
-        raise ValueError("it ends within a row, or names a layer twice")
-    return layers
-
-
-def _numbers(table: bytes, at: int, count: int) -> tuple[list[int], int]:
-    """So many varints from there on, and the place after them."""
-    numbers = []
-    for _ in range(count):
-        number, at = _huffman_stream.read_varint(table, at)
-        numbers.append(number)
-    return numbers, at

@@ -89,7 +89,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     file = deep_compression.save(model.half().cpu(), args.out / f"pruned_{args.seed}.dc")
     # Score what ships: the rounded weights, read back, in float32.
-    shipped = deep_compression.load(file, network(args.network).half()).float().to(device).eval()
+    shipped = deep_compression.load_(file, network(args.network).half()).float().to(device).eval()
     scores = {
         "test_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "teacher_test_accuracy": accuracy(teacher, test_images, test_labels, shape),
