@@ -23,9 +23,10 @@ from labkit.measure.size import ZSTD_LEVEL
 from labkit.record import Record
 from labkit.stack import Runner, orders
 from labkit.stack import image_classifier as images
-from labkit.techniques import huffman
-from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.pruning.magnitude import global_masks, prunable, pruned
+from labkit.techniques.storage import _huffman_stream
+from labkit.techniques.storage.huffman import entropy
+from labkit.techniques.storage.safetensors import load_weights, save_weights
 
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
 model, state = pretrained.model, pretrained.model.state_dict()
@@ -82,14 +83,14 @@ symbols = normal.round().clip(0, 31).astype(np.int64)
 as_list, as_bytes = symbols.tolist(), symbols.astype(np.uint8).tobytes()
 codec = HuffmanCodec.from_data(as_list)
 encoders = {
-    "ours": lambda: huffman.encode(symbols),
+    "ours": lambda: _huffman_stream.encode(symbols),
     "dahuffman": lambda: HuffmanCodec.from_data(as_list).encode(as_list),
     "zlib 6": lambda: zlib.compress(as_bytes, 6),
     f"zstandard {ZSTD_LEVEL}": lambda: zstandard.compress(as_bytes, ZSTD_LEVEL),
 }
 streams = {coder: encode() for coder, encode in encoders.items()}
 decoders = {
-    "ours": lambda: huffman.decode(streams["ours"]),
+    "ours": lambda: _huffman_stream.decode(streams["ours"]),
     "dahuffman": lambda: codec.decode(streams["dahuffman"]),
     "zlib 6": lambda: zlib.decompress(streams["zlib 6"]),
     f"zstandard {ZSTD_LEVEL}": lambda: zstandard.decompress(streams[f"zstandard {ZSTD_LEVEL}"]),
@@ -102,7 +103,7 @@ def speed(timings: Timings, coder: str) -> Measurement:
     return Measurement(middle, slow, fast, "M symbols/s", seconds.n)
 
 
-assert np.array_equal(huffman.decode(streams["ours"]), symbols)
+assert np.array_equal(_huffman_stream.decode(streams["ours"]), symbols)
 coding = Record("bench", "standard", 0)
 encoding, decoding = (time_in_turn(coders, rounds=3, warmup=0) for coders in (encoders, decoders))
 for coder, stream in streams.items():
@@ -114,7 +115,7 @@ for coder, stream in streams.items():
         decode=speed(decoding, coder),
         decode_time_to_ours=decoding.ratio(coder, "ours"),
     )
-print(f"{SYMBOLS:,} symbols, entropy {huffman.entropy(symbols):.3f} bits", coding, sep="\n")
+print(f"{SYMBOLS:,} symbols, entropy {entropy(symbols):.3f} bits", coding, sep="\n")
 
 
 # Stacks of steps: what the runner costs over calling the steps, and what it saves by not beginning again. Measured by

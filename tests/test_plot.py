@@ -11,13 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from labkit.estimate.product import Product
 from matplotlib.colors import to_rgba
 from PIL import Image
 from torch import nn
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from labkit import plot
+from labkit.estimate.product import Product
 from labkit.measure import Ceilings, Measurement, Timings
 from labkit.record import Record
 
@@ -211,21 +211,21 @@ def dominates(a, b) -> bool:
 
 @given(points)
 def test_the_front_is_what_no_point_dominates(points):
-    front = plot.pareto_front([cost for cost, _ in points], [quality for _, quality in points])
+    front = measure.pareto_front([cost for cost, _ in points], [quality for _, quality in points])
     for i, point in enumerate(points):
         assert (i in front) == (not any(dominates(other, point) for other in points))
 
 
 @given(points)
 def test_the_front_runs_from_the_cheapest_to_the_best(points):
-    front = [points[i] for i in plot.pareto_front(*zip(*points))] if points else []
+    front = [points[i] for i in measure.pareto_front(*zip(*points))] if points else []
     assert front == sorted(front)
     assert [quality for _, quality in front] == sorted(quality for _, quality in front)
 
 
 def test_the_front_needs_a_quality_for_every_cost():
     with pytest.raises(ValueError):
-        plot.pareto_front([1, 2], [1])
+        measure.pareto_front([1, 2], [1])
 
 
 def test_points_stand_at_cost_and_quality_filled_on_the_front(record):

@@ -49,9 +49,10 @@ import torch
 
 from labkit import claims, lab, measure, plot, show, zoo
 from labkit.record import Record
-from labkit.techniques import archive, training
+from labkit.techniques import training
 from labkit.techniques.pruning import magnitude, recovery, structured
 from labkit.techniques.quantization import int8, rounding
+from labkit.techniques.storage import safetensors
 
 record, settings, device, files = lab.start(
     "01_prune_quantize",
@@ -187,7 +188,7 @@ timings = measure.time_in_turn(
 answers = {name: measure.predict(m, views, 8) for name, m in demonstration.items()}
 for name, model in demonstration.items():
     sizes = measure.file_sizes(
-        archive.save_weights(model.state_dict(), files / "imagenet.safetensors")
+        safetensors.save_weights(model.state_dict(), files / "imagenet.safetensors")
     )
     record.add(
         f"ImageNet {name}",
@@ -309,7 +310,7 @@ def keep(
 ) -> None:
     """Write the file, measure it, score the predictions: one row of the record."""
     sizes = measure.file_sizes(
-        archive.save_weights(state, files / f"{name}.safetensors")
+        safetensors.save_weights(state, files / f"{name}.safetensors")
     )
     record.add(
         name,
@@ -535,9 +536,11 @@ keep(
     measure.predict(compiled("stack", 50), test_inputs, 50),
 )
 
-path = archive.save_weights(int8.int8_state(stacked), files / "stack.safetensors.zst")
+path = safetensors.save_weights(
+    int8.int8_state(stacked), files / "stack.safetensors.zst"
+)
 again = int8.load_int8(
-    archive.load_weights(path), mobilenet_v2(num_classes=10).eval(), test_inputs[:2]
+    safetensors.load_weights(path), mobilenet_v2(num_classes=10).eval(), test_inputs[:2]
 )
 with torch.no_grad():
     assert torch.equal(again(few), stacked(few)), (

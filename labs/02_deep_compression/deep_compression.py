@@ -54,10 +54,10 @@ from labkit import claims, lab, measure, plot, show, zoo
 from labkit.estimate.product import Product
 from labkit.measure import Measurement, averaged, mean_with_interval
 from labkit.table import Table
-from labkit.techniques import container, huffman
 from labkit.techniques.distillation import soft_targets
 from labkit.techniques.pruning import magnitude, recovery
 from labkit.techniques.quantization import codebook
+from labkit.techniques.storage import deep_compression, huffman
 
 record, settings, device, files = lab.start(
     "02_deep_compression",
@@ -256,7 +256,7 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 # %%
 def pruned_network(name: str, seed: int) -> nn.Module:
     """A network that was pruned while it trained on. It ships with half-precision weights."""
-    half = container.load(zoo.pruned_file(name, seed), zoo.network(name).half())
+    half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
     model = half.float().eval().to(memory_format=torch.channels_last)
     with torch.no_grad():
         for weight in model.parameters():
@@ -433,7 +433,7 @@ plot.curves(both, "bits of a code", "accuracy lost")
 # So the table in the file holds a length a symbol, and no codes.
 
 # %%
-show(huffman.canonical_codes)
+show(huffman.canonical_codes, huffman.decode)
 
 # %%
 symbols = np.array([0] * 8 + [1] * 4 + [2] * 2 + [3, 4])
@@ -446,7 +446,7 @@ assert mean == huffman.entropy(symbols)  # all frequencies are powers of 1/2
 
 # %% [markdown]
 # Decoding is sequential by nature: where a code begins is known once the one before has been read.
-# `labkit.techniques.huffman` cuts the symbols into lanes and decodes one symbol of *every* lane in each step, so that NumPy has vectors to work on.
+# The file holds the same codes, dealt out to lanes: its reader decodes one symbol of *every* lane in each step, so that NumPy has vectors to work on.
 # On the shared weights of a real layer:
 
 # %%
@@ -458,16 +458,18 @@ compressed = {
     ]
     for name, models in pruned.items()
 }
-path = container.save(compressed["lenet_300_100"][0], files / "lenet_300_100.dc")
-entry = container.contents(path)[0]
+path = deep_compression.save(compressed["lenet_300_100"][0], files / "lenet_300_100.dc")
+entry = deep_compression.contents(path)[0]
 print(f"{entry.name}: {entry.kept:,} weights kept, {entry.levels} values")
 for stream, width in (("weights", entry.weight_bits), ("index", entry.index_bits)):
     data = entry.streams[stream]
-    coded = huffman.encode(data)
-    assert (huffman.decode(coded) == data).all()
+    lengths = huffman.code_lengths(np.bincount(data))
+    coded = huffman.encode(data, lengths)
+    assert (huffman.decode(coded, lengths) == data).all()
+    in_file = 8 * entry.parts[stream] / len(data)
     print(f"  {stream}: {width} bits fixed,", end=" ")
-    print(f"{8 * len(coded) / len(data):.2f} Huffman-coded with the table,", end=" ")
-    print(f"entropy {huffman.entropy(data):.2f}")
+    print(f"{len(coded) / len(data):.2f} Huffman-coded,", end=" ")
+    print(f"{in_file:.2f} with the table, entropy {huffman.entropy(data):.2f}")
 
 # %% [markdown]
 # ## 6 · The file
@@ -479,24 +481,24 @@ for stream, width in (("weights", entry.weight_bits), ("index", entry.index_bits
 # Three bits reach eight places far:
 
 # %%
-show(container.relative_index)
+show(deep_compression.relative_index)
 
 # %%
 positions = np.array([1, 4, 15])  # the paper's figure 2
-index, is_weight = container.relative_index(positions, index_bits=3)
+index, is_weight = deep_compression.relative_index(positions, index_bits=3)
 print("distances - 1:", index.tolist(), "of which weights:", is_weight.tolist())
-print("read back:", container.absolute_index(index)[is_weight].tolist())
-assert container.absolute_index(index)[is_weight].tolist() == positions.tolist()
+print("read back:", deep_compression.absolute_index(index)[is_weight].tolist())
+assert deep_compression.absolute_index(index)[is_weight].tolist() == positions.tolist()
 
 # %% [markdown]
 # ### 6.2 Save, load, compare
 #
-# `container.save` needs no notes from the training.
+# `deep_compression.save` needs no notes from the training.
 # It looks at every tensor, writes it in each of its forms, and keeps the smallest: values or a codebook with codes; all positions or an index, along rows or columns, with the best width; Huffman's code or fixed width.
 # The same bits come back, so the outputs must be equal, not close.
 
 # %%
-again = container.load(path, zoo.network("lenet_300_100")).eval()
+again = deep_compression.load_(path, zoo.network("lenet_300_100")).eval()
 with torch.no_grad():
     assert torch.equal(again(inputs), compressed["lenet_300_100"][0](inputs))
 print(f"{path.stat().st_size:,} bytes load into a network with equal outputs")
@@ -510,7 +512,7 @@ for what, data, architecture in (
 ):
     (files / "broken.dc").write_bytes(data)
     try:
-        container.load(files / "broken.dc", zoo.network(architecture))
+        deep_compression.load_(files / "broken.dc", zoo.network(architecture))
     except ValueError as error:
         print(f"{what}: {str(error).replace(str(files) + '/', '')}")
     else:
@@ -532,15 +534,17 @@ for name, title in NAMES.items():
     versions = dict(zip(STEPS, (pruned[name], compressed[name], compressed[name])))
     for step, models in versions.items():
         paths = [
-            container.save(model, files / f"{name} {step} {i}.dc", huffman="H" in step)
+            deep_compression.save(
+                model, files / f"{name} {step} {i}.dc", huffman="H" in step
+            )
             for i, model in enumerate(models)
         ]
         sizes = [path.stat().st_size for path in paths]
-        entries = container.contents(paths[0])
+        entries = deep_compression.contents(paths[0])
         parts[title, step] = {
             part: sum(e.parts[part] for e in entries) for part in entries[0].parts
         }
-        parts[title, step]["overhead"] += container.HEADER_BYTES
+        parts[title, step]["overhead"] += deep_compression.HEADER_BYTES
         assert sum(parts[title, step].values()) == sizes[0]
         whole = record.get(title, "file").value
         record.add(
@@ -599,7 +603,7 @@ for name, title in NAMES.items():
     factors["Huffman coding"] = []
     rates, saved = [], []
     for i in range(settings.seeds):
-        entries = container.contents(files / f"{name} {STEPS[-1]} {i}.dc")
+        entries = deep_compression.contents(files / f"{name} {STEPS[-1]} {i}.dc")
         matrices = [entry for entry in entries if len(entry.shape) > 1]
         stored = sum(entry.stored for entry in matrices)
         codes = sum(entry.parts["weights"] for entry in matrices)
@@ -632,7 +636,7 @@ plot.waterfall(stacks["lenet_5"], "smaller")
 # %%
 rows = []
 for name, title in NAMES.items():
-    entries = container.contents(files / f"{name} {STEPS[-1]} 0.dc")
+    entries = deep_compression.contents(files / f"{name} {STEPS[-1]} 0.dc")
     numbers = sum(entry.kept for entry in entries)
     weights, index = (
         8 * sum(entry.parts[part] for entry in entries) / numbers
@@ -669,7 +673,7 @@ PAPER = {
 }
 rows = []
 for name, paper in PAPER.items():
-    for entry in container.contents(files / f"{name} {STEPS[-1]} 0.dc"):
+    for entry in deep_compression.contents(files / f"{name} {STEPS[-1]} 0.dc"):
         if entry.name in paper:
             cells = (
                 f"{100 * entry.kept / np.prod(entry.shape):.0f} %",
@@ -705,7 +709,7 @@ for name, sparsity, lr in (("lenet_300_100", 0.92, 0.05), ("lenet_5", 0.93, 0.01
         model, codebooks = shared(model, 5)
         data = batches(digits, seed + 20)
         codebook.finetune_centroids_(model, codebooks, data, settings.centroid_steps)
-        path = container.save(model, files / "digits.dc")
+        path = deep_compression.save(model, files / "digits.dc")
         whole = 4 * measure.parameters(model).value
         rates.append(whole / path.stat().st_size)
         after = measure.predict(model, digit_inputs)
@@ -747,8 +751,8 @@ recovery.reestimate_batchnorm_(small, calibration)
 recovery.finetune_(small, enlarged(lab.SEED + 1), settings.mobilenet_steps, masks)
 codebook.share_(small, {name: 5 for name in magnitude.prunable(small)})
 recovery.reestimate_batchnorm_(small, calibration)
-path = container.save(small, files / "mobilenet_v2.dc")
-entries = container.contents(path)
+path = deep_compression.save(small, files / "mobilenet_v2.dc")
+entries = deep_compression.contents(path)
 whole = sum(e.dense_bytes for e in entries)  # BatchNorm's statistics, too
 answer = measure.predict(small, large)
 record.add("MobileNetV2", file=Measurement.exact(whole, "bytes"))
@@ -784,7 +788,7 @@ def ans_bytes(symbols: np.ndarray) -> int:
     """Bytes of a stream under ANS, with its table; decoded again to be sure."""
     values, codes = np.unique(symbols, return_inverse=True)
     if len(values) < 2:
-        return len(huffman.encode(symbols))  # nothing to model
+        return (len(symbols) + 7) // 8  # one bit per symbol: nothing to model
     # Frequencies in 16 bits, as they would stand in a file
     shares = np.maximum(1, np.bincount(codes) * 65_535 // len(codes))
     model = constriction.stream.model.Categorical(
@@ -803,7 +807,7 @@ for name, title in NAMES.items():
     for i in range(settings.seeds):
         path = files / f"{name} {STEPS[-1]} {i}.dc"
         size, bound = path.stat().st_size, path.stat().st_size
-        for entry in container.contents(path):
+        for entry in deep_compression.contents(path):
             streams = entry.streams if entry.levels else {}
             for part, stream in streams.items():
                 if len(stream):

@@ -14,9 +14,9 @@ from torch import nn
 from labkit import measure, zoo
 from labkit.measure import Measurement
 from labkit.stack.steps import Facts
-from labkit.techniques import container
 from labkit.techniques.pruning import magnitude
 from labkit.techniques.quantization import packed
+from labkit.techniques.storage import deep_compression
 
 BATCH = 64
 
@@ -24,7 +24,7 @@ BATCH = 64
 class ImageClassifier:
     """A network that ships, trained on Fashion-MNIST, measured on its test pictures.
 
-    Rows have `file` (bytes of a container that loads again), `smaller` (times smaller than four bytes a parameter),
+    Rows have `file` (bytes of a Deep Compression file that loads again), `smaller` (times smaller than four bytes a parameter),
     `accuracy` (%), `lost` (points, paired with the network as trained) and `latency` (times that of the network as
     trained, timed in turn on the processor, weights unpacked). A latency is a property of the architecture: it is
     timed once for each, and `latencies` keeps it. Raises what `zoo.fashion_mnist` raises.
@@ -93,14 +93,14 @@ class ImageClassifier:
         return measure.predict(lambda x: model(x.to(self.device)), self.inputs, batch).cpu()
 
     def save(self, model: nn.Module, facts: Facts, path: Path) -> Path:
-        """Write the model as a container, with 16 bits for what has been rounded to them."""
+        """Write the model as a Deep Compression file, with 16 bits for what has been rounded to them."""
         model = copy.deepcopy(model).cpu()
-        return container.save(model.half() if "16-bit weights" in facts else model, path)
+        return deep_compression.save(model.half() if "16-bit weights" in facts else model, path)
 
     def load(self, path: Path, like: nn.Module, facts: Facts) -> nn.Module:
         """What `save` wrote, into a copy of a model of the same architecture and grids."""
         model = copy.deepcopy(like).cpu()
-        model = container.load(path, model.half() if "16-bit weights" in facts else model)
+        model = deep_compression.load_(path, model.half() if "16-bit weights" in facts else model)
         return model.float().to(memory_format=torch.channels_last).eval()
 
     def latency(self, model: nn.Module) -> Measurement:

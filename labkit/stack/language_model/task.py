@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from labkit import measure, zoo
 from labkit.measure import Measurement, mean_with_interval
 from labkit.stack.steps import Facts
-from labkit.techniques import archive
+from labkit.techniques.storage import safetensors
 
 
 class LanguageModelling:
@@ -87,11 +87,11 @@ class LanguageModelling:
 
     def save(self, model: nn.Module, path: Path) -> Path:
         """Write the model as safetensors in zstd, with 16 bits for what is not quantized."""
-        return archive.save_weights(self._stored(model), path)
+        return safetensors.save_weights(self._stored(model), path)
 
     def load(self, path: Path, like: nn.Module) -> nn.Module:
         """What `save` wrote, into a copy of a model of the same layers and grids; raises ValueError for any other."""
-        model, state = copy.deepcopy(like), archive.load_weights(path)
+        model, state = copy.deepcopy(like), safetensors.load_weights(path)
         here, there = ({(name, t.shape, t.dtype) for name, t in s.items()} for s in (self._stored(model), state))
         if wrong := here ^ there:
             name = min(name for name, *_ in wrong)

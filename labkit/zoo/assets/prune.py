@@ -10,7 +10,8 @@ cross-entropy with the labels. LeNet-5 learned so; VGG-9 and LeNet-300-100 learn
 (`--no-teacher`). Dropout is weaker than in training, 0.2 for VGG-9, because pruning has already taken capacity from the
 network (Han et al. 2015, arXiv:1506.02626, section 3.2).
 
-Writes `pruned_SEED.dc` (fp16, by `labkit.techniques.container`) and `pruned_SEED.json` (scores and command).
+Writes `pruned_SEED.dc` (fp16, by `labkit.techniques.storage.deep_compression`) and `pruned_SEED.json` (scores and
+command).
 """
 
 import argparse
@@ -24,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from train import accuracy, augment
 
-from labkit.techniques import container
 from labkit.techniques.distillation.soft_targets import distillation_loss
 from labkit.techniques.pruning import recovery
+from labkit.techniques.storage import deep_compression
 from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
 
 TEMPERATURE, TEACHERS_SHARE = 3.0, 0.9
@@ -88,9 +89,9 @@ def main() -> None:
     )
     seconds = time.perf_counter() - start
     args.out.mkdir(parents=True, exist_ok=True)
-    file = container.save(model.half().cpu(), args.out / f"pruned_{args.seed}.dc")
+    file = deep_compression.save(model.half().cpu(), args.out / f"pruned_{args.seed}.dc")
     # Score what ships: the rounded weights, read back, in float32.
-    shipped = container.load(file, network(args.network).half()).float().to(device).eval()
+    shipped = deep_compression.load_(file, network(args.network).half()).float().to(device).eval()
     scores = {
         "test_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "teacher_test_accuracy": accuracy(teacher, test_images, test_labels, shape),

@@ -7,18 +7,17 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from labkit.stack.image_classifier.task import ImageClassifier
 from torch import nn
 from torch.nn.utils import parametrize
 
 from labkit import measure, zoo
 from labkit.measure import Measurement, Timings
 from labkit.stack import Refused, Runner, Step, admit, orders
-from labkit.stack import image_classifier as images
 from labkit.stack.image_classifier.steps import distill, fold, half, prune, quantize, recover, share, thin
-from labkit.techniques import container
+from labkit.stack.image_classifier.task import ImageClassifier
 from labkit.techniques.distillation import soft_targets
 from labkit.techniques.pruning.magnitude import prunable
+from labkit.techniques.storage import deep_compression
 from labkit.zoo import FashionModel, Origin, fashion_mnist_model
 
 BATCHNORM = frozenset({"BatchNorm"})
@@ -551,5 +550,5 @@ def test_half_rounds_whatever_is_no_integer_and_the_file_has_16_bits_for_it(mode
         for model, facts in ((before, facts_of(steps)), (after, facts_of((*steps, half()))))
     ]
     assert files[1].stat().st_size < files[0].stat().st_size
-    kinds = {entry.dtype for entry in container.contents(files[1])}
+    kinds = {entry.dtype for entry in deep_compression.contents(files[1])}
     assert torch.float16 in kinds and torch.float32 not in kinds

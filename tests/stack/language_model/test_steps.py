@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from labkit.stack.language_model.task import LanguageModelling, linear_layers
 from torch import nn
 from torch.nn.utils import parametrize
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -15,9 +14,10 @@ from labkit import measure, zoo
 from labkit.measure import Measurement, Timings
 from labkit.stack import Refused, Runner, Step, admit, orders
 from labkit.stack.language_model.steps import cut, lora, prune, quantize
-from labkit.techniques import archive
+from labkit.stack.language_model.task import LanguageModelling, linear_layers
 from labkit.techniques.pruning import wanda
 from labkit.techniques.quantization import packed
+from labkit.techniques.storage import safetensors
 from labkit.zoo import Corpus, LanguageModel, Origin
 
 LAYERS, LENGTH, VOCABULARY = 3, 12, 50
@@ -220,7 +220,7 @@ def test_a_file_of_a_model_with_a_head_of_its_own_does_not_load_where_it_is_tied
 def test_a_damaged_file_is_refused(models, tmp_path):
     path = models.task.save(models.model(()), tmp_path / "model.safetensors.zst")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a whole weights file"):
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
         models.task.load(path, models.model(()))
 
 
@@ -228,7 +228,7 @@ def test_a_damaged_file_is_refused(models, tmp_path):
 @pytest.mark.parametrize("steps", [(), (prune(0.3),), (lora(2, 2),)], ids=written)
 def test_the_file_has_a_tied_weight_once_and_16_bits_for_every_number(models, head, names, steps, tmp_path):
     path = models.task.save(models.model(steps), tmp_path / "model.safetensors")
-    stored = archive.load_weights(path)
+    stored = safetensors.load_weights(path)
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     large = [name for name, tensor in stored.items() if tensor.shape == (VOCABULARY, 64)]
     assert large == ["lm_head.weight", "model.embed_tokens.weight"][-names:]
@@ -239,7 +239,7 @@ def test_the_file_has_a_tied_weight_once_and_16_bits_for_every_number(models, he
 @kinds
 def test_the_file_of_integers_has_them_their_constants_and_16_bits_for_the_norms(models, head, kind, tmp_path):
     path = models.task.save(models.model((QUANTIZED[kind],)), tmp_path / "model.safetensors")
-    stored = archive.load_weights(path)
+    stored = safetensors.load_weights(path)
     assert {t.dtype for name, t in stored.items() if "norm" in name} == {torch.float16}
     integers = {t.dtype for name, t in stored.items() if name.endswith("original0")}
     assert integers == ({torch.int8} if kind == "int8" else {torch.int8, torch.uint8})
@@ -558,7 +558,7 @@ def test_beside_integers_adapters_stay_and_the_integers_are_as_they_were(models,
     added = new.keys() - old.keys()
     assert len(added) == 2 * 7 * LAYERS and all(".lora_" in name for name in added)
     assert all(new[name].any() for name in added) and are_rounded(*(new[name] for name in added))
-    stored = archive.load_weights(models.task.save(after, tmp_path / "model.safetensors"))
+    stored = safetensors.load_weights(models.task.save(after, tmp_path / "model.safetensors"))
     assert {stored[name].dtype for name in added} == {torch.float16}
     for name, weight in weights(after).items():
         change = torch.linalg.matrix_rank((weight - bases(after)[name]).double(), rtol=1e-4)

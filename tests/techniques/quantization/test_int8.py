@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as npst
 from torch import nn
 from torch._inductor.utils import run_and_get_code
 
-from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.quantization.int8 import (
     compile_frozen,
     dynamically_quantized,
@@ -20,6 +19,7 @@ from labkit.techniques.quantization.int8 import (
     statically_quantized,
 )
 from labkit.techniques.quantization.rounding import dequantize, quantize_tensor
+from labkit.techniques.storage.safetensors import load_weights, save_weights
 
 NUMBERS = st.floats(-(2.0**120), 2.0**120, width=32, allow_subnormal=False)
 HALF = 0.5 + 1e-4  # half a step, and what float32 rounds off in the division

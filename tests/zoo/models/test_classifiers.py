@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torchvision.datasets import FashionMNIST
 
-from labkit.techniques import container
 from labkit.techniques.pruning.magnitude import prunable
+from labkit.techniques.storage import deep_compression
 from labkit.zoo import NETWORKS, ZooError, fashion_mnist, fashion_mnist_model, network, pruned_file, to_input
 from labkit.zoo.sources.origin import ASSETS
 
@@ -119,12 +119,18 @@ def pruned_scores(name: str, seed: int) -> dict:
 def shipped(request):
     """Name, seed, the network of a pruned file as it ships, in fp16, and its scores."""
     name, seed = request.param
-    return name, seed, container.load(pruned_file(name, seed), network(name).half()), pruned_scores(name, seed)
+    return name, seed, deep_compression.load_(pruned_file(name, seed), network(name).half()), pruned_scores(name, seed)
 
 
 def sparsity(model: nn.Module) -> float:
     zero = torch.cat([(weight == 0).flatten() for weight in prunable(model).values()])
     return zero.count_nonzero().item() / len(zero)
+
+
+def test_a_pruned_network_is_written_again_as_it_ships(shipped, tmp_path):
+    name, seed, model, _ = shipped
+    path = deep_compression.save(model, tmp_path / "again.dc")
+    assert path.read_bytes() == pruned_file(name, seed).read_bytes()
 
 
 def test_a_pruned_network_has_the_sparsity_of_its_scores(shipped):
@@ -225,7 +231,7 @@ def test_the_pruning_script_writes_what_ships(rehearse, tmp_path, teacher):
     scores = json.loads((tmp_path / "run" / "pruned_1.json").read_text())
     assert (scores["sparsity"], scores["steps"], scores["seed"], scores["test_images"]) == (0.9, 4, 1, 32)
     assert scores["teacher"] == (teacher == "--teacher")
-    model = container.load(tmp_path / "run" / "pruned_1.dc", network("lenet_300_100").half())
+    model = deep_compression.load_(tmp_path / "run" / "pruned_1.dc", network("lenet_300_100").half())
     assert sparsity(model) == pytest.approx(0.9, abs=1e-5)
     for name, seed in itertools.product(PRUNED, range(3)):
         # LeNet-5 was pruned before the script had these two settings.

@@ -1,4 +1,4 @@
-"""Weights in a file: safetensors, compressed with zstd when the name ends in .zst.
+"""A safetensors file, compressed with zstd where its name ends in .zst.
 
 A file is what a size means in these labs: it can be loaded again and gives the same
 outputs.
@@ -33,8 +33,14 @@ DAMAGE = (
 
 
 def save_weights(state: dict[str, torch.Tensor], path: str | Path) -> Path:
-    """Write a state dictionary, whole or not at all; torchao's quantized tensors are
-    written as their parts.
+    """Write a state dictionary, whole or not at all.
+
+    Args:
+        state: tensors by name; torchao's quantized ones are written as their parts.
+        path: the file; missing folders are made.
+
+    Returns:
+        The path.
     """
     path = Path(path)
     # torchao splits names at the last dot and fails without one: every name gets a
@@ -57,11 +63,17 @@ def save_weights(state: dict[str, torch.Tensor], path: str | Path) -> Path:
 
 
 def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read what `save_weights` wrote, ready for `load_state_dict(..., assign=True)`.
+    """Read what `save_weights` wrote.
 
-    Raises ValueError for a file that was cut, altered so that it cannot be read, or
-    written by something else. In a .zst altered numbers show, too: it carries a
-    checksum.
+    Args:
+        path: the file.
+
+    Returns:
+        Tensors by name, ready for `load_state_dict(..., assign=True)`.
+
+    Raises:
+        ValueError: the file was cut, altered so that it cannot be read, or written by
+            something else. In a .zst altered numbers show, too: it has a checksum.
     """
     path = Path(path)
     try:
@@ -73,7 +85,7 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
             return _read(plain)
     except DAMAGE as error:
         raise ValueError(
-            f"{path} is not a whole weights file ({error}): write it again"
+            f"{path} is not a whole safetensors file ({error}): write it again"
         ) from error
 
 

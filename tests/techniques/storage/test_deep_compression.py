@@ -1,10 +1,11 @@
-"""A compressed model in a file: the same bits come back, the smallest form is taken, and damage is told."""
+"""A Deep Compression file: the same bits come back, the smallest form is taken, and damage is told."""
 
 import copy
 import itertools
 import resource
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,25 +14,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from labkit.techniques import container, huffman
-from labkit.techniques.container import (
-    DTYPES,
-    HEADER,
-    HEADER_BYTES,
-    MAGIC,
-    VERSION,
-    Layer,
-    absolute_index,
-    contents,
-    load,
-    pack,
-    relative_index,
-    save,
-    unpack,
-)
 from labkit.techniques.pruning.magnitude import apply_masks_, global_masks
 from labkit.techniques.quantization.codebook import share_
 from labkit.techniques.quantization.int8 import dynamically_quantized
+from labkit.techniques.storage import _deep_compression_file, _huffman_stream, deep_compression
+from labkit.techniques.storage._deep_compression_file import (
+    BY_COLUMNS,
+    DTYPES,
+    HEADER,
+    HUFFMAN_INDEX,
+    HUFFMAN_WEIGHTS,
+    INDEX_BITS,
+    MAGIC,
+    VERSION,
+    Layer,
+    pack_bits,
+    unpack_bits,
+)
+from labkit.techniques.storage.deep_compression import (
+    HEADER_BYTES,
+    absolute_index,
+    contents,
+    load_,
+    relative_index,
+    save,
+)
 
 
 def holder(tensors: dict[str, torch.Tensor]) -> nn.Module:
@@ -90,7 +97,7 @@ def tensors(draw) -> torch.Tensor:
 
 
 names = st.text(min_size=1, max_size=8).filter(lambda n: "." not in n and not hasattr(nn.Module(), n))
-widths = st.none() | st.sampled_from(container.INDEX_BITS)
+widths = st.none() | st.sampled_from(INDEX_BITS)
 
 
 @settings(deadline=None, max_examples=150)
@@ -99,7 +106,7 @@ def test_the_bits_of_any_tensors_come_back(state, index_bits, huffman, tmp_path_
     model, path = holder(state), tmp_path_factory.getbasetemp() / "any"
     assert save(model, path, index_bits, huffman) == path
     other = emptied(model)
-    assert load(path, other) is other
+    assert load_(path, other) is other
     assert_same_bits(other, model)
     assert sum(entry.bytes for entry in contents(path)) + HEADER_BYTES == path.stat().st_size
 
@@ -122,13 +129,13 @@ SPECIAL = {
 @pytest.mark.parametrize("tensor", SPECIAL.values(), ids=SPECIAL)
 def test_special_tensors_come_back(tensor, tmp_path):
     model = holder({"tensor": tensor})
-    assert_same_bits(load(save(model, tmp_path / "special"), emptied(model)), model)
+    assert_same_bits(load_(save(model, tmp_path / "special"), emptied(model)), model)
 
 
 @pytest.mark.parametrize("huffman", [True, False])
 def test_a_pruned_network_with_shared_weights_gives_the_same_outputs(huffman, tmp_path):
     model, x = network(), torch.randn(7, 1, 8, 8)
-    other = load(save(model, tmp_path / "new" / "folder", huffman=huffman), network(seed=1))
+    other = load_(save(model, tmp_path / "new" / "folder", huffman=huffman), network(seed=1))
     assert_same_bits(other, model)
     with torch.no_grad():
         assert torch.equal(other(x), model(x))
@@ -137,7 +144,7 @@ def test_a_pruned_network_with_shared_weights_gives_the_same_outputs(huffman, tm
 def test_parameters_stay_the_parameters_they_were(tmp_path):
     model = network()
     before = {name: (id(p), p.requires_grad) for name, p in model.named_parameters()}
-    load(save(network(1), tmp_path / "file"), model)
+    load_(save(network(1), tmp_path / "file"), model)
     assert {name: (id(p), p.requires_grad) for name, p in model.named_parameters()} == before
 
 
@@ -149,7 +156,7 @@ def tied() -> nn.Sequential:
 
 def test_tied_weights_come_back_and_stay_tied(tmp_path):
     model, other = tied(), tied()
-    assert_same_bits(load(save(model, tmp_path / "file"), other), model)
+    assert_same_bits(load_(save(model, tmp_path / "file"), other), model)
     assert other[1].weight is other[0].weight
 
 
@@ -158,7 +165,7 @@ def test_different_weights_do_not_fit_where_the_model_ties_them(tmp_path):
     model = tied()
     before = copy.deepcopy(model)
     with pytest.raises(ValueError, match="'0.weight' and '1.weight' differ, and are one tensor in the model"):
-        load(tmp_path / "file", model)
+        load_(tmp_path / "file", model)
     assert_same_bits(model, before)
 
 
@@ -180,11 +187,11 @@ def test_the_index_of_the_paper_has_its_filler():
 def test_the_file_of_the_paper_holds_a_zero_for_the_filler(tmp_path):
     weight = torch.zeros(16)
     weight[[1, 4, 15]] = torch.tensor([3.4, 0.9, 1.7])
-    forms = container._forms("weight", weight, [3], use_huffman=False)
+    forms = deep_compression._forms("weight", weight, [3], use_huffman=False)
     [(layer, data)] = [form for form in forms if form[0].index_bits and not form[0].levels][:1]
-    values, _, index = layer.decode(data)
-    torch.testing.assert_close(torch.from_numpy(values.view("<f4").copy()), torch.tensor([3.4, 0.9, 0, 1.7]))
-    assert index.tolist() == [1, 2, 7, 2]
+    decoded = layer.decode(data)
+    torch.testing.assert_close(torch.from_numpy(decoded.values.view("<f4").copy()), torch.tensor([3.4, 0.9, 0, 1.7]))
+    assert decoded.index.tolist() == [1, 2, 7, 2]
     assert (layer.stored, layer.index) == (4, 2)  # four times three bits are two bytes
 
 
@@ -212,7 +219,7 @@ def test_every_width_gives_the_same_tensors_and_the_best_is_taken(huffman, tmp_p
     best = save(model, tmp_path / "best", huffman=huffman).stat().st_size
     for bits in range(1, 9):
         path = save(model, tmp_path / f"{bits}", bits, huffman)
-        assert_same_bits(load(path, network(1)), model)
+        assert_same_bits(load_(path, network(1)), model)
         weight = model.state_dict()["4.weight"].flatten()
         [entry] = [entry for entry in contents(path) if entry.name == "4.weight"]
         if entry.index_bits:
@@ -236,19 +243,19 @@ def test_a_width_that_is_none_is_an_error(bits, tmp_path):
 @given(st.integers(1, 32), st.lists(st.integers(0), max_size=40))
 def test_packed_symbols_come_back_and_take_their_bits(width, symbols):
     symbols = np.array([s % 2**width for s in symbols], np.int64)
-    stream = pack(symbols, width)
+    stream = pack_bits(symbols, width)
     assert len(stream) == -(-len(symbols) * width // 8)
-    assert unpack(stream, width, len(symbols)).tolist() == symbols.tolist()
+    assert unpack_bits(stream, width, len(symbols)).tolist() == symbols.tolist()
 
 
 def test_packed_symbols_lie_lowest_bit_first():
-    assert pack(np.array([1, 2, 3, 0]), 2) == bytes([0b00_11_10_01])
+    assert pack_bits(np.array([1, 2, 3, 0]), 2) == bytes([0b00_11_10_01])
 
 
 # --- the smallest form ---
 
 
-def entry_of(tensor: torch.Tensor, path, **options) -> container.Entry:
+def entry_of(tensor: torch.Tensor, path, **options) -> deep_compression.Entry:
     [entry] = contents(save(holder({"tensor": tensor}), path, **options))
     return entry
 
@@ -279,7 +286,9 @@ def test_each_tensor_gets_the_form_that_suits_it(tmp_path):
 @pytest.mark.parametrize("huffman", [True, False])
 def test_the_form_taken_is_the_smallest_of_all(huffman, tmp_path):
     for name, tensor in network().state_dict().items():
-        forms = [len(layer.row()) + len(data) for layer, data in container._forms(name, tensor, range(1, 13), huffman)]
+        forms = [
+            len(layer.row()) + len(data) for layer, data in deep_compression._forms(name, tensor, range(1, 13), huffman)
+        ]
         [entry] = contents(save(holder({name.replace(".", "_"): tensor}), tmp_path / "file", huffman=huffman))
         assert entry.bytes <= min(forms)
 
@@ -291,9 +300,9 @@ def test_a_matrix_is_walked_by_columns_where_that_is_smaller(tmp_path):
     assert entries[0].bytes == entries[1].bytes < entry_of(by_rows.roll(1), tmp_path / "file", huffman=False).bytes + 9
     model = holder({"tensor": by_rows.t().contiguous()})
     path = save(model, tmp_path / "columns", index_bits=1, huffman=False)
-    [(layer, _)] = container._read(path).values()
-    assert layer.flags & container.BY_COLUMNS
-    assert_same_bits(load(path, emptied(model)), model)
+    [(layer, _)] = _deep_compression_file.read(path).values()
+    assert layer.flags & BY_COLUMNS
+    assert_same_bits(load_(path, emptied(model)), model)
 
 
 def test_zeros_take_no_more_than_their_row(tmp_path):
@@ -362,6 +371,14 @@ def test_an_entry_of_nothing_has_bits_and_rates_too(tmp_path):
     assert (entry.coded_weight_bits, entry.coded_index_bits, entry.rate) == (0, 0, 0)
 
 
+def test_a_row_is_what_its_description_says():
+    form = {"flags": 5, "index_bits": 4, "stored": 7, "levels": 2, "weights": 1, "index": 3}
+    layer = Layer("ab", (3, 200), torch.float16, **form, crc=0x01020304)
+    numbers = [1, 5, 4, 7, 2, 1, 3, 2, 3, 0xC8, 1]  # float16 is type 1; two dimensions, and 200 takes two bytes
+    assert layer.row() == b"\2ab" + bytes(numbers) + b"\4\3\2\1"
+    assert Layer.from_row(b"before" + layer.row(), 6) == (layer, 6 + 18)
+
+
 def test_a_row_of_the_table_takes_a_few_tens_of_bytes(tmp_path):
     for entry in contents(save(network(), tmp_path / "file")):
         assert entry.parts["overhead"] <= len(entry.name) + 22
@@ -380,7 +397,7 @@ def failing(path, model: nn.Module) -> str:
     """The error of a file that must not be loaded; the model stays, and `contents` fails likewise."""
     before = copy.deepcopy(model)
     with pytest.raises(ValueError) as failure:
-        load(path, model)
+        load_(path, model)
     assert_same_bits(model, before)
     with pytest.raises(ValueError):
         contents(path)
@@ -402,7 +419,7 @@ def test_every_cut_is_an_error_that_names_the_first_layer_that_is_not_whole(smal
         path.write_bytes(data[:left])
         error = failing(path, other)
         if left < HEADER_BYTES:
-            assert "not a file that container.save wrote" in error
+            assert "is not a Deep Compression file" in error
         elif left < begin["first"]:
             assert "its table is cut or altered" in error
         else:
@@ -434,7 +451,7 @@ def test_bytes_too_many_are_an_error(small, tmp_path):
 @pytest.mark.parametrize("data", [b"", MAGIC, b"PK\3\4" + bytes(99), bytes(99), b"\x80\x02}q\x00."])
 def test_a_file_of_another_program_is_an_error(data, small, tmp_path):
     (tmp_path / "file").write_bytes(data)
-    assert "not a file that container.save wrote" in failing(tmp_path / "file", small)
+    assert "is not a Deep Compression file" in failing(tmp_path / "file", small)
 
 
 def test_another_version_is_an_error_that_says_which(small, tmp_path):
@@ -447,7 +464,7 @@ def test_another_version_is_an_error_that_says_which(small, tmp_path):
 
 def test_a_missing_file_is_missing(small, tmp_path):
     with pytest.raises(FileNotFoundError):
-        load(tmp_path / "file", small)
+        load_(tmp_path / "file", small)
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(small, tmp_path):
@@ -467,7 +484,7 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(small, tmp_
 
 
 def crafted(path, *layers: tuple[Layer, bytes]):
-    table = b"".join(layer._replace(crc=zlib.crc32(data)).row() for layer, data in layers)
+    table = b"".join(replace(layer, crc=zlib.crc32(data)).row() for layer, data in layers)
     header = HEADER.pack(MAGIC, VERSION, len(table), zlib.crc32(table))
     path.write_bytes(header + table + b"".join(data for _, data in layers))
     return path
@@ -491,7 +508,7 @@ HUGE = 10**10
 
 def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
     for layer, data in (DENSE, CODES, SPARSE):
-        load(crafted(tmp_path / "file", (layer, data)), holder({"weight": torch.ones(4)}))
+        load_(crafted(tmp_path / "file", (layer, data)), holder({"weight": torch.ones(4)}))
 
 
 @pytest.mark.parametrize(
@@ -505,7 +522,7 @@ def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
         (DENSE, {"shape": (1,) * 65}),
         (DENSE, {"stored": 3}),
         (DENSE, {"index": 1}),
-        (DENSE, {"flags": container.HUFFMAN_INDEX}),
+        (DENSE, {"flags": HUFFMAN_INDEX}),
         (DENSE, {"levels": HUGE}),
         (CODES, {"shape": (HUGE,), "stored": HUGE}),
         (CODES, {"shape": (HUGE,), "stored": HUGE, "weights": HUGE}),
@@ -513,7 +530,7 @@ def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
         (CODES, {"levels": HUGE}),
         (CODES, {"levels": 2, "weights": 0}),
         (CODES, {"levels": 1, "weights": 5}),
-        (CODES, {"flags": container.HUFFMAN_WEIGHTS}),
+        (CODES, {"flags": HUFFMAN_WEIGHTS}),
         (SPARSE, {"stored": HUGE}),
         (SPARSE, {"stored": HUGE, "shape": (HUGE,)}),
         (SPARSE, {"stored": 9, "shape": (HUGE,)}),
@@ -522,11 +539,11 @@ def test_a_crafted_file_is_read_where_nothing_is_wrong(tmp_path):
         (SPARSE, {"index_bits": 0}),
         (SPARSE, {"index_bits": 17}),
         (SPARSE, {"index_bits": 2**40}),
-        (SPARSE, {"flags": container.HUFFMAN_INDEX}),
+        (SPARSE, {"flags": HUFFMAN_INDEX}),
     ],
 )
 def test_numbers_that_do_not_fit_are_an_error_and_take_no_memory(form, changes, tmp_path):
-    layer = form[0]._replace(**changes)
+    layer = replace(form[0], **changes)
     path, errors = crafted(tmp_path / "file", (layer, form[1])), []
 
     def read(function, *arguments):
@@ -537,7 +554,7 @@ def test_numbers_that_do_not_fit_are_an_error_and_take_no_memory(form, changes, 
     model = nn.Module()
     model.register_buffer("weight", torch.empty(1, dtype=layer.dtype).expand(layer.shape))  # no memory either
     assert peak(read, contents) < 200_000
-    assert peak(read, load, model) < 200_000
+    assert peak(read, load_, model) < 200_000
     assert all(f"{path}: " in error and "'weight'" in error for error in errors)
 
 
@@ -550,8 +567,8 @@ def test_numbers_that_do_not_fit_are_an_error_and_take_no_memory(form, changes, 
     ],
 )
 def test_a_huffman_stream_of_other_symbols_is_an_error(symbols, message, tmp_path):
-    stream = huffman.encode(np.array(symbols))
-    coded = CODES[0]._replace(flags=container.HUFFMAN_WEIGHTS, weights=len(stream))
+    stream = _huffman_stream.encode(np.array(symbols))
+    coded = replace(CODES[0], flags=HUFFMAN_WEIGHTS, weights=len(stream))
     path = crafted(tmp_path / "file", (coded, bytes(8) + stream))
     assert message in failing(path, holder({"weight": torch.ones(4)}))
 
@@ -565,13 +582,13 @@ def test_a_shape_takes_no_memory_before_it_is_compared_to_the_model(tmp_path):
         [entry] = contents(path)
         assert entry.dense_bytes == 4 * HUGE
         with pytest.raises(ValueError, match=r"'weight' is \(10000000000,\), .* in the file and \(4,\)"):
-            load(path, holder({"weight": torch.ones(4)}))
+            load_(path, holder({"weight": torch.ones(4)}))
 
     assert peak(read) < 200_000
 
 
 def test_more_weights_than_pytorch_can_count_are_an_error(tmp_path):
-    path = crafted(tmp_path / "file", (SPARSE[0]._replace(shape=(2**32, 2**32)), SPARSE[1]))
+    path = crafted(tmp_path / "file", (replace(SPARSE[0], shape=(2**32, 2**32)), SPARSE[1]))
     assert "'weight' has more weights than PyTorch can count" in failing(path, holder({"weight": torch.ones(4)}))
 
 
@@ -589,7 +606,7 @@ def test_a_type_that_is_none_is_an_error(tmp_path):
 
 
 def read_or_refused(path, model: nn.Module, message: str = "") -> None:
-    for function in (lambda: contents(path), lambda: load(path, model)):
+    for function in (lambda: contents(path), lambda: load_(path, model)):
         try:
             function()
         except ValueError as error:
@@ -616,7 +633,7 @@ def test_whatever_the_table_says_the_file_is_read_or_an_error(data, small, tmp_p
 def every_form() -> list[tuple[Layer, bytes]]:
     torch.manual_seed(0)
     weight = torch.randn(30, 20).round().where(torch.rand(30, 20) < 0.3, 0)
-    either = [container._forms("weight", weight, [2, 4], huffman) for huffman in (True, False)]
+    either = [deep_compression._forms("weight", weight, [2, 4], huffman) for huffman in (True, False)]
     return list(itertools.chain(*either))
 
 
@@ -664,7 +681,7 @@ def test_a_file_of_another_architecture_is_an_error_that_names_the_layer(other, 
     model = holder(other)
     before = copy.deepcopy(model)
     with pytest.raises(ValueError, match=message):
-        load(path, model)
+        load_(path, model)
     assert_same_bits(model, before)
 
 
@@ -690,4 +707,4 @@ def test_a_model_of_other_things_than_plain_tensors_is_an_error(model, small, tm
         save(model, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="is not a plain tensor of numbers in memory"):
-        load(save(small, tmp_path / "file"), model)
+        load_(save(small, tmp_path / "file"), model)

@@ -1,21 +1,18 @@
-"""Huffman coding: what is coded comes back, no prefix code is shorter, and damage is an error."""
+"""The fast stream holds the textbook's bits, what is coded comes back, and damage is an error."""
 
-import heapq
-import itertools
 import tracemalloc
 from unittest import mock
 
 import numpy as np
 import pytest
-from dahuffman import HuffmanCodec
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.techniques import huffman
-from labkit.techniques.huffman import LANE, LONGEST, canonical_codes, code_lengths, decode, encode, entropy
+from labkit.techniques.storage import _huffman_stream, huffman
+from labkit.techniques.storage._huffman_stream import LANE, decode, encode, read_varint, varint
+from labkit.techniques.storage.huffman import code_lengths
 
 DTYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
-COUNTS = st.lists(st.integers(0, 1000), min_size=1, max_size=40).filter(any)
 
 
 def gaussian(n: int, levels: int = 32, seed: int = 0) -> np.ndarray:
@@ -26,7 +23,7 @@ def gaussian(n: int, levels: int = 32, seed: int = 0) -> np.ndarray:
 
 def short_lanes(lane: int = 60, block: int = 2):
     """Small streams of many lanes."""
-    return mock.patch.multiple(huffman, LANE=lane, BLOCK=block)
+    return mock.patch.multiple(_huffman_stream, LANE=lane, BLOCK=block)
 
 
 def assert_comes_back(symbols: np.ndarray) -> bytes:
@@ -36,6 +33,12 @@ def assert_comes_back(symbols: np.ndarray) -> bytes:
     assert again.shape == (symbols.size,)
     np.testing.assert_array_equal(again, symbols.ravel().astype(np.int64))
     return stream
+
+
+def fewest_bits(symbols: np.ndarray) -> int:
+    """Bits of all symbols in Huffman's code without a limit."""
+    counts = np.bincount(symbols)
+    return int((code_lengths(counts, longest=40) * counts).sum())
 
 
 # A stream and back
@@ -58,6 +61,23 @@ def integers(draw) -> np.ndarray:
 def test_any_integers_come_back(symbols, lane):
     with short_lanes(lane):
         assert_comes_back(symbols)
+
+
+@settings(deadline=None, max_examples=200)
+@given(symbols=integers(), lane=st.sampled_from([1, 7, 60, LANE]))
+def test_the_lanes_hold_the_textbook_s_bits_and_give_its_symbols(symbols, lane):
+    values, letters, counts = np.unique(symbols, return_inverse=True, return_counts=True)
+    lengths, lanes = code_lengths(counts), -(-symbols.size // lane)
+    coded = [huffman.encode(letters[i::lanes], lengths) for i in range(lanes)]
+    packed = [np.packbits(np.array(list(bits), np.uint8)).tobytes() for bits in coded]  # zeros fill the last byte
+    sizes = np.array([len(part) for part in packed[:-1]], "<u2").tobytes()
+    again = np.empty(symbols.size, np.int64)
+    for i, bits in enumerate(coded):
+        again[i::lanes] = huffman.decode(bits, lengths)
+    with short_lanes(lane):
+        stream = encode(symbols)
+        assert stream.endswith(sizes + b"".join(packed))
+        assert decode(stream).tolist() == values[again].tolist()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +121,7 @@ def test_the_longest_codes_side_by_side_come_back():
 
 def test_two_million_symbols_come_back_in_half_a_percent_more_than_the_optimum():
     symbols = gaussian(2_000_000)
-    best = optimal_bits(np.bincount(symbols)) / 8
+    best = fewest_bits(symbols) / 8
     assert best < len(assert_comes_back(symbols)) < 1.005 * best
 
 
@@ -117,7 +137,7 @@ def test_a_stream_is_what_its_description_says():
 
 def test_a_small_stream_has_a_small_head():
     symbols = gaussian(1000, 16)
-    least = optimal_bits(np.bincount(symbols)) / 8
+    least = fewest_bits(symbols) / 8
     # Symbols 2, one range 3, lengths 8, and no more than the last byte's rest.
     assert len(encode(symbols)) <= 2 + 3 + 8 + least + 1
     assert encode(np.array([])[:0].astype(int)) == b"\0"
@@ -131,116 +151,6 @@ def test_a_lane_costs_two_bytes_and_its_last_byte_s_rest():
 def test_a_gap_between_the_values_costs_bytes_and_not_its_width():
     near, far = np.arange(16), np.arange(16) * 10**6
     assert len(encode(far)) < len(encode(near)) + 5 * 16
-
-
-# The code
-
-
-def huffman_bits(counts: list[int]) -> int:
-    """Bits of all symbols in Huffman's own construction: the sum of all nodes within the tree."""
-    heap, bits = [c for c in counts if c], 0
-    if len(heap) == 1:
-        return heap[0]
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        both = heapq.heappop(heap) + heapq.heappop(heap)
-        bits += both
-        heapq.heappush(heap, both)
-    return bits
-
-
-def optimal_bits(counts: np.ndarray) -> int:
-    return huffman_bits(np.asarray(counts).tolist())
-
-
-@settings(deadline=None)
-@given(counts=COUNTS)
-def test_no_code_is_shorter_than_huffman_s(counts):
-    assert (code_lengths(counts, longest=40) * counts).sum() == optimal_bits(counts)
-
-
-@settings(deadline=None)
-@given(counts=st.lists(st.integers(0, 50), min_size=2, max_size=6).filter(any), longest=st.integers(1, 4))
-@example(counts=[1, 1, 2, 4, 8], longest=3)
-@example(counts=[1, 1, 1, 100], longest=2)
-def test_a_limited_code_is_the_best_of_all_that_keep_the_limit(counts, longest):
-    used = [c for c in counts if c]
-    if len(used) > 2**longest:
-        with pytest.raises(ValueError, match=f"{len(used)} different symbols need codes of more than {longest} bits"):
-            code_lengths(counts, longest)
-        return
-    lengths = code_lengths(counts, longest)
-    assert lengths.max() <= longest
-    best = min(
-        sum(c * n for c, n in zip(used, tried))
-        for tried in itertools.product(range(1, longest + 1), repeat=len(used))
-        if sum(2.0**-n for n in tried) <= 1
-    )
-    assert (lengths * counts).sum() == best
-
-
-def test_fibonacci_counts_need_the_limit():
-    counts = [1, 1]
-    while len(counts) < 30:
-        counts.append(counts[-1] + counts[-2])
-    assert code_lengths(counts, longest=29).max() == 29
-    limited = code_lengths(counts)
-    assert limited.max() == LONGEST
-    assert optimal_bits(counts) < (limited * counts).sum() < 1.001 * optimal_bits(counts)
-
-
-@settings(deadline=None)
-@given(counts=COUNTS, longest=st.integers(6, 20))
-def test_every_stream_of_bits_is_read_in_one_way_only(counts, longest):
-    lengths = code_lengths(counts, longest)
-    np.testing.assert_array_equal(lengths > 0, np.array(counts) > 0)
-    used = np.flatnonzero(lengths)
-    codes = canonical_codes(lengths)
-    words = [format(codes[i], f"0{lengths[i]}b") for i in used]
-    assert all(len(word) == lengths[i] for word, i in zip(words, used))
-    assert not any(b.startswith(a) for a, b in itertools.permutations(words, 2))
-    assert sum(2.0**-n for n in lengths[used]) == (1 if len(used) > 1 else 0.5)  # Kraft: no word is left over
-    # Canonical: sorted as binary fractions, they are sorted by length, then by symbol.
-    assert [i for _, i in sorted(zip(words, used))] == sorted(used, key=lambda i: (lengths[i], i))
-
-
-def test_canonical_codes_are_those_of_deflate():
-    # The example of RFC 1951, 3.2.2: A to H with lengths 3, 3, 3, 3, 3, 2, 4, 4
-    codes = canonical_codes(np.array([3, 3, 3, 3, 3, 2, 4, 4]))
-    assert codes.tolist() == [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111]
-
-
-def test_a_lone_symbol_has_one_bit_and_none_has_none():
-    assert code_lengths(np.array([0, 9, 0])).tolist() == [0, 1, 0]
-    assert code_lengths(np.array([0, 0])).tolist() == [0, 0]
-    assert code_lengths(np.array([], int)).tolist() == []
-    assert canonical_codes(np.array([], int)).tolist() == []
-
-
-@settings(deadline=None)
-@given(counts=COUNTS)
-def test_bits_are_those_of_dahuffman(counts):
-    codec = HuffmanCodec.from_frequencies({i: c for i, c in enumerate(counts) if c})
-    table = codec.get_code_table()  # with a symbol of its own for the end, which occurs once
-    theirs = sum(table[i][0] * c for i, c in enumerate([*counts]) if c)
-    end = next(bits for symbol, (bits, _) in table.items() if not isinstance(symbol, int))
-    assert (code_lengths([*counts, 1], longest=40) * [*counts, 1]).sum() == theirs + end
-
-
-@settings(deadline=None)
-@given(counts=COUNTS.filter(lambda counts: sum(map(bool, counts)) > 1))
-def test_bits_lie_less_than_one_above_the_entropy(counts):
-    symbols = np.repeat(np.arange(len(counts)), counts)
-    bits = (code_lengths(counts) * counts).sum() / sum(counts)
-    assert entropy(symbols) <= bits + 1e-9
-    assert bits < entropy(symbols) + 1
-
-
-def test_entropy_of_what_one_knows():
-    assert entropy(np.array([], int)) == 0
-    assert entropy(np.full(9, 5)) == 0
-    assert entropy(np.array([[0, 1], [2, 3]])) == 2
-    assert entropy(np.array([-1, -1, 7, 8])) == 1.5
 
 
 # What cannot be coded
@@ -263,14 +173,14 @@ def test_too_many_different_symbols_are_an_error_that_says_what_to_do(step):
 
 @given(number=st.integers(0, 2**70 - 1), before=st.binary(max_size=3), behind=st.binary(max_size=3))
 def test_a_number_is_written_in_seven_bits_a_byte(number, before, behind):
-    written = huffman.varint(number)
+    written = varint(number)
     assert len(written) == max(1, -(-number.bit_length() // 7))
-    assert huffman.read_varint(before + written + behind, len(before)) == (number, len(before + written))
+    assert read_varint(before + written + behind, len(before)) == (number, len(before + written))
 
 
 def test_a_number_has_no_more_than_ten_bytes():
     with pytest.raises(ValueError, match="ends within a number"):
-        huffman.read_varint(b"\xff" * 10 + b"\0", 0)
+        read_varint(b"\xff" * 10 + b"\0", 0)
 
 
 def streams() -> dict[str, bytes]:
@@ -343,19 +253,19 @@ def test_a_bit_that_no_code_has_is_an_error(bits):
 @pytest.mark.parametrize(
     "why, head",
     [
-        ("symbols in", huffman.varint(2**62) + bytes([1, 0, 0, 0x10])),
-        ("symbols in", huffman.varint(801) + bytes([1, 0, 0, 0x10])),
-        ("symbols in", huffman.varint(0) + bytes([1, 0, 0, 0x10])),
+        ("symbols in", varint(2**62) + bytes([1, 0, 0, 0x10])),
+        ("symbols in", varint(801) + bytes([1, 0, 0, 0x10])),
+        ("symbols in", varint(0) + bytes([1, 0, 0, 0x10])),
         ("ends within a number", b"\xff" * 20 + b"\0"),
-        ("too large", huffman.varint(9) + bytes([1, 0]) + huffman.varint(2**40)),
-        ("too large", huffman.varint(9) + bytes([1]) + huffman.varint(2**64) + bytes([0, 0x10])),
-        ("ends within a number", huffman.varint(9) + huffman.varint(2**50)),
-        ("empty", huffman.varint(9) + bytes([0])),
-        ("not those of a code", huffman.varint(9) + bytes([1, 0, 1, 0x12])),
-        ("not those of a code", huffman.varint(9) + bytes([1, 0, 1, 0xFF])),
-        ("not those of a code", huffman.varint(9) + bytes([1, 0, 0, 0x20])),
-        ("not those of a code", huffman.varint(9) + bytes([1, 0, 0, 0x00])),
-        ("not those of a code", huffman.varint(9) + bytes([1, 0, 2, 0x11, 0x10])),
+        ("too large", varint(9) + bytes([1, 0]) + varint(2**40)),
+        ("too large", varint(9) + bytes([1]) + varint(2**64) + bytes([0, 0x10])),
+        ("ends within a number", varint(9) + varint(2**50)),
+        ("empty", varint(9) + bytes([0])),
+        ("not those of a code", varint(9) + bytes([1, 0, 1, 0x12])),
+        ("not those of a code", varint(9) + bytes([1, 0, 1, 0xFF])),
+        ("not those of a code", varint(9) + bytes([1, 0, 0, 0x20])),
+        ("not those of a code", varint(9) + bytes([1, 0, 0, 0x00])),
+        ("not those of a code", varint(9) + bytes([1, 0, 2, 0x11, 0x10])),
     ],
 )
 def test_a_head_that_lies_is_an_error_and_takes_no_memory(why, head):

@@ -1,4 +1,4 @@
-"""Weights in a file: what is written comes back, and a file is whole or an error."""
+"""A safetensors file: what is written comes back, and a file is whole or an error."""
 
 import resource
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from labkit.techniques.archive import load_weights, save_weights
 from labkit.techniques.quantization.int8 import dynamically_quantized
+from labkit.techniques.storage.safetensors import load_weights, save_weights
 
 FORMATS = pytest.mark.parametrize("name", ["weights.safetensors", "weights.safetensors.zst"])
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool]
@@ -98,7 +98,7 @@ def test_a_cut_file_is_an_error_that_names_it(name, left, tmp_path):
     path = save_weights(QUANTIZED, tmp_path / name)
     data = path.read_bytes()
     path.write_bytes(data[: int(left * len(data)) if isinstance(left, float) else left])
-    with pytest.raises(ValueError, match=f"{path} is not a whole weights file .*: write it again"):
+    with pytest.raises(ValueError, match=f"{path} is not a whole safetensors file .*: write it again"):
         load_weights(path)
 
 
@@ -120,7 +120,7 @@ def test_an_altered_header_is_an_error_that_names_the_file(word, other, tmp_path
     data = path.read_bytes()
     assert word.encode() in data
     path.write_bytes(data.replace(word.encode(), other.encode()))
-    with pytest.raises(ValueError, match=f"{path} is not a whole weights file"):
+    with pytest.raises(ValueError, match=f"{path} is not a whole safetensors file"):
         load_weights(path)
 
 
@@ -141,7 +141,7 @@ def test_a_compressed_file_tells_of_altered_tensors(data, tmp_path_factory):
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
 def test_a_file_of_another_program_is_an_error_that_names_it(metadata, tmp_path):
     save_file({"weight": torch.ones(2)}, tmp_path / "foreign", metadata)
-    with pytest.raises(ValueError, match="foreign is not a whole weights file"):
+    with pytest.raises(ValueError, match="foreign is not a whole safetensors file"):
         load_weights(tmp_path / "foreign")
 
 

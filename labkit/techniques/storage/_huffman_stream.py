@@ -1,95 +1,40 @@
-"""Huffman coding: frequent symbols get short codes, so that a stream of symbols takes
-little more than its entropy.
+"""Huffman coding at the speed of NumPy: the streams in a Deep Compression file.
 
-Sources: Huffman 1952 (doi:10.1109/JRPROC.1952.273898); codes of limited length by
-package-merge, Larmore and Hirschberg 1990 (doi:10.1145/79147.79150); canonical codes as
-in Deflate (RFC 1951). Deep Compression (Han et al. 2016, arXiv:1510.00149) stores the
-shared weights of a pruned network and the distances between them this way.
+The codes are those of `huffman`, and the tests hold every bit to `huffman.encode`. A
+decoder cannot know where a code begins before it has read the one in front. So the
+symbols are dealt out to many lanes, and all lanes are read in step.
+
+- A *value* is one of the different symbols, and a *letter* the place of a symbol's
+  value among them, in rising order: 0 to m - 1.
+- A *lane* is every k-th symbol, where there are k lanes; it ends with a whole byte.
+- A *group* is some letters that follow each other in a lane, as one number: one look-up
+  codes them all.
+- A *word* is 64 bits of the stream, written or read at once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-LONGEST = 15  # bits of the longest code: its length fits into four bits
+from labkit.techniques.storage.huffman import canonical_codes, code_lengths, code_order
+
 LANE = 4096  # symbols in a lane, at most: its bytes are counted in 16 bits
-BLOCK = 32  # lanes packed at once: few enough that they stay in the processor's cache
-
-
-def entropy(symbols: np.ndarray) -> float:
-    """Bits a symbol, below which no code that codes each symbol alone can get
-    (Shannon 1948); 0 for no symbols.
-    """
-    counts = np.unique(symbols, return_counts=True)[1]
-    return float(np.sum(counts * np.log2(counts.sum() / counts)) / max(1, counts.sum()))
-
-
-def code_lengths(counts: np.ndarray, longest: int = LONGEST) -> np.ndarray:
-    """Bits of each symbol's code, such that all the symbols take the fewest: (m,).
-
-    `counts` (m,) says how often each symbol occurs. One that never does gets 0 bits, a
-    lone one gets 1; no code is longer than `longest`. Raises ValueError when that many
-    bits cannot tell the symbols apart. Package-merge, Larmore and Hirschberg 1990.
-    """
-    counts = np.asarray(counts, dtype=np.int64)
-    lengths = np.zeros_like(counts)
-    rarest = np.argsort(counts, kind="stable")
-    rarest = rarest[counts[rarest] > 0]
-    m = len(rarest)
-    if m > 2**longest:
-        raise ValueError(
-            f"{m:,} different symbols need codes of more than {longest} bits: "
-            "use fewer, with a smaller codebook for instance"
-        )
-    # In every round the cheapest items of the round before are packed in pairs, and
-    # each symbol is for sale once more.
-    packages, rounds = np.empty(0, np.int64), []
-    for _ in range(longest):
-        items = np.concatenate([counts[rarest], packages])
-        order = np.argsort(items, kind="stable")
-        rounds.append(order < m)  # True: a symbol, False: a package
-        packages = items[order][: len(items) // 2 * 2].reshape(-1, 2).sum(axis=1)
-    # Buy the 2m - 2 cheapest items of the last round, then what is in their packages,
-    # two of the round before for each. A symbol's length is how often it was bought.
-    bought = max(1, 2 * m - 2)
-    for is_symbol in reversed(rounds):
-        symbols = int(is_symbol[:bought].sum())
-        lengths[rarest[:symbols]] += 1
-        bought = 2 * (bought - symbols)
-    return lengths
-
-
-def canonical_codes(lengths: np.ndarray) -> np.ndarray:
-    """The code of each symbol, as a number of that many bits: (m,).
-
-    Short codes come first, codes of one length in the order of their symbols, and each
-    begins where the one before ends. So the lengths are all that a decoder needs.
-    """
-    lengths = np.asarray(lengths, dtype=np.int64)
-    codes = np.zeros_like(lengths)
-    order, shares = _code_order(lengths)
-    codes[order] = (np.cumsum(shares) - shares) // shares
-    return codes
-
-
-def _code_order(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The symbols in the order of their codes, and the share of each: how many of all
-    the words as long as the longest code begin with its code.
-    """
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    return order, 1 << (lengths.max(initial=0) - lengths[order])
+BLOCK = 32  # lanes packed at once: few enough that they stay in the CPU's cache
 
 
 def encode(symbols: np.ndarray) -> bytes:
-    """Integers of any shape, flattened, as a stream for `decode`.
+    """Integers as a stream: their number, the code table, the bytes of every lane but
+    the last, the lanes. Symbol i is in lane i mod the number of lanes.
 
-    Raises ValueError for anything but integers of 64 bits with a sign, and for more
-    than 2**15 different ones.
+    Args:
+        symbols: integers of any shape, flattened.
 
-    The stream: number of symbols, code table, bytes of every lane but the last, lanes.
-    A decoder cannot know where a code begins before it has read the one in front. So
-    symbol i goes to lane i mod the number of lanes, and all lanes are read in step.
+    Returns:
+        A stream for `decode`.
+
+    Raises:
+        ValueError: they are not integers that int64 holds, or more than 2**15
+            different ones.
     """
     symbols = np.asarray(symbols).ravel()
     if not symbols.size:
@@ -194,11 +139,18 @@ def _to_words(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def decode(stream: bytes) -> np.ndarray:
-    """The symbols of a stream that `encode` wrote: int64 (n,).
+    """The symbols of a stream. A byte of it never takes more than 80 bytes of memory,
+    and all of it 1 MB more.
 
-    Raises ValueError for a stream that was cut, extended or altered; altered bits that
-    are a code of other symbols do not show. A byte of the stream never takes more than
-    80 bytes of memory, and all of it 1 MB more.
+    Args:
+        stream: what `encode` wrote.
+
+    Returns:
+        Symbols, int64, (n,).
+
+    Raises:
+        ValueError: the stream was cut, extended or altered. Altered bits that are a
+            code of other symbols do not show.
     """
     n, at = read_varint(stream, 0)
     if n == 0 and len(stream) == at:
@@ -215,15 +167,15 @@ def decode(stream: bytes) -> np.ndarray:
 
 
 def _lookup(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every word as long as the longest code: the symbol that it begins with, and
-    the bits of that symbol's code. A lone symbol has half of the words; 0 bits in the
-    other half.
+    """For every bit string as long as the longest code: the symbol whose code it begins
+    with, and the bits of that code. A lone symbol has half of the strings; 0 bits in
+    the other half.
     """
-    order, shares = _code_order(lengths)
-    words = 1 << int(lengths.max())
-    if shares.sum() != words and lengths[order].tolist() != [1]:
+    order, shares = code_order(lengths)
+    strings = 1 << int(lengths.max())
+    if shares.sum() != strings and lengths[order].tolist() != [1]:
         raise _damaged("these lengths are not those of a code")
-    symbols, bits = np.zeros(words, np.int64), np.zeros(words, np.uint64)
+    symbols, bits = np.zeros(strings, np.int64), np.zeros(strings, np.uint64)
     symbols[: shares.sum()] = np.repeat(values[order], shares)
     bits[: shares.sum()] = np.repeat(lengths[order], shares)
     return symbols, bits
@@ -310,7 +262,7 @@ def _read_table(stream: bytes, at: int) -> tuple[np.ndarray, np.ndarray, int]:
 
 def varint(number: int) -> bytes:
     """A number from 0 on in as few bytes as it needs: seven bits in each, the low ones
-    first, and the top bit of all but the last byte set.
+    first, and the top bit of all but the last byte set (LEB128).
     """
     written = bytearray()
     while number > 127:
