@@ -95,8 +95,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from labkit import claims, full_size_qlora, measure, plot, scale, show, zoo
+from labkit import claims, measure, plot, scale, show, zoo
 from labkit.measure import Measurement, mean_with_interval
+from labkit.recipes import full_size_qlora
 from labkit.record import Record, Table, beside, needs
 from labkit.techniques import footprint, lora, nf4
 
@@ -778,7 +779,7 @@ for what, attempt in {
 # ## 11 · At full size
 #
 # What a training step takes does not depend on the values of the weights.
-# So `labkit.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
+# So `labkit.recipes.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
 
 # %%
 recorded = Record.load(next(Path("reference/full_size").glob("*.json")))

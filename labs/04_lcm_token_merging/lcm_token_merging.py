@@ -626,7 +626,7 @@ plot.cost_quality(record, "latency", quality, front, lower_is_better=True)
 # ## 9 · At full size
 #
 # What a step takes depends on the architecture and not on the weights.
-# `labkit.full_size_lcm` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
+# `labkit.recipes.full_size_diffusion` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
 
 # %%
 full = Record.load(next(Path("reference/full_size").glob("*.json")))

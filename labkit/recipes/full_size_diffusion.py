@@ -1,7 +1,7 @@
 """Time Stable Diffusion 1.5 and BK-SDM-Small at full size with random weights on a GPU: what a
 generation takes depends on the architecture, not on the weights.
 
-    python -m labkit.full_size_lcm --out labs/04_lcm_token_merging/reference/full_size/GPU.json [--seconds 250]
+    python -m labkit.recipes.full_size_diffusion --out labs/04_lcm_token_merging/reference/full_size/GPU.json
 
 Every block is saved when it is done; a run that finds its file goes on with it, so that blocks can
 be measured one by one on the same card. After `--seconds` nothing more is prepared.
