@@ -64,7 +64,7 @@ class Network:
 
 
 NETWORKS = {
-    # Enlarged to 48x48 because MobileNetV2 divides its input by 32; see assets/train.py.
+    # Enlarged to 48x48 because MobileNetV2 divides its input by 32; see `labkit.recipes.classifiers`.
     "mobilenet_v2": Network("MobileNetV2", partial(mobilenet_v2, num_classes=10), size=48, channels=3),
     "vgg_9": Network("VGG-9", vgg_9, size=28, channels=1),
     "lenet_5": Network("LeNet-5", lenet_5, size=28, channels=1),
@@ -81,7 +81,7 @@ class FashionModel(Pretrained):
 
     size: int  #: input resolution in pixels
     channels: int
-    scores: dict  #: accuracies, counts and settings, as the training script measured them
+    scores: dict  #: accuracies, counts and settings, as the recipe measured them
 
 
 def network(name: str) -> nn.Module:
@@ -94,7 +94,7 @@ def network(name: str) -> nn.Module:
 
 
 def fashion_mnist_model(name: str) -> FashionModel:
-    """`network(name)`, trained on Fashion-MNIST by `assets/train.py`.
+    """`network(name)`, trained on Fashion-MNIST by `labkit.recipes.classifiers`.
 
     The weights ship rounded to fp16 and are widened to float32.
 
@@ -112,8 +112,8 @@ def fashion_mnist_model(name: str) -> FashionModel:
 def pruned_file(name: str, seed: int) -> Path:
     """Path of a pruned network that ships: "vgg_9", "lenet_5" or "lenet_300_100", seed 0, 1 or 2, fp16.
 
-    `assets/prune.py` made it from `fashion_mnist_model(name)`, and `labkit.techniques.container` reads it; scores and
-    command are in the JSON file beside it.
+    It was made from `fashion_mnist_model(name)` by `labkit.recipes.pruned_classifiers`, and is read by
+    `labkit.techniques.container`; scores and command are in the JSON file beside it.
 
     Raises:
         ZooError: there is no such network or seed, or the file that ships is missing or damaged.

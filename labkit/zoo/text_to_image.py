@@ -78,9 +78,9 @@ def text_to_image(source: Literal["embedded", "hub"] | None = None) -> TextToIma
     """Load a model that draws pictures from text, its LCM-LoRA (Luo et al. 2023, arXiv:2311.05556), and a judge.
 
     Args:
-        source: "embedded" (None as well: coloured Fashion-MNIST, 64x64 pixels, trained by `assets/text_to_image` from
-            scratch) or "hub" (Stable Diffusion 1.5, Rombach et al. 2022, arXiv:2112.10752, 512x512 pixels, judged by
-            CLIP; 2.9 GB).
+        source: "embedded" (None as well: coloured Fashion-MNIST, 64x64 pixels, trained from scratch by
+            `labkit.recipes.text_to_image`) or "hub" (Stable Diffusion 1.5, Rombach et al. 2022, arXiv:2112.10752,
+            512x512 pixels, judged by CLIP; 2.9 GB).
 
     Weights are fp16 in the files and are widened to float32.
 
@@ -130,7 +130,7 @@ def recorded_scores() -> list[dict]:
     """Accuracies and Fréchet distances of the embedded model under many samplers, 2,000 pictures each, four seeds.
 
     A row holds the sampler's `name` and `seed`, its cost (`steps`, `guidance`, `merged` share of tokens, `evaluations`
-    of the U-Net) and its scores; rows of real pictures have no cost. `assets/text_to_image/score.py` measured them.
+    of the U-Net) and its scores; rows of real pictures have no cost. They are those of `labkit.recipes.text_to_image`.
 
     Raises:
         ZooError: the file that ships is missing or damaged.

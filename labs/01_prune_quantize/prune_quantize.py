@@ -297,7 +297,7 @@ print(f"file expected {expected / 1e6:.2f} MB, measured {measured}")
 # %% [markdown]
 # ## 3 · A model whose accuracy we can measure
 #
-# From here on: MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`, ten classes, trained from scratch by the script that ships with the weights.
+# From here on: MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`, ten classes, trained from scratch by `labkit.recipes.classifiers`.
 # Images are enlarged to 48 × 48. Every step is scored on images that no step has seen.
 
 # %%

@@ -141,7 +141,7 @@ print("the paper's table: 32, and 40 with Huffman codes")
 #
 # ## 2 · The networks
 #
-# The paper's LeNet-300-100 and LeNet-5 {cite}`lecun1998gradient`, and a small VGG {cite}`simonyan2015very` with six convolutions and a large classifier, all trained on Fashion-MNIST {cite}`xiao2017fashion` by the script that ships with the weights.
+# The paper's LeNet-300-100 and LeNet-5 {cite}`lecun1998gradient`, and a small VGG {cite}`simonyan2015very` with six convolutions and a large classifier, all trained on Fashion-MNIST {cite}`xiao2017fashion` by `labkit.recipes.classifiers`.
 # The test images were used for no training.
 # Lower accuracy than on the paper's MNIST is to be expected: this data set is harder.
 # Section 8 goes back to digits.
@@ -276,7 +276,7 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 # ### 3.3 Retraining takes longer than pruning
 #
 # The convolutional networks need many more steps than two cores take in minutes.
-# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by `prune.py` beside the weights.
+# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by `labkit.recipes.pruned_classifiers`.
 # Its settings were chosen by looking at test accuracy, so the scores of these networks may be slightly flattered.
 # They are stored in the format that section 6 explains; loading them is its first test.
 

@@ -1,7 +1,7 @@
 """Train a network that ships with labkit, from scratch, on Fashion-MNIST.
 
-    python train.py --network NAME --out DIR                       # as shipped: one GPU
-    python train.py --network NAME --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
+    python -m labkit.recipes.classifiers --network NAME --out DIR   # as shipped: one GPU
+    python -m labkit.recipes.classifiers --network NAME --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
 
 Each scores.json holds the command of the run that ships. The networks are those of
 `labkit.zoo.network`; VGG-9 and the LeNets take the 28x28 grey images as they are. For
@@ -182,7 +182,7 @@ def main() -> None:
         "erasing": args.erasing,
         "seed": args.seed,
         "seconds": round(seconds, 1),
-        "command": " ".join(["python", "train.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", "labkit.recipes.classifiers", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }

@@ -1,7 +1,8 @@
 """Prune a network that ships with labkit, while it trains on from its shipped weights.
 
-    python prune.py --network NAME --sparsity S --out DIR          # one GPU
-    python prune.py --network NAME --sparsity S --out DIR --steps 40 --limit 512 --device cpu   # a rehearsal
+    python -m labkit.recipes.pruned_classifiers --network NAME --sparsity S --out DIR   # one GPU
+
+To rehearse, add `--steps 40 --limit 512 --device cpu`.
 
 Each `pruned_SEED.json` holds the command of the run that ships. Weights are dropped gradually by LAMP score
 (`labkit.techniques.prune.prune_gradually`). By default the dense network is the teacher (Hinton, Vinyals and Dean 2015,
@@ -22,8 +23,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from train import accuracy, augment
 
+from labkit.recipes.classifiers import accuracy, augment
 from labkit.techniques import container, prune
 from labkit.techniques.distill import distillation_loss
 from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
@@ -35,7 +36,7 @@ def distillation(logits: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor
     """Loss of logits (N, C) against the teacher's logits (N, C), if there is one, and the labels (N,)."""
     teacher, labels = targets
     if teacher is None:
-        return F.cross_entropy(logits, labels, label_smoothing=0.05)  # as in train.py
+        return F.cross_entropy(logits, labels, label_smoothing=0.05)  # as in classifiers.py
     return distillation_loss(logits, targets, TEMPERATURE, TEACHERS_SHARE)
 
 
@@ -102,7 +103,7 @@ def main() -> None:
         "teacher": args.teacher,
         "seed": args.seed,
         "seconds": round(seconds, 1),
-        "command": " ".join(["python", "prune.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", "labkit.recipes.pruned_classifiers", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
