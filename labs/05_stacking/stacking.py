@@ -566,8 +566,8 @@ show(studies.image_space)
 # In two terminals:
 #
 # ```
-# python -m labkit.stack.studies search --task images --out found --worker 0
-# python -m labkit.stack.studies search --task images --out found --worker 1
+# python -m labkit.recipes.stack_studies search --task images --out found --worker 0
+# python -m labkit.recipes.stack_studies search --task images --out found --worker 1
 # ```
 #
 # For several machines give `labkit.stack.search.search` the address of a database as its storage.
