@@ -76,6 +76,12 @@ def test_sampling_is_that_of_lcm_scheduler(diffusion):
     assert torch.allclose(consistency_sample(diffusion, model, noise, torch.zeros(4), times), x, atol=1e-5)
 
 
+def test_the_boundary_condition_is_that_of_diffusers(diffusion):
+    scheduler = LCMScheduler.from_config(sampler().config)
+    skip, out = scheduler.get_scalings_for_boundary_condition_discrete(torch.arange(1000.0).double())
+    assert torch.equal(diffusion.skip, skip.float()) and torch.equal(diffusion.out, out.float())
+
+
 def test_the_boundary_is_the_identity_whatever_the_model_says(diffusion):
     z, wild, _ = draw()
     assert boundary_loss(diffusion, lambda x, time, context: 100 * wild, z, torch.zeros(4)) == 0
