@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from labkit.zoo import NETWORKS, fashion_mnist, network, to_input
+from labkit.zoo.precision import halved, widened
 
 
 def augment(images: torch.Tensor, generator: torch.Generator, erasing: bool) -> torch.Tensor:
@@ -162,13 +163,11 @@ def main() -> None:
                 checkpoint,
             )
 
-    state = {k: v.half() if v.is_floating_point() else v for k, v in average.module.state_dict().items()}
+    state = halved(average.module.state_dict())
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, args.out / "weights.safetensors")
     # Score what ships: the rounded weights, read back, in float32.
     shipped = network(args.network).to(device)
-    shipped.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in load_file(args.out / "weights.safetensors").items()}
-    )
+    shipped.load_state_dict(widened(load_file(args.out / "weights.safetensors")))
     scores = {
         f"{scored}_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "train_accuracy": accuracy(shipped, images, labels, shape),

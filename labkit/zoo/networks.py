@@ -13,6 +13,7 @@ from torchvision.models import mobilenet_v2
 
 from labkit.zoo.fetch import ZooError, sha256_of
 from labkit.zoo.origin import Origin, Pretrained, embedded
+from labkit.zoo.precision import widened
 
 
 def lenet_300_100() -> nn.Module:
@@ -104,7 +105,7 @@ def fashion_mnist_model(name: str) -> FashionModel:
     known, folder = _known(name), f"{name}_fashion_mnist"
     weights, scores = embedded(f"{folder}/weights.safetensors"), embedded(f"{folder}/scores.json")
     model = known.make()
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
+    model.load_state_dict(widened(load_file(weights)))
     origin = Origin(f"{known.title} on Fashion-MNIST", "embedded", "MIT", sha256_of(weights))
     return FashionModel(model.eval(), origin, known.size, known.channels, json.loads(scores.read_text()))
 

@@ -15,6 +15,7 @@ from labkit.zoo.coloured import BACKGROUNDS, COLOURS, ITEMS, Judge, Moments, che
 from labkit.zoo.fetch import sha256_of
 from labkit.zoo.hub import bars_on_terminals_only, from_hub, require
 from labkit.zoo.origin import Origin, embedded, from_first
+from labkit.zoo.precision import widened
 
 if TYPE_CHECKING:  # slow to import: at run time, each function imports what it needs of diffusers and transformers
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -166,7 +167,7 @@ def _unet(folder: Path) -> "UNet2DConditionModel":
 
 def _judge(weights: Path) -> Judge:
     judge = Judge()
-    judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
+    judge.load_state_dict(widened(load_file(weights)))
     return judge.eval()
 
 

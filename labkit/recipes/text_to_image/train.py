@@ -387,8 +387,7 @@ def save_adapter(args: argparse.Namespace, folder: Path, unet: UNet2DConditionMo
 def four_steps(
     args: argparse.Namespace, diffusion: Diffusion, model: Velocity, contexts: torch.Tensor
 ) -> Callable[[], dict[str, str]]:
-    """A function that scores pictures from four consistency steps, for the log: it shows a distillation that goes "
-    "wrong."""
+    """A function that scores pictures from four consistency steps, so that the log shows a distillation gone wrong."""
     n = 8 if args.toy else 2000
     scorer = Scorer(args.out / FOLDERS["judge"], args.device)
     vae = AutoencoderKL.from_pretrained(args.out / FOLDERS["autoencoder"], torch_dtype=torch.float32).to(args.device)
