@@ -19,25 +19,18 @@ import copy
 import json
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from labkit.recipes.classifiers import accuracy, augment
-from labkit.techniques import container, prune
-from labkit.techniques.distill import distillation_loss
-from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
+from labkit.techniques import container, distill, prune
+from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, random_batches
 
 TEMPERATURE, TEACHERS_SHARE = 3.0, 0.9
-
-
-def distillation(logits: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Loss of logits (N, C) against the teacher's logits (N, C), if there is one, and the labels (N,)."""
-    teacher, labels = targets
-    if teacher is None:
-        return F.cross_entropy(logits, labels, label_smoothing=0.05)  # as in classifiers.py
-    return distillation_loss(logits, targets, TEMPERATURE, TEACHERS_SHARE)
 
 
 def main() -> None:
@@ -57,10 +50,9 @@ def main() -> None:
     args = parser.parse_args()
     device, shape = torch.device(args.device), (NETWORKS[args.network].size, NETWORKS[args.network].channels)
     torch.manual_seed(args.seed)  # dropout
-    generator = torch.Generator(device).manual_seed(args.seed)  # batches
 
     train, test = fashion_mnist("train"), fashion_mnist("test")
-    images, labels = train.images[: args.limit].to(device), train.labels[: args.limit].to(device)
+    train = replace(train, images=train.images[: args.limit].to(device), labels=train.labels[: args.limit].to(device))
     test_images, test_labels = test.images[: args.limit].to(device), test.labels[: args.limit].to(device)
     teacher = fashion_mnist_model(args.network).model.to(device)
     model = copy.deepcopy(teacher)
@@ -68,14 +60,12 @@ def main() -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = args.dropout
 
-    def batches():
-        while True:
-            index = torch.randint(len(labels), (args.batch,), device=device, generator=generator)
-            pictures = augment(images[index], generator, erasing=True) if args.augment else images[index]
-            x = to_input(pictures, *shape)
-            with torch.no_grad():
-                answers = teacher(x) if args.teacher else None
-            yield x, (answers, labels[index])
+    change = partial(augment, erasing=True) if args.augment else None
+    batches = random_batches(train, args.batch, args.seed, shape, change, device)
+    loss = partial(F.cross_entropy, label_smoothing=0.05)  # as in classifiers.py
+    if args.teacher:
+        batches = distill.with_teacher(batches, teacher)
+        loss = partial(distill.distillation_loss, temperature=TEMPERATURE, weight=TEACHERS_SHARE)
 
     start = time.perf_counter()
 
@@ -83,7 +73,7 @@ def main() -> None:
         if step % 1000 == 0:
             print(args.network, args.seed, step, f"{loss:.4f}", f"{time.perf_counter() - start:.0f} s", flush=True)
 
-    prune.prune_gradually(model, batches(), args.steps, args.sparsity, args.lr, loss=distillation, progress=progress)
+    prune.prune_gradually(model, batches, args.steps, args.sparsity, args.lr, loss=loss, progress=progress)
     seconds = time.perf_counter() - start
     args.out.mkdir(parents=True, exist_ok=True)
     file = container.save(model.half().cpu(), args.out / f"pruned_{args.seed}.dc")
@@ -93,7 +83,7 @@ def main() -> None:
         "test_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "teacher_test_accuracy": accuracy(teacher, test_images, test_labels, shape),
         "test_images": len(test_labels),
-        "train_images": len(labels),
+        "train_images": len(train.labels),
         "sparsity": args.sparsity,
         "steps": args.steps,
         "batch": args.batch,

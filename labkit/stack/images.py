@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -51,7 +52,7 @@ class Images:
         self.shape = self.pretrained.size, self.pretrained.channels
         train, test = zoo.fashion_mnist("train", source), zoo.fashion_mnist("test", source)
         self.device = device
-        self.training = train.images.to(device), train.labels.to(device)
+        self.training = replace(train, images=train.images.to(device), labels=train.labels.to(device))
         self.inputs = zoo.to_input(test.images[:test_images], *self.shape)
         self.labels = test.labels[:test_images]
         self.name = f"{network}, {len(self.labels):,} test pictures, {len(train.labels):,} for training"
@@ -73,10 +74,7 @@ class Images:
 
     def batches(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Random training batches (inputs, labels), without end, the same on every device."""
-        generator, (images, labels) = torch.Generator().manual_seed(seed), self.training
-        while True:
-            index = torch.randint(len(labels), (BATCH,), generator=generator).to(self.device)
-            yield zoo.to_input(images[index], *self.shape), labels[index]
+        return zoo.random_batches(self.training, BATCH, seed, self.shape)
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""

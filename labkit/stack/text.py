@@ -61,11 +61,7 @@ class Text:
 
     def batches(self, seed: int) -> Iterator[torch.Tensor]:
         """Random batches of training blocks, (batch, length), without end."""
-        generator = torch.Generator().manual_seed(seed)
-        while True:
-            order = torch.randperm(len(self.training), generator=generator)
-            for index in order.split(self.batch):
-                yield self.training[index.to(self.device)]
+        return zoo.random_blocks(self.training, self.batch, seed)
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""

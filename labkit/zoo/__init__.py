@@ -1,5 +1,6 @@
 """Real models and data, with the source that is reachable from where you are."""
 
+from labkit.zoo.batches import mirrored, random_batches, random_blocks
 from labkit.zoo.coloured import (
     PROMPTS,
     Judge,
@@ -48,11 +49,14 @@ __all__ = [
     "frechet_distance",
     "imagenet_model",
     "language_model",
+    "mirrored",
     "moments",
     "natural_pictures",
     "network",
     "prompt_index",
     "pruned_file",
+    "random_batches",
+    "random_blocks",
     "recorded_scores",
     "text_to_image",
     "to_float",
