@@ -316,14 +316,10 @@ test_labels = test.labels[: settings.test_images]
 sweep = slice(settings.sweep_images)
 
 
-def batches(seed: int, size: int = 128):
+def batches(seed: int):
     """Random training batches (inputs, labels), mirrored at random, without end."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        index = torch.randint(len(train.labels), (size,), generator=generator)
-        mirror = torch.randint(2, (size, 1, 1), generator=generator).bool()
-        images = torch.where(mirror, train.images[index].flip(2), train.images[index])
-        yield zoo.to_input(images, pretrained.size), train.labels[index]
+    shape = pretrained.size, pretrained.channels
+    return zoo.random_batches(train, 128, seed, shape, zoo.mirrored)
 
 
 calibration = [

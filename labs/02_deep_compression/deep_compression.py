@@ -155,12 +155,9 @@ labels = test.labels[: settings.test_images]
 print(train.origin, test.origin, sep="\n")
 
 
-def batches(data: zoo.ImageSet, seed: int, size: int = 64):
+def batches(data: zoo.ImageSet, seed: int, shape: tuple[int, int] = (28, 1)):
     """Random training batches (inputs, labels), without end."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        index = torch.randint(len(data.labels), (size,), generator=generator)
-        yield zoo.to_input(data.images[index], 28, channels=1), data.labels[index]
+    return zoo.random_batches(data, 64, seed, shape)
 
 
 dense, right = {}, {}  # the networks as trained, and what they answer
@@ -754,22 +751,16 @@ record.table("dense_accuracy", "rate", "lost")
 # %%
 mobilenet = zoo.fashion_mnist_model("mobilenet_v2")
 base = mobilenet.model.to(memory_format=torch.channels_last)
-large = zoo.to_input(test.images[: settings.test_images], mobilenet.size)
+shape = mobilenet.size, mobilenet.channels
+large = zoo.to_input(test.images[: settings.test_images], *shape)
 reference = measure.predict(base, large)
-
-
-def enlarged(seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        index = torch.randint(len(train.labels), (64,), generator=generator)
-        yield zoo.to_input(train.images[index], mobilenet.size), train.labels[index]
-
 
 masks = prune.global_masks(base, 0.85)
 small = prune.pruned(base, masks)
-calibration = [x for (x, _), _ in zip(enlarged(SEED), range(8))]
+calibration = [x for (x, _), _ in zip(batches(train, SEED, shape), range(8))]
 prune.reestimate_batchnorm(small, calibration)
-prune.finetune(small, enlarged(SEED + 1), settings.mobilenet_steps, masks)
+data = batches(train, SEED + 1, shape)
+prune.finetune(small, data, settings.mobilenet_steps, masks)
 codebook.share(small, {name: 5 for name in prune.prunable(small)})
 prune.reestimate_batchnorm(small, calibration)
 path = container.save(small, files / "mobilenet_v2.dc")
