@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-from labkit import plot
+from labkit import measure, plot
 from labkit.estimate.product import Product
 from labkit.measure import Ceilings, Measurement, Timings
 from labkit.record import Record

@@ -12,8 +12,10 @@ from labkit.stack.effects import Effect, Interaction, ablate, interactions
 from labkit.stack.rows import Rows, StackResult
 from labkit.stack.runner import Recorded, Runner, Task
 from labkit.stack.steps import Refused, Step, admit, is_admissible, orders, read, step
+from labkit.stack.study import SEEDS, Study
 
 __all__ = [
+    "SEEDS",
     "Effect",
     "Interaction",
     "Recorded",
@@ -22,6 +24,7 @@ __all__ = [
     "Runner",
     "StackResult",
     "Step",
+    "Study",
     "Task",
     "ablate",
     "admit",

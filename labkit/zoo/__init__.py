@@ -1,5 +1,6 @@
 """Real models and data, with the source that is reachable from where you are."""
 
+from labkit.zoo.data.batches import mirrored, random_batches, random_blocks
 from labkit.zoo.data.coloured import PROMPTS, check_prompt, coloured_fashion_mnist, prompt_index, to_float
 from labkit.zoo.data.corpus import Corpus, blocks, documentation_corpus
 from labkit.zoo.data.digits import digits
@@ -41,11 +42,14 @@ __all__ = [
     "frechet_distance",
     "imagenet_model",
     "language_model",
+    "mirrored",
     "moments",
     "natural_pictures",
     "network",
     "prompt_index",
     "pruned_file",
+    "random_batches",
+    "random_blocks",
     "recorded_scores",
     "text_to_image",
     "to_float",

@@ -264,7 +264,7 @@ print(f"file expected {expected / 1e6:.2f} MB, measured {measured}")
 # %% [markdown]
 # ## 3 · A model whose accuracy we can measure
 #
-# From here on: MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`, ten classes, trained from scratch by the script that ships with the weights.
+# From here on: MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`, ten classes, trained from scratch by `labkit.recipes.classifiers`.
 # Images are enlarged to 48 × 48. Every step is scored on images that no step has seen.
 
 # %%
@@ -283,14 +283,10 @@ test_labels = test.labels[: settings.test_images]
 sweep = slice(settings.sweep_images)
 
 
-def batches(seed: int, size: int = 128):
+def batches(seed: int):
     """Random training batches (inputs, labels), mirrored at random, without end."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        index = torch.randint(len(train.labels), (size,), generator=generator)
-        mirror = torch.randint(2, (size, 1, 1), generator=generator).bool()
-        images = torch.where(mirror, train.images[index].flip(2), train.images[index])
-        yield zoo.to_input(images, pretrained.size), train.labels[index]
+    shape = pretrained.size, pretrained.channels
+    return zoo.random_batches(train, 128, seed, shape, zoo.mirrored)
 
 
 calibration = [

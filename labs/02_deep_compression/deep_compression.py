@@ -106,7 +106,7 @@ print("the paper's table: 32, and 40 with Huffman codes")
 #
 # ## 2 · The networks
 #
-# The paper's LeNet-300-100 and LeNet-5 {cite}`lecun1998gradient`, and a small VGG {cite}`simonyan2015very` with six convolutions and a large classifier, all trained on Fashion-MNIST {cite}`xiao2017fashion` by the script that ships with the weights.
+# The paper's LeNet-300-100 and LeNet-5 {cite}`lecun1998gradient`, and a small VGG {cite}`simonyan2015very` with six convolutions and a large classifier, all trained on Fashion-MNIST {cite}`xiao2017fashion` by `labkit.recipes.classifiers`.
 # The test images were used for no training.
 # Lower accuracy than on the paper's MNIST is to be expected: this data set is harder.
 # Section 8 goes back to digits.
@@ -120,12 +120,9 @@ labels = test.labels[: settings.test_images]
 print(train.origin, test.origin, sep="\n")
 
 
-def batches(data: zoo.ImageSet, seed: int, size: int = 64):
+def batches(data: zoo.ImageSet, seed: int, shape: tuple[int, int] = (28, 1)):
     """Random training batches (inputs, labels), without end."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        index = torch.randint(len(data.labels), (size,), generator=generator)
-        yield zoo.to_input(data.images[index], 28, channels=1), data.labels[index]
+    return zoo.random_batches(data, 64, seed, shape)
 
 
 dense, right = {}, {}  # the networks as trained, and what they answer
@@ -248,7 +245,7 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 # ### 3.3 Retraining takes longer than pruning
 #
 # The convolutional networks need many more steps than two cores take in minutes.
-# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually`, up to 20,000 steps on one GPU, three seeds each, by `magnitude.py` beside the weights.
+# So the pruned networks of the next sections ship with the lab: the same function `prune_gradually_`, up to 20,000 steps on one GPU, three seeds each, by `labkit.recipes.pruned_classifiers`.
 # Its settings were chosen by looking at test accuracy, so the scores of these networks may be slightly flattered.
 # They are stored in the format that section 6 explains; loading them is its first test.
 
@@ -733,22 +730,16 @@ record.table("dense_accuracy", "rate", "lost")
 # %%
 mobilenet = zoo.fashion_mnist_model("mobilenet_v2")
 base = mobilenet.model.to(memory_format=torch.channels_last)
-large = zoo.to_input(test.images[: settings.test_images], mobilenet.size)
+shape = mobilenet.size, mobilenet.channels
+large = zoo.to_input(test.images[: settings.test_images], *shape)
 reference = measure.predict(base, large)
-
-
-def enlarged(seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        index = torch.randint(len(train.labels), (64,), generator=generator)
-        yield zoo.to_input(train.images[index], mobilenet.size), train.labels[index]
-
 
 masks = magnitude.global_masks(base, 0.85)
 small = magnitude.pruned(base, masks)
-calibration = [x for (x, _), _ in zip(enlarged(lab.SEED), range(8))]
+calibration = [x for (x, _), _ in zip(batches(train, lab.SEED, shape), range(8))]
 recovery.reestimate_batchnorm_(small, calibration)
-recovery.finetune_(small, enlarged(lab.SEED + 1), settings.mobilenet_steps, masks)
+data = batches(train, lab.SEED + 1, shape)
+recovery.finetune_(small, data, settings.mobilenet_steps, masks)
 codebook.share_(small, {name: 5 for name in magnitude.prunable(small)})
 recovery.reestimate_batchnorm_(small, calibration)
 path = deep_compression.save(small, files / "mobilenet_v2.dc")

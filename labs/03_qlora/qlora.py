@@ -354,11 +354,7 @@ def base(method: str) -> nn.Module:
 
 def batches(seed: int):
     """Random batches of training blocks, without end."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        order = torch.randperm(len(training), generator=generator)
-        for index in order.split(settings.batch):
-            yield training[index.to(device)]
+    return zoo.random_blocks(training, settings.batch, seed)
 
 
 optimizers = {"cpu": torch.optim.AdamW, "cuda": bitsandbytes.optim.PagedAdamW8bit}

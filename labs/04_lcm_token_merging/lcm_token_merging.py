@@ -308,7 +308,7 @@ print(f"c_skip at times 0, 1, 2: {', '.join(f'{c:.4f}' for c in c_skip[:3])}")
 
 # %% [markdown]
 # The distillation makes two neighbouring points of one path agree about its end: where the teacher, guided, leads from one to the other, the student must say the same at both.
-# The script that trained the adapter lies beside the model (`labkit/zoo/assets/text_to_image`), with its log.
+# The adapter was trained by `labkit.recipes.text_to_image`; its log lies beside the model (`labkit/zoo/assets/text_to_image`).
 #
 # Sampling then goes to the end in one leap, adds fresh noise for an earlier time, and leaps again.
 # Does that need the adapter?
@@ -598,7 +598,7 @@ plot.cost_quality(record, "latency", quality, front, lower_is_better=True)
 # ## 9 · At full size
 #
 # What a step takes depends on the architecture and not on the weights.
-# `labkit.full_size_lcm` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
+# `labkit.recipes.full_size_diffusion` times Stable Diffusion 1.5 and BK-SDM-Small with random weights on a GPU, each technique alone and together, eager, as a CUDA graph and compiled.
 
 # %%
 

@@ -54,7 +54,6 @@ from labkit.measure import Measurement, difference, mean_with_interval, ratio
 from labkit.runs import recorded_runs
 from labkit.stack import image_classifier as images
 from labkit.stack import language_model as text
-from labkit.stack import studies
 from labkit.table import Table
 
 record, settings, device, files = lab.start(
@@ -204,7 +203,7 @@ again = {
         (images.prune(0.85), images.distill(200), images.share(4)),
         (images.prune(0.85), images.share(4), images.distill(200)),
         (images.share(4), images.distill(200), images.prune(0.85)),
-        studies.IMAGE_STACK,
+        images.STUDY.whole,
     ][: settings.image_stacks_again],
     "text": [
         (text.prune(0.3), text.quantize("nf4")),
@@ -212,7 +211,7 @@ again = {
         (text.quantize("nf4"),),
         (text.quantize("int8"),),
         (text.prune(0.3), text.quantize("nf4"), text.lora(16, 100)),
-        studies.TEXT_STACK,
+        text.STUDY.whole,
     ][: settings.text_stacks_again],
 }
 runners, table, inside, names = {}, [], [], {"images": "points", "text": "nats"}
@@ -274,13 +273,13 @@ def study(task: str, steps: tuple) -> dict[str, dict[str, Measurement]]:
     found = {}
     for order in stack.orders(steps, runner.task.facts):
         name = " → ".join(map(short, order))
-        found[name] = runner.averaged(order, studies.SEEDS)
+        found[name] = runner.averaged(order, stack.SEEDS)
     return dict(sorted(found.items(), key=lambda item: item[1]["lost"].value))
 
 
 orders = {
-    "images": study("images", studies.IMAGE_STEPS),
-    "text": study("text", studies.TEXT_STEPS),
+    "images": study("images", images.STUDY.steps),
+    "text": study("text", text.STUDY.steps),
 }
 figure, axes = plot.subplots(2, 1)
 figure.set_size_inches(7.5, 5)
@@ -334,10 +333,10 @@ def gain_of(task: str, *best: stack.Step) -> Measurement:
     return difference(best_other, orders[task][name]["lost"])
 
 
-p, r, q = studies.IMAGE_STEPS
+p, r, q = images.STUDY.steps
 gain = record.find("prune_recover_quantize_gain", gain_of("images", p, r, q))
 print(f"prune, recover, quantize against the best other order: {gain}", end=" and ")
-p, r, q = studies.TEXT_STEPS
+p, r, q = text.STUDY.steps
 gain = record.find("text_prune_recover_quantize_gain", gain_of("text", p, r, q))
 print(gain)
 
@@ -351,11 +350,11 @@ print(gain)
 
 # %%
 PAIRS = {
-    "images": studies.IMAGE_PAIRS,
-    "text": [step for step in studies.TEXT_PAIRS if "magnitude" not in str(step)],
+    "images": images.STUDY.pairs,
+    "text": [step for step in text.STUDY.pairs if "magnitude" not in str(step)],
 }
 found = {
-    task: stack.interactions(recorded[task], steps, studies.SEEDS)
+    task: stack.interactions(recorded[task], steps, stack.SEEDS)
     for task, steps in PAIRS.items()
 }
 for task, interactions in found.items():
@@ -418,8 +417,8 @@ for which, pairs in {
 
 # %%
 ablations = {
-    "images": studies.IMAGE_STACK,
-    "text": studies.TEXT_STACK,
+    "images": images.STUDY.whole,
+    "text": text.STUDY.whole,
 }
 
 
@@ -428,8 +427,8 @@ def cell(measured: Measurement | None) -> str:
 
 
 for task, whole in ablations.items():
-    effects = stack.ablate(recorded[task], whole, studies.SEEDS)
-    made = recorded[task].averaged(whole, studies.SEEDS)
+    effects = stack.ablate(recorded[task], whole, stack.SEEDS)
+    made = recorded[task].averaged(whole, stack.SEEDS)
     print(f"{task}, the whole: {made['file']}, lost {made['lost']}")
     rows = [
         [str(e.step)]
@@ -449,7 +448,7 @@ for task, whole in ablations.items():
         }
         plot.intervals(found, metric, neutral, ax)
     display(figure)
-    start = recorded[task].averaged((), studies.SEEDS)
+    start = recorded[task].averaged((), stack.SEEDS)
     factors = {str(e.step): e.alone_smaller for e in effects if e.alone_smaller}
     measured = ratio(start["file"], made["file"])
     together = Product("the start", "the whole", factors, measured)
@@ -475,7 +474,7 @@ def trained(train, steps: int) -> dict[float, Measurement]:
     found = {}
     for sparsity in SPARSITIES:
         recipe = (images.prune(sparsity), train(steps))
-        measured = recorded["images"].averaged(recipe, studies.SEEDS)
+        measured = recorded["images"].averaged(recipe, stack.SEEDS)
         found[100 * sparsity] = measured["lost"]
     return found
 
@@ -525,15 +524,15 @@ plot.curves(rules, "sparsity (%)", "lost")
 # Nobody knows beforehand, so it is searched {cite}`akiba2019optuna`: a genetic algorithm {cite}`deb2002fast` and a sampler that models which choices did well {cite}`bergstra2011algorithms`, the trials of both in the table of section 3, propose stacks from this space, and all that no other beats in loss, bytes and latency at once stay on the front.
 
 # %%
-show(studies.image_space)
+show(images.STUDY.space)
 
 # %% [markdown]
 # Any number of processes may work on one study; one that is killed loses the trial it was at.
 # In two terminals:
 #
 # ```
-# python -m labkit.stack.studies search --task images --out found --worker 0
-# python -m labkit.stack.studies search --task images --out found --worker 1
+# python -m labkit.recipes.stack_studies search --task images --out found --worker 0
+# python -m labkit.recipes.stack_studies search --task images --out found --worker 1
 # ```
 #
 # For several machines give `labkit.stack.search.search` the address of a database as its storage.
@@ -616,7 +615,7 @@ quantized = recorded_runs("../01_prune_quantize")["standard"].record.findings
 speed = quantized["stack_speedup_over_compiled"]
 print(f"Lab 01's record: MobileNetV2 in INT8 arithmetic is {speed} faster than FP32,")
 print("both compiled. Here weights are few bits in the file only.")
-adapted = recorded["text"].averaged([text.lora(16, 100)], studies.SEEDS)["lost"]
+adapted = recorded["text"].averaged([text.lora(16, 100)], stack.SEEDS)["lost"]
 print(f"the language model with adapters in 16 bits and nothing else: {adapted}")
 beyond = difference(choices["text"]["phone"][1]["lost"], adapted)
 record.find("text_lost_to_adapted", beyond)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit.stack import Recorded, Rows, Runner, admit, read, studies
+from labkit.stack import SEEDS, Recorded, Rows, Runner, admit, read
 from labkit.stack import image_classifier as images
 from labkit.stack import language_model as text
 
-FOLDER = Path(__file__).parents[2] / "labs" / "05_stacking" / "reference" / "search"
+FOLDER = Path(__file__).parents[2] / "labs" / "05_stacking" / "recorded" / "search"
 START = {"images": frozenset({"BatchNorm"}), "text": frozenset()}
 VOCABULARY = {"images": images, "text": text}
 every_task = pytest.mark.parametrize("task", START)
@@ -30,8 +30,8 @@ def test_every_recorded_stack_can_be_read_and_done_again(rows, task):
 @every_task
 def test_every_order_pair_and_ablation_was_recorded_with_every_seed(rows, task):
     recorded = Runner(Recorded(rows[task], START[task]), rows[task])
-    for steps in {"images": studies.image_stacks, "text": studies.text_stacks}[task]():
-        assert recorded.averaged(steps, studies.SEEDS)
+    for steps in VOCABULARY[task].STUDY.stacks():
+        assert recorded.averaged(steps, SEEDS)
 
 
 def test_the_searches_have_more_than_200_trials_and_the_record_says_how_they_were_run(rows):

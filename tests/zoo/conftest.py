@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import runpy
 import socket
 import threading
 from collections import defaultdict, deque
@@ -15,12 +14,10 @@ import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
 from labkit import claims, scale
+from labkit.recipes.fashion_mnist_subset import idx_gz
 from labkit.record import Record
 from labkit.zoo.data.digits import SHA256 as DIGITS
 from labkit.zoo.data.fashion_mnist import SHA256 as FASHION
-from labkit.zoo.sources.origin import ASSETS
-
-IDX_GZ = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))["idx_gz"]
 
 
 class Server(ThreadingHTTPServer):
@@ -132,8 +129,8 @@ def tiny_archives() -> dict[str, bytes]:
     archives = {}
     for prefix, n in {"train": 30, "t10k": 20}.items():
         images = torch.randint(256, (n, 28, 28), dtype=torch.uint8, generator=generator)
-        archives[f"{prefix}-images-idx3-ubyte.gz"] = IDX_GZ(images)
-        archives[f"{prefix}-labels-idx1-ubyte.gz"] = IDX_GZ(torch.arange(n, dtype=torch.uint8) % 10)
+        archives[f"{prefix}-images-idx3-ubyte.gz"] = idx_gz(images)
+        archives[f"{prefix}-labels-idx1-ubyte.gz"] = idx_gz(torch.arange(n, dtype=torch.uint8) % 10)
     return archives
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -24,9 +26,9 @@ BATCH = 64
 class ImageClassifier:
     """A network that ships, trained on Fashion-MNIST, measured on its test pictures.
 
-    Rows have `file` (bytes of a Deep Compression file that loads again), `smaller` (times smaller than four bytes a parameter),
-    `accuracy` (%), `lost` (points, paired with the network as trained) and `latency` (times that of the network as
-    trained, timed in turn on the processor, weights unpacked). A latency is a property of the architecture: it is
+    Rows have `file` (bytes of a Deep Compression file that loads again), `smaller` (times smaller than four bytes a
+    parameter), `accuracy` (%), `lost` (points, paired with the network as trained) and `latency` (times that of the
+    network as trained, timed in turn on the CPU, weights unpacked). A latency is a property of the architecture: it is
     timed once for each, and `latencies` keeps it. Raises what `zoo.fashion_mnist` raises.
     """
 
@@ -34,7 +36,7 @@ class ImageClassifier:
         self,
         network: str = "mobilenet_v2",
         test_images: int = 10_000,
-        source: str | None = None,
+        source: Literal["torchvision", "debian", "embedded"] | None = None,
         device: str = "cpu",
         latencies: dict[str, Measurement] | None = None,
     ):
@@ -42,7 +44,7 @@ class ImageClassifier:
         self.shape = self.pretrained.size, self.pretrained.channels
         train, test = zoo.fashion_mnist("train", source), zoo.fashion_mnist("test", source)
         self.device = device
-        self.training = train.images.to(device), train.labels.to(device)
+        self.training = replace(train, images=train.images.to(device), labels=train.labels.to(device))
         self.inputs = zoo.to_input(test.images[:test_images], *self.shape)
         self.labels = test.labels[:test_images]
         self.name = f"{network}, {len(self.labels):,} test pictures, {len(train.labels):,} for training"
@@ -64,10 +66,7 @@ class ImageClassifier:
 
     def batches(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Random training batches (inputs, labels), without end, the same on every device."""
-        generator, (images, labels) = torch.Generator().manual_seed(seed), self.training
-        while True:
-            index = torch.randint(len(labels), (BATCH,), generator=generator).to(self.device)
-            yield zoo.to_input(images[index], *self.shape), labels[index]
+        return zoo.random_batches(self.training, BATCH, seed, self.shape)
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""

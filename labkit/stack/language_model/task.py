@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class LanguageModelling:
         held_out_blocks: int | None = None,
         length: int = 256,
         batch: int = 2,
-        source: str | None = "package",
+        source: Literal["package", "hub"] | None = "package",
         device: str = "cpu",
         latencies: dict[str, Measurement] | None = None,
     ):
@@ -41,9 +42,8 @@ class LanguageModelling:
         self.device, self.batch = device, batch
         cut = lambda text: zoo.blocks(text, self.pretrained.tokenizer, length).to(device)  # noqa: E731
         self.training, self.held_out = cut(corpus.training), cut(corpus.held_out)[:held_out_blocks]
-        source = self.pretrained.origin.source
         self.name = (
-            f"language model from {source}, {len(self.held_out)} held-out blocks of {length} tokens, "
+            f"language model from {self.pretrained.origin.source}, {len(self.held_out)} held-out blocks of {length} tokens, "
             f"{len(self.training)} for training"
         )
         self.facts: Facts = frozenset()
@@ -55,11 +55,7 @@ class LanguageModelling:
 
     def batches(self, seed: int) -> Iterator[torch.Tensor]:
         """Random batches of training blocks, (batch, length), without end."""
-        generator = torch.Generator().manual_seed(seed)
-        while True:
-            order = torch.randperm(len(self.training), generator=generator)
-            for index in order.split(self.batch):
-                yield self.training[index.to(self.device)]
+        return zoo.random_blocks(self.training, self.batch, seed)
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""

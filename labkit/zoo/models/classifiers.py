@@ -13,6 +13,7 @@ from torchvision.models import mobilenet_v2
 
 from labkit.zoo.sources.fetch import ZooError, sha256_of
 from labkit.zoo.sources.origin import Origin, Pretrained, embedded
+from labkit.zoo.sources.precision import widened
 
 
 def lenet_300_100() -> nn.Module:
@@ -64,7 +65,7 @@ class Network:
 
 
 NETWORKS = {
-    # Enlarged to 48x48 because MobileNetV2 divides its input by 32; see assets/train.py.
+    # Enlarged to 48x48 because MobileNetV2 divides its input by 32; see `labkit.recipes.classifiers`.
     "mobilenet_v2": Network("MobileNetV2", partial(mobilenet_v2, num_classes=10), size=48, channels=3),
     "vgg_9": Network("VGG-9", vgg_9, size=28, channels=1),
     "lenet_5": Network("LeNet-5", lenet_5, size=28, channels=1),
@@ -81,7 +82,7 @@ class FashionModel(Pretrained):
 
     size: int  #: input resolution in pixels
     channels: int
-    scores: dict  #: accuracies, counts and settings, as the training script measured them
+    scores: dict  #: accuracies, counts and settings, as the recipe measured them
 
 
 def network(name: str) -> nn.Module:
@@ -94,7 +95,7 @@ def network(name: str) -> nn.Module:
 
 
 def fashion_mnist_model(name: str) -> FashionModel:
-    """`network(name)`, trained on Fashion-MNIST by `assets/train.py`.
+    """`network(name)`, trained on Fashion-MNIST by `labkit.recipes.classifiers`.
 
     The weights ship rounded to fp16 and are widened to float32.
 
@@ -104,7 +105,7 @@ def fashion_mnist_model(name: str) -> FashionModel:
     known, folder = _known(name), f"{name}_fashion_mnist"
     weights, scores = embedded(f"{folder}/weights.safetensors"), embedded(f"{folder}/scores.json")
     model = known.make()
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
+    model.load_state_dict(widened(load_file(weights)))
     origin = Origin(f"{known.title} on Fashion-MNIST", "embedded", "MIT", sha256_of(weights))
     return FashionModel(model.eval(), origin, known.size, known.channels, json.loads(scores.read_text()))
 

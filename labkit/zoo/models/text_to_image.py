@@ -14,6 +14,7 @@ from labkit.zoo.models.judges import ClipJudge, Judge, Moments
 from labkit.zoo.sources.fetch import sha256_of
 from labkit.zoo.sources.hub import from_hub, require
 from labkit.zoo.sources.origin import Origin, embedded, from_first
+from labkit.zoo.sources.precision import widened
 
 if TYPE_CHECKING:  # slow to import: at run time, each function imports what it needs of diffusers and transformers
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -77,9 +78,9 @@ def text_to_image(source: Literal["embedded", "hub"] | None = None) -> TextToIma
     """Load a model that draws pictures from text, its LCM-LoRA (Luo et al. 2023, arXiv:2311.05556), and a judge.
 
     Args:
-        source: "embedded" (None as well: coloured Fashion-MNIST, 64x64 pixels, trained by `assets/text_to_image` from
-            scratch) or "hub" (Stable Diffusion 1.5, Rombach et al. 2022, arXiv:2112.10752, 512x512 pixels, judged by
-            CLIP; 2.9 GB).
+        source: "embedded" (None as well: coloured Fashion-MNIST, 64x64 pixels, trained from scratch by
+            `labkit.recipes.text_to_image`) or "hub" (Stable Diffusion 1.5, Rombach et al. 2022, arXiv:2112.10752,
+            512x512 pixels, judged by CLIP; 2.9 GB).
 
     Weights are fp16 in the files and are widened to float32.
 
@@ -129,7 +130,7 @@ def recorded_scores() -> list[dict]:
     """Accuracies and Fréchet distances of the embedded model under many samplers, 2,000 pictures each, four seeds.
 
     A row holds the sampler's `name` and `seed`, its cost (`steps`, `guidance`, `merged` share of tokens, `evaluations`
-    of the U-Net) and its scores; rows of real pictures have no cost. `assets/text_to_image/score.py` measured them.
+    of the U-Net) and its scores; rows of real pictures have no cost. They are those of `labkit.recipes.text_to_image`.
 
     Raises:
         ZooError: the file that ships is missing or damaged.
@@ -165,7 +166,7 @@ def _unet(folder: Path) -> "UNet2DConditionModel":
 
 def _judge(weights: Path) -> Judge:
     judge = Judge()
-    judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
+    judge.load_state_dict(widened(load_file(weights)))
     return judge.eval()
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -210,8 +211,8 @@ def test_batches_are_the_same_for_one_seed_and_others_for_another(task):
 
 
 def test_a_batch_has_training_pictures_as_the_network_takes_them_with_their_labels(task):
-    labels = task.training[1]
-    task.training = (25 * labels[:, None, None]).expand(-1, 28, 28).to(torch.uint8), labels
+    labels = task.training.labels
+    task.training = replace(task.training, images=(25 * labels[:, None, None]).expand(-1, 28, 28).to(torch.uint8))
     inputs, drawn = next(task.batches(0))
     assert inputs.shape == (64, 1, 8, 8) and inputs.is_contiguous(memory_format=torch.channels_last)
     expected = zoo.to_input((25 * drawn[:, None, None]).expand(-1, 28, 28).to(torch.uint8), 8, 1)

@@ -1,5 +1,4 @@
 import gzip
-import runpy
 import shutil
 import subprocess
 
@@ -9,10 +8,9 @@ from torchvision.datasets import FashionMNIST
 
 from labkit.zoo import ImageSet, ZooError, fashion_mnist
 from labkit.zoo.data.fashion_mnist import SHA256
-from labkit.zoo.data.idx import MEAN, STD, read_idx
+from labkit.zoo.data.idx import MEAN, STD
 from labkit.zoo.sources.origin import ASSETS
 
-MAKE = runpy.run_path(str(ASSETS / "fashion_mnist" / "make.py"))
 DATASET = FashionMNIST  # for the fixtures hub and no_hub
 
 
@@ -139,20 +137,6 @@ def test_the_embedded_subset_looks_like_the_whole():
 
 def test_the_embedded_archives_are_small():
     assert sum(path.stat().st_size for path in (ASSETS / "fashion_mnist").glob("*.gz")) <= 8_000_000
-
-
-def test_the_subset_is_made_of_the_first_of_each_class_with_the_same_bytes_each_time(tmp_path):
-    images = torch.arange(6, dtype=torch.uint8)[:, None, None].expand(6, 28, 28).contiguous()
-    whole = ImageSet(images, torch.tensor([1, 0, 1, 1, 0, 0]), ("a", "b"), origin=None)
-    made = []
-    for folder in (tmp_path / "once", tmp_path / "again"):
-        folder.mkdir()
-        MAKE["write"](whole, 2, "train", folder)
-        made.append({path.name: path.read_bytes() for path in folder.iterdir()})
-    assert made[0] == made[1]
-    assert sorted(made[0]) == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
-    assert read_idx(folder / "train-images-idx3-ubyte.gz")[:, 0, 0].tolist() == [0, 1, 2, 4]
-    assert read_idx(folder / "train-labels-idx1-ubyte.gz").tolist() == [1, 0, 1, 0]
 
 
 def test_unknown_names(cache):

@@ -1,13 +1,10 @@
 import copy
 import itertools
 import json
-import runpy
-import sys
 
 import pytest
 import torch
 from torch import nn
-from torchvision.datasets import FashionMNIST
 
 from labkit.techniques.pruning.magnitude import prunable
 from labkit.techniques.storage import deep_compression
@@ -127,12 +124,6 @@ def sparsity(model: nn.Module) -> float:
     return zero.count_nonzero().item() / len(zero)
 
 
-def test_a_pruned_network_is_written_again_as_it_ships(shipped, tmp_path):
-    name, seed, model, _ = shipped
-    path = deep_compression.save(model, tmp_path / "again.dc")
-    assert path.read_bytes() == pruned_file(name, seed).read_bytes()
-
-
 def test_a_pruned_network_has_the_sparsity_of_its_scores(shipped):
     _, _, model, scores = shipped
     assert sparsity(model) == pytest.approx(scores["sparsity"], abs=1e-5)
@@ -175,65 +166,3 @@ def test_a_pruned_network_that_does_not_ship():
     for name, seed in [("vgg_9", 3), ("lenet_5", -1), ("mobilenet_v2", 0)]:
         with pytest.raises(ZooError, match=f"{name}.*{seed}"):
             pruned_file(name, seed)
-
-
-@pytest.fixture
-def rehearse(tmp_path, cache, dead_url, monkeypatch):
-    """Run a script on a few embedded pictures, on the CPU."""
-    monkeypatch.setattr(FashionMNIST, "mirrors", [f"{dead_url}/"])
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.syspath_prepend(ASSETS)  # prune.py imports train.py, which lies beside it
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def rehearse(script, *arguments):
-        toy = ["--out", str(tmp_path / "run"), "--limit", "32", "--batch", "16", "--device", "cpu"]
-        monkeypatch.setattr(sys, "argv", [script, *toy, *arguments])
-        runpy.run_path(str(ASSETS / script), run_name="__main__")
-        sys.modules.pop("train", None)
-
-    return rehearse
-
-
-@pytest.fixture
-def train(tmp_path, rehearse):
-    """Rehearse the training; return its scores."""
-
-    def train(*arguments):
-        rehearse("train.py", *arguments)
-        return json.loads((tmp_path / "run" / "scores.json").read_text())
-
-    return train
-
-
-@pytest.mark.parametrize("erasing", ["--erasing", "--no-erasing"])
-def test_the_training_script_writes_what_ships(train, tmp_path, erasing):
-    scores = train("--network", "lenet_300_100", "--epochs", "2", erasing)
-    assert (scores["epochs"], scores["test_images"], scores["size"]) == (2, 32, 28)
-    assert f"--network lenet_300_100 --epochs 2 {erasing}" in scores["command"]
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "checkpoint.pt",
-        "log.csv",
-        "scores.json",
-        "weights.safetensors",
-    ]
-    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
-
-
-def test_settings_are_tried_without_the_test_pictures(train):
-    scores = train("--network", "lenet_300_100", "--epochs", "1", "--hold-out", "20")
-    assert (scores["held_out_images"], scores["train_images"]) == (20, 32)
-    assert not any(key.startswith("test") for key in scores)
-
-
-@pytest.mark.parametrize("teacher", ["--teacher", "--no-teacher"])
-def test_the_pruning_script_writes_what_ships(rehearse, tmp_path, teacher):
-    rehearse("prune.py", *"--network lenet_300_100 --sparsity 0.9 --steps 4 --augment --seed 1".split(), teacher)
-    scores = json.loads((tmp_path / "run" / "pruned_1.json").read_text())
-    assert (scores["sparsity"], scores["steps"], scores["seed"], scores["test_images"]) == (0.9, 4, 1, 32)
-    assert scores["teacher"] == (teacher == "--teacher")
-    model = deep_compression.load_(tmp_path / "run" / "pruned_1.dc", network("lenet_300_100").half())
-    assert sparsity(model) == pytest.approx(0.9, abs=1e-5)
-    for name, seed in itertools.product(PRUNED, range(3)):
-        # LeNet-5 was pruned before the script had these two settings.
-        later = {"dropout", "teacher"} if name == "lenet_5" else set()
-        assert pruned_scores(name, seed).keys() == scores.keys() - later

@@ -1,7 +1,7 @@
 """Train LoRA beside models of full size with random weights on a GPU, and set the peak of
 memory beside the calculator: what a step holds and takes does not depend on the weights.
 
-    python -m labkit.full_size_qlora --out labs/03_qlora/reference/full_size/GPU.json [--models 1B 7B 13B 65B]
+    python -m labkit.recipes.full_size_qlora --out labs/03_qlora/reference/full_size/GPU.json [--models 1B 7B 13B 65B]
 
 A configuration that the card cannot hold is left out, since the calculator says so first.
 """

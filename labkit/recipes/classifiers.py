@@ -1,7 +1,7 @@
 """Train a network that ships with labkit, from scratch, on Fashion-MNIST.
 
-    python train.py --network NAME --out DIR                       # as shipped: one GPU
-    python train.py --network NAME --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
+    python -m labkit.recipes.classifiers --network NAME --out DIR   # as shipped: one GPU
+    python -m labkit.recipes.classifiers --network NAME --out DIR --epochs 1 --limit 512 --device cpu   # a rehearsal
 
 Each scores.json holds the command of the run that ships. The networks are those of
 `labkit.zoo.network`; VGG-9 and the LeNets take the 28x28 grey images as they are. For
@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from labkit.zoo import NETWORKS, fashion_mnist, network, to_input
+from labkit.zoo.sources.precision import halved, widened
 
 
 def augment(images: torch.Tensor, generator: torch.Generator, erasing: bool) -> torch.Tensor:
@@ -162,13 +163,11 @@ def main() -> None:
                 checkpoint,
             )
 
-    state = {k: v.half() if v.is_floating_point() else v for k, v in average.module.state_dict().items()}
+    state = halved(average.module.state_dict())
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, args.out / "weights.safetensors")
     # Score what ships: the rounded weights, read back, in float32.
     shipped = network(args.network).to(device)
-    shipped.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in load_file(args.out / "weights.safetensors").items()}
-    )
+    shipped.load_state_dict(widened(load_file(args.out / "weights.safetensors")))
     scores = {
         f"{scored}_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "train_accuracy": accuracy(shipped, images, labels, shape),
@@ -182,7 +181,7 @@ def main() -> None:
         "erasing": args.erasing,
         "seed": args.seed,
         "seconds": round(seconds, 1),
-        "command": " ".join(["python", "train.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", "labkit.recipes.classifiers", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }

@@ -1,7 +1,8 @@
 """Train a text-to-image model that ships with labkit, from scratch, on coloured Fashion-MNIST.
 
-    python train.py judge autoencoder unet lcm small score --out DIR            # as shipped: one GPU
-    python train.py judge autoencoder unet lcm small score --out DIR --toy --device cpu   # a rehearsal
+    python -m labkit.recipes.text_to_image judge autoencoder unet lcm small score --out DIR   # as shipped: one GPU
+
+To rehearse, add `--toy --device cpu`.
 
 The stages, in the order in which they need one another:
 
@@ -34,7 +35,11 @@ import torch
 import torch.nn.functional as F
 import transformers
 from diffusers import AutoencoderKL, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusion import (
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from labkit.recipes.text_to_image.diffusion import (
     Diffusion,
     Velocity,
     boundary_loss,
@@ -45,13 +50,16 @@ from diffusion import (
     sampler,
     velocity_of,
 )
-from loop import Draw, train, write_rows
-from networks import new_autoencoder, new_small_unet, new_text_encoder, new_unet
-from peft import LoraConfig, get_peft_model_state_dict
-from safetensors.torch import save_file
-from score import Scorer, load_pipeline, real_rows, sampled_row, save_judge, save_reference
-from transformers import CLIPTextModel, CLIPTokenizer
-
+from labkit.recipes.text_to_image.loop import Draw, train, write_rows
+from labkit.recipes.text_to_image.networks import new_autoencoder, new_small_unet, new_text_encoder, new_unet
+from labkit.recipes.text_to_image.score import (
+    Scorer,
+    load_pipeline,
+    real_rows,
+    sampled_row,
+    save_judge,
+    save_reference,
+)
 from labkit.zoo import fashion_mnist
 from labkit.zoo.data.coloured import (
     PROMPTS,
@@ -96,7 +104,11 @@ SECONDS = {"judge": 15, "autoencoder": 45, "unet": 270, "lcm": 120, "small": 120
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m labkit.recipes.text_to_image",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("stages", nargs="+", choices=FOLDERS, metavar="STAGE", help=", ".join(FOLDERS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, help=f"of training, for each stage named; default: {SECONDS}")
@@ -141,9 +153,10 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         scores = STAGES[stage](args, folder)
+        command = " ".join(["python", "-m", "labkit.recipes.text_to_image", *sys.argv[1:]])
         scores |= {
             "seed": args.seed,
-            "command": " ".join(["python", "train.py", *sys.argv[1:]]).replace(str(args.out), "DIR"),
+            "command": command.replace(str(args.out), "DIR"),
             "device": torch.cuda.get_device_name() if args.device.type == "cuda" else "cpu",
             "wall_seconds": round(time.perf_counter() - start, 1),
             **{module.__name__: module.__version__ for module in (torch, diffusers, transformers, peft)},
@@ -375,9 +388,7 @@ def save_adapter(args: argparse.Namespace, folder: Path, unet: UNet2DConditionMo
 def four_steps(
     args: argparse.Namespace, diffusion: Diffusion, model: Velocity, contexts: torch.Tensor
 ) -> Callable[[], dict[str, str]]:
-    """A function that scores pictures from four consistency steps, for the log: it shows a distillation that goes
-    wrong.
-    """
+    """A function that scores pictures from four consistency steps, so that the log shows a distillation gone wrong."""
     n = 8 if args.toy else 2000
     scorer = Scorer(args.out / FOLDERS["judge"], args.device)
     vae = AutoencoderKL.from_pretrained(args.out / FOLDERS["autoencoder"], torch_dtype=torch.float32).to(args.device)

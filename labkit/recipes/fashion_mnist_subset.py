@@ -1,6 +1,6 @@
 """Make the subset of Fashion-MNIST that ships with labkit, from the official archives.
 
-    python make.py --out DIR
+    python -m labkit.recipes.fashion_mnist_subset --out DIR
 
 The first 1,200 training and 500 test pictures of each class, in the archives' order, as gzipped IDX files.
 The same archives always give the same bytes (for one version of zlib).
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from labkit.zoo import ImageSet, fashion_mnist
+from labkit.zoo.sources.origin import ASSETS
 
 PER_CLASS = {"train": 1200, "test": 500}
 PREFIX = {"train": "train", "test": "t10k"}
@@ -44,10 +45,14 @@ def write(subset: ImageSet, per_class: int, prefix: str, out: Path) -> None:
         os.replace(new, out / name)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--out", type=Path, default=ASSETS / "fashion_mnist")
     parser.add_argument("--source", choices=["torchvision", "debian"], default="torchvision")
     args = parser.parse_args()
     for split, per_class in PER_CLASS.items():
         write(fashion_mnist(split, source=args.source), per_class, PREFIX[split], args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,35 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from labkit.recipes.cuda_graph import CudaGraph
+
 Draw = Callable[[], tuple[torch.Tensor, ...]]
 
 WARMUP = 100  # steps
-
-
-class Graphed:
-    """`function`, recorded once on a GPU and then replayed: one launch instead of thousands.
-
-    Small networks leave a large GPU waiting for the next launch. The inputs are copied to where the recording found
-    them; what `function` changes in place, such as weights, changes at every replay.
-    """
-
-    def __init__(self, function: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
-        self.inputs = [x.clone() for x in inputs]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):  # libraries choose their algorithms and the optimizer makes its state before recording
-                function(*self.inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.output = function(*self.inputs)
-
-    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            mine.copy_(given)
-        self.graph.replay()
-        return self.output
 
 
 def train(
@@ -112,7 +88,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     learner.train()
     # Recording runs the step three times, at a learning rate of zero and a share of one.
-    step = Graphed(update, draw()) if graph and device.type == "cuda" else update
+    step = CudaGraph(update, draw()) if graph and device.type == "cuda" else update
     before, start, logged, kept = state["seconds"], time.perf_counter(), state["seconds"], state["seconds"]
     while state["seconds"] < seconds:
         losses = []

@@ -1,7 +1,7 @@
 """Time Stable Diffusion 1.5 and BK-SDM-Small at full size with random weights on a GPU: what a
 generation takes depends on the architecture, not on the weights.
 
-    python -m labkit.full_size_lcm --out labs/04_lcm_token_merging/reference/full_size/GPU.json [--seconds 250]
+    python -m labkit.recipes.full_size_diffusion --out labs/04_lcm_token_merging/reference/full_size/GPU.json
 
 Every block is saved when it is done; a run that finds its file goes on with it, so that blocks can
 be measured one by one on the same card. After `--seconds` nothing more is prepared.
@@ -37,6 +37,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from labkit.estimate.product import Product
 from labkit.measure import Measurement, Timings, flop_count, parameters, time_in_turn
+from labkit.recipes.cuda_graph import CudaGraph, Function
 from labkit.record import Record
 
 SEED, GUIDANCE, RATIO, INTERVAL = 0, 7.5, 0.5, 3
@@ -47,8 +48,6 @@ UNETS = {"SD 1.5": {}, "Small": dict(layers_per_block=1, mid_block_type=None)}
 PARAMETERS = {"SD 1.5": 859.5, "Small": 482.3}  # millions
 ATTENTION = {"plain": AttnProcessor, "fused": AttnProcessor2_0}
 PIXELS = (512, 768, 1024)
-
-Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -162,36 +161,6 @@ EIGHT_COMPILED = [V(batch=8)] + [
 SHARES = [v for v in EAGER if v in (V(), LCM)] + [v for v in COMPILED if not v.cached and v.run == "compiled"]
 
 
-class Captured:
-    """A function of tensors as a CUDA graph: its launches become one.
-
-    What it returns is overwritten by its next call. On a processor, where there is nothing to
-    capture, it calls the function.
-    """
-
-    def __init__(self, function: Function, inputs: tuple[torch.Tensor, ...]) -> None:
-        self.function, self.inputs = function, [tensor.clone() for tensor in inputs]
-        self.graph = torch.cuda.CUDAGraph() if inputs[0].is_cuda else None
-        if self.graph is None:
-            return
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):  # compiles, chooses algorithms, allocates: none of it can be captured
-                function(*self.inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(self.graph):
-            self.outputs = function(*self.inputs)
-
-    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        for held, given in zip(self.inputs, inputs, strict=True):
-            held.copy_(given)
-        if self.graph is None:
-            return self.function(*self.inputs)
-        self.graph.replay()
-        return self.outputs
-
-
 class Bench:
     """Networks of one size on one device, and the functions made of them, each made once."""
 
@@ -294,7 +263,7 @@ class Bench:
         if run == "compiled":
             backend = "inductor" if self.device == "cuda" else "eager"  # the rehearsal only traces
             made = torch.compile(function, dynamic=False, backend=backend)
-        made = Captured(made, inputs)
+        made = CudaGraph(made, inputs)
         difference = (first(made(*inputs)) - expected).float().norm() / expected.float().norm()
         graphs = counters["stats"]["unique_graphs"] - graphs  # more than one: the compiler broke off in between
         print(f"    {run} in {time.perf_counter() - start:.1f} s, {graphs} traced, off by {difference:.1e}", flush=True)

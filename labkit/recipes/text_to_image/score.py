@@ -1,6 +1,4 @@
-"""What the judge says of pictures: whether they show what their prompts ask for, and how far they are from real
-ones.
-"""
+"""What the judge says of pictures: do they show what their prompts ask for, and how far are they from real ones?"""
 
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from labkit.zoo.data.coloured import PROMPTS, ColouredSet, coloured_fashion_mnist, prompt_index, to_float
 from labkit.zoo.models.judges import Judge, Moments, frechet_distance, moments
+from labkit.zoo.sources.precision import halved, widened
 
 BATCH = 250  # pictures drawn at once
 FEW = (20, 50)  # pictures, as many as somebody may draw who has only a processor
@@ -21,14 +20,13 @@ FEW = (20, 50)  # pictures, as many as somebody may draw who has only a processo
 def save_judge(folder: Path, judge: Judge) -> None:
     """Weights in fp16."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
+    state = halved(judge.state_dict())
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, folder / "weights.safetensors")
 
 
 def load_judge(folder: Path, device: torch.device) -> Judge:
-    state = load_file(folder / "weights.safetensors")
     judge = Judge()
-    judge.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    judge.load_state_dict(widened(load_file(folder / "weights.safetensors")))
     return judge.eval().to(device)
 
 
@@ -71,9 +69,7 @@ class Scorer:
 
 
 def real_rows(pipeline: StableDiffusionPipeline, scorer: Scorer, n: int, seed: int) -> Iterator[dict]:
-    """The judge's own limits: real pictures, the same through the autoencoder, and pictures that all were trained
-    on.
-    """
+    """The judge's own limits: real pictures, the same through the autoencoder, and pictures that training has seen."""
     test, train = (coloured_fashion_mnist(split, n, seed) for split in ("test", "train"))
     for name, pictures in (("test pictures", test), ("training pictures", train)):
         yield {"name": name, "seed": seed, "images": n} | scorer(_on(pipeline, pictures), pictures.labels, FEW)

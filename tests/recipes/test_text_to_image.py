@@ -1,31 +1,29 @@
-"""The modules beside the script that trains the text-to-image model; the script itself is rehearsed with --toy."""
+"""The parts of the recipe for the text-to-image model; the whole is rehearsed with --toy."""
 
 import copy
 import csv
-import sys
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, LCMScheduler
 from torch import nn
 
+from labkit.recipes.text_to_image.diffusion import (
+    NOISE,
+    Diffusion,
+    boundary_loss,
+    consistency_loss,
+    consistency_sample,
+    guided,
+    sampler,
+)
+from labkit.recipes.text_to_image.loop import train
+from labkit.recipes.text_to_image.networks import new_small_unet, new_text_encoder, new_unet
 from labkit.zoo.data.coloured import save_tokenizer
-from labkit.zoo.sources.origin import ASSETS
-
-
-@pytest.fixture(scope="module", autouse=True)
-def folder():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ASSETS / "text_to_image")
-        yield
-        for name in ("diffusion", "loop", "networks"):
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
 def diffusion():
-    from diffusion import Diffusion
-
     return Diffusion.on(torch.device("cpu"))
 
 
@@ -55,8 +53,6 @@ def test_with_the_true_velocity_a_step_of_ddim_is_exact(diffusion):
 
 
 def test_a_step_is_that_of_diffusers(diffusion):
-    from diffusion import NOISE
-
     scheduler = DDIMScheduler(**NOISE, clip_sample=False)
     scheduler.set_timesteps(25)
     x, velocity, _ = draw()
@@ -66,8 +62,6 @@ def test_a_step_is_that_of_diffusers(diffusion):
 
 
 def test_sampling_is_that_of_lcm_scheduler(diffusion):
-    from diffusion import consistency_sample, sampler
-
     scheduler = LCMScheduler.from_config(sampler().config)
     scheduler.set_timesteps(4)
     times = scheduler.timesteps.tolist()
@@ -82,17 +76,19 @@ def test_sampling_is_that_of_lcm_scheduler(diffusion):
     assert torch.allclose(consistency_sample(diffusion, model, noise, torch.zeros(4), times), x, atol=1e-5)
 
 
-def test_the_boundary_is_the_identity_whatever_the_model_says(diffusion):
-    from diffusion import boundary_loss
+def test_the_boundary_condition_is_that_of_diffusers(diffusion):
+    scheduler = LCMScheduler.from_config(sampler().config)
+    skip, out = scheduler.get_scalings_for_boundary_condition_discrete(torch.arange(1000.0).double())
+    assert torch.equal(diffusion.skip, skip.float()) and torch.equal(diffusion.out, out.float())
 
+
+def test_the_boundary_is_the_identity_whatever_the_model_says(diffusion):
     z, wild, _ = draw()
     assert boundary_loss(diffusion, lambda x, time, context: 100 * wild, z, torch.zeros(4)) == 0
 
 
 def test_the_loss_is_zero_where_the_path_is_known(diffusion):
     """With one picture only, c, the velocity is known: every path ends in c, and the student that knows it is right."""
-    from diffusion import consistency_loss
-
     c, noise, _ = draw()
     time = torch.tensor([79, 359, 759, 999])
 
@@ -108,8 +104,6 @@ def test_the_loss_is_zero_where_the_path_is_known(diffusion):
 
 
 def test_only_the_student_learns(diffusion):
-    from diffusion import consistency_loss
-
     z, noise, _ = draw()
     weights = torch.ones(3, requires_grad=True)
     student, target, teacher = (lambda x, time, context, i=i: weights[i] * x for i in range(3))
@@ -119,8 +113,6 @@ def test_only_the_student_learns(diffusion):
 
 
 def test_guidance_goes_beyond_the_prompt(diffusion):
-    from diffusion import guided
-
     model = lambda x, time, context: x * context.mean((1, 2))[:, None, None, None]  # noqa: E731
     x, context = torch.ones(2, 4, 2, 2), torch.full((2, 8, 3), 5.0)
     for scale, expected in ((1.0, 5), (2.0, 9), (0.0, 1)):
@@ -130,8 +122,6 @@ def test_guidance_goes_beyond_the_prompt(diffusion):
 
 @pytest.fixture(scope="module")
 def unet():
-    from networks import new_unet
-
     torch.manual_seed(0)
     return new_unet((32, 32, 32)).eval()
 
@@ -147,8 +137,6 @@ def test_the_highest_attention_has_1024_tokens(unet):
 
 
 def test_a_small_unet_begins_with_the_weights_that_fit(unet):
-    from networks import new_small_unet
-
     small = new_small_unet(unet)
     assert small.mid_block is None and len(small.down_blocks[0].resnets) == 0
     own, theirs = small.state_dict(), unet.state_dict()
@@ -160,8 +148,6 @@ def test_a_small_unet_begins_with_the_weights_that_fit(unet):
 
 
 def test_the_text_encoder_reads_every_position(tmp_path):
-    from networks import new_text_encoder
-
     tokenizer = save_tokenizer(tmp_path)
     ids = tokenizer(["a red bag on black", ""], padding="max_length", return_tensors="pt").input_ids
     assert new_text_encoder(tokenizer)(ids)[0].shape == (2, 8, 64)
@@ -169,8 +155,6 @@ def test_the_text_encoder_reads_every_position(tmp_path):
 
 def problem(tmp_path, seconds, average=None, target=3.0):
     """Fit one weight to `target`; the learner and what `train` returned."""
-    from loop import train
-
     learner, generator = nn.Linear(1, 1, bias=False), torch.Generator().manual_seed(0)
     nn.init.zeros_(learner.weight)
 

@@ -1,7 +1,8 @@
 """Prune a network that ships with labkit, while it trains on from its shipped weights.
 
-    python prune.py --network NAME --sparsity S --out DIR          # one GPU
-    python prune.py --network NAME --sparsity S --out DIR --steps 40 --limit 512 --device cpu   # a rehearsal
+    python -m labkit.recipes.pruned_classifiers --network NAME --sparsity S --out DIR   # one GPU
+
+To rehearse, add `--steps 40 --limit 512 --device cpu`.
 
 Each `pruned_SEED.json` holds the command of the run that ships. Weights are dropped gradually by LAMP score
 (`labkit.techniques.pruning.recovery.prune_gradually_`). By default the dense network is the teacher (Hinton, Vinyals
@@ -19,26 +20,20 @@ import copy
 import json
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from train import accuracy, augment
 
-from labkit.techniques.distillation.soft_targets import distillation_loss
+from labkit.recipes.classifiers import accuracy, augment
+from labkit.techniques.distillation import soft_targets
 from labkit.techniques.pruning import recovery
 from labkit.techniques.storage import deep_compression
-from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, to_input
+from labkit.zoo import NETWORKS, fashion_mnist, fashion_mnist_model, network, random_batches
 
 TEMPERATURE, TEACHERS_SHARE = 3.0, 0.9
-
-
-def distillation(logits: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Loss of logits (N, C) against the teacher's logits (N, C), if there is one, and the labels (N,)."""
-    teacher, labels = targets
-    if teacher is None:
-        return F.cross_entropy(logits, labels, label_smoothing=0.05)  # as in train.py
-    return distillation_loss(logits, targets, TEMPERATURE, TEACHERS_SHARE)
 
 
 def main() -> None:
@@ -58,10 +53,9 @@ def main() -> None:
     args = parser.parse_args()
     device, shape = torch.device(args.device), (NETWORKS[args.network].size, NETWORKS[args.network].channels)
     torch.manual_seed(args.seed)  # dropout
-    generator = torch.Generator(device).manual_seed(args.seed)  # batches
 
     train, test = fashion_mnist("train"), fashion_mnist("test")
-    images, labels = train.images[: args.limit].to(device), train.labels[: args.limit].to(device)
+    train = replace(train, images=train.images[: args.limit].to(device), labels=train.labels[: args.limit].to(device))
     test_images, test_labels = test.images[: args.limit].to(device), test.labels[: args.limit].to(device)
     teacher = fashion_mnist_model(args.network).model.to(device)
     model = copy.deepcopy(teacher)
@@ -69,14 +63,12 @@ def main() -> None:
         if isinstance(module, torch.nn.Dropout):
             module.p = args.dropout
 
-    def batches():
-        while True:
-            index = torch.randint(len(labels), (args.batch,), device=device, generator=generator)
-            pictures = augment(images[index], generator, erasing=True) if args.augment else images[index]
-            x = to_input(pictures, *shape)
-            with torch.no_grad():
-                answers = teacher(x) if args.teacher else None
-            yield x, (answers, labels[index])
+    change = partial(augment, erasing=True) if args.augment else None
+    batches = random_batches(train, args.batch, args.seed, shape, change, device)
+    loss = partial(F.cross_entropy, label_smoothing=0.05)  # as in classifiers.py
+    if args.teacher:
+        batches = soft_targets.with_teacher(batches, teacher)
+        loss = partial(soft_targets.distillation_loss, temperature=TEMPERATURE, weight=TEACHERS_SHARE)
 
     start = time.perf_counter()
 
@@ -84,9 +76,7 @@ def main() -> None:
         if step % 1000 == 0:
             print(args.network, args.seed, step, f"{loss:.4f}", f"{time.perf_counter() - start:.0f} s", flush=True)
 
-    recovery.prune_gradually_(
-        model, batches(), args.steps, args.sparsity, args.lr, loss=distillation, progress=progress
-    )
+    recovery.prune_gradually_(model, batches, args.steps, args.sparsity, args.lr, loss=loss, progress=progress)
     seconds = time.perf_counter() - start
     args.out.mkdir(parents=True, exist_ok=True)
     file = deep_compression.save(model.half().cpu(), args.out / f"pruned_{args.seed}.dc")
@@ -96,7 +86,7 @@ def main() -> None:
         "test_accuracy": accuracy(shipped, test_images, test_labels, shape),
         "teacher_test_accuracy": accuracy(teacher, test_images, test_labels, shape),
         "test_images": len(test_labels),
-        "train_images": len(labels),
+        "train_images": len(train.labels),
         "sparsity": args.sparsity,
         "steps": args.steps,
         "batch": args.batch,
@@ -106,7 +96,7 @@ def main() -> None:
         "teacher": args.teacher,
         "seed": args.seed,
         "seconds": round(seconds, 1),
-        "command": " ".join(["python", "prune.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", "labkit.recipes.pruned_classifiers", *sys.argv[1:]]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from labkit import full_size_lcm
-from labkit.full_size_lcm import LCM, Variant
+from labkit.recipes import full_size_diffusion
+from labkit.recipes.full_size_diffusion import LCM, Variant
 from labkit.record import Record
 
 BASE, SMALL = Variant(), replace(LCM, unet="Small", merged=True)
@@ -19,12 +19,12 @@ def run(monkeypatch, tmp_path):
 
     def call(*blocks: str) -> Record:
         arguments = ["--toy", "--device", "cpu", "--out", str(tmp_path / "run.json"), "--blocks", *blocks]
-        monkeypatch.setattr(sys, "argv", ["full_size_lcm", *arguments])
-        full_size_lcm.main()
+        monkeypatch.setattr(sys, "argv", ["full_size_diffusion", *arguments])
+        full_size_diffusion.main()
         return Record.load(tmp_path / "run.json")
 
-    monkeypatch.setattr(full_size_lcm, "EAGER", [BASE, LCM, SMALL])
-    monkeypatch.setattr(full_size_lcm, "GRAPHS", [BASE, replace(BASE, cached=True, run="graph")])
+    monkeypatch.setattr(full_size_diffusion, "EAGER", [BASE, LCM, SMALL])
+    monkeypatch.setattr(full_size_diffusion, "GRAPHS", [BASE, replace(BASE, cached=True, run="graph")])
     yield call
     torch.set_grad_enabled(True)  # the script turns gradients off for good
 

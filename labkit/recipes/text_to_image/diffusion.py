@@ -11,6 +11,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, LCMScheduler
 from torch import nn
 
+from labkit.techniques.diffusion.lcm import boundary
+
 Velocity = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # (noisy, time, context) → velocity
 
 # The noise of Stable Diffusion, stretched until nothing is left of the picture at the last of the 1,000 times, and
@@ -45,9 +47,8 @@ class Diffusion:
     def on(cls, device: torch.device) -> "Diffusion":
         scheduler = LCMScheduler.from_config(sampler().config)
         kept = scheduler.alphas_cumprod.double()  # share of the picture's variance
-        parts = [kept.sqrt(), (1 - kept).sqrt()]
-        parts += scheduler.get_scalings_for_boundary_condition_discrete(torch.arange(1000.0).double())
-        return cls(*(part.float().to(device) for part in parts))
+        tables = (kept.sqrt(), (1 - kept).sqrt(), *boundary(torch.arange(1000.0).double()))
+        return cls(*(table.float().to(device) for table in tables))
 
     def add_noise(self, z: torch.Tensor, noise: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         return _at(self.a, time) * z + _at(self.b, time) * noise

@@ -1,0 +1,3 @@
+from labkit.recipes.text_to_image.train import main
+
+main()
