@@ -63,11 +63,11 @@ def code_lengths(counts: np.ndarray, longest: int = LONGEST) -> np.ndarray:
             f"{m:,} different symbols need codes of more than {longest} bits: "
             "use fewer, with a smaller codebook for instance"
         )
-    # The coin collector's problem: each symbol is a coin of every denomination from
-    # 2**-1 to 2**-longest, and its count is the numismatic value of all of them. A code
-    # of l bits is the coins 2**-1 to 2**-l, together 1 - 2**-l. In a complete code all
-    # 2**-l add up to 1 (Kraft), so m codes are m - 1: pay it with the coins of the
-    # least numismatic value.
+    # Package-merge solves the coin collector's problem. Each symbol is a coin of every
+    # denomination from 2**-1 to 2**-longest, and its count is the numismatic value of
+    # each. A code of l bits is the coins 2**-1 to 2**-l, together 1 - 2**-l. In a
+    # complete code all 2**-l add up to 1 (Kraft), so m codes are m - 1: pay it with the
+    # coins of the least numismatic value.
     # From the smallest denomination on, package the coins in pairs, cheapest first, and
     # merge the packages with the coins of the next denomination.
     packages, rounds = np.empty(0, np.int64), []
