@@ -20,6 +20,7 @@ from labkit.zoo.language import Corpus, LanguageModel, blocks, complete, documen
 from labkit.zoo.networks import NETWORKS, FashionModel, fashion_mnist_model, network, pruned_file
 from labkit.zoo.origin import Origin, Pretrained
 from labkit.zoo.pictures import Picture, crops, natural_pictures
+from labkit.zoo.precision import refill_
 from labkit.zoo.text_to_image import TextToImage, recorded_scores, text_to_image
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "random_batches",
     "random_blocks",
     "recorded_scores",
+    "refill_",
     "text_to_image",
     "to_float",
     "to_input",
