@@ -4,7 +4,7 @@ Every tool returns a Measurement, or a dictionary of them: a value with its inte
 its unit and the number of observations behind it.
 """
 
-from labkit.measure.latency import Timings, time_in_turn
+from labkit.measure.latency import Timings, quartiles, time_in_turn
 from labkit.measure.measurement import Measurement, averaged, difference, mean_with_interval, ratio
 from labkit.measure.memory import peak_memory, training_memory
 from labkit.measure.operations import operations
@@ -40,6 +40,7 @@ __all__ = [
     "perplexity",
     "perplexity_ratio",
     "predict",
+    "quartiles",
     "rate",
     "ratio",
     "sparsity",

@@ -18,7 +18,6 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import tomesd
 import torch
 from diffusers import (
@@ -35,7 +34,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from labkit.measure import Measurement, Timings, operations, parameters, time_in_turn
+from labkit.measure import Measurement, Timings, operations, parameters, quartiles, time_in_turn
 from labkit.recipes.cuda_graph import CudaGraph, Function
 from labkit.record import Record, Stack
 
@@ -356,11 +355,6 @@ def seen_tokens(model: UNet2DConditionModel, inputs: tuple[torch.Tensor, ...], m
     return max(seen)
 
 
-def spread(samples: np.ndarray, unit: str) -> Measurement:
-    low, median, high = np.quantile(samples, [0.25, 0.5, 0.75])
-    return Measurement(float(median), float(low), float(high), unit, len(samples))
-
-
 def show(name: object, measurements: dict[str, Measurement]) -> None:
     print(f"  {name}", *(f"{key} {value}" for key, value in measurements.items()), sep="   ", flush=True)
 
@@ -406,7 +400,7 @@ class Run:
                 v.techniques,
                 latency=timings.latency(name),
                 speedup=timings.ratio(str(base), name),
-                per_picture=spread(timings[name] * 1e3 / v.batch, "ms"),
+                per_picture=quartiles(timings[name] * 1e3 / v.batch, "ms"),
             )
             if compiled in functions:
                 self.record.add(name, over_compiled=timings.ratio(str(compiled), name))
@@ -468,8 +462,8 @@ class Run:
             times = {part: timings[part] * (v.steps if part == "network" else 1) for part in parts}
             whole = times.pop("whole")
             total = sum(times.values())
-            named = {f"{part} share": spread(100 * of / total, "%") for part, of in times.items()}
-            named |= {"evaluation": timings.latency("network"), "sum of parts / whole": spread(total / whole, "×")}
+            named = {f"{part} share": quartiles(100 * of / total, "%") for part, of in times.items()}
+            named |= {"evaluation": timings.latency("network"), "sum of parts / whole": quartiles(total / whole, "×")}
             self.record.add(str(v), v.techniques, **named)
             show(v, named)
 
