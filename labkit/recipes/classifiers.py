@@ -113,7 +113,8 @@ def main() -> None:
 
     train, test = fashion_mnist("train"), fashion_mnist("test")
     images, labels = train.images, train.labels
-    test_images, test_labels, scored = test.images, test.labels, "test"
+    test_images, test_labels = test.images, test.labels
+    scored = "test"
     if args.hold_out:
         images, test_images = images.tensor_split([-args.hold_out])
         labels, test_labels = labels.tensor_split([-args.hold_out])
@@ -130,7 +131,8 @@ def main() -> None:
     steps = math.ceil(len(images) / args.batch)
     schedule = new_schedule(optimizer, warmup=5 * steps, total=args.epochs * steps)
 
-    first, seconds, rows = 0, 0.0, []
+    first, seconds = 0, 0.0
+    rows: list[dict] = []
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -139,7 +141,8 @@ def main() -> None:
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         generator.set_state(saved["generator"].cpu())
-        first, seconds, rows = saved["epoch"], saved["seconds"], saved["rows"]
+        first, seconds = saved["epoch"], saved["seconds"]
+        rows = saved["rows"]
 
     for epoch in range(first, args.epochs):
         start, losses = time.perf_counter(), []
