@@ -16,17 +16,22 @@ class Timings(dict[str, np.ndarray]):
 
     def latency(self, name: str) -> Measurement:
         """Median and quartiles in milliseconds."""
-        return _quartiles(self[name] * 1e3, "ms")
+        return quartiles(self[name] * 1e3, "ms")
 
     def ratio(self, of: str, to: str) -> Measurement:
         """How many times longer `of` takes than `to`: median and quartiles of the ratios round by round.
 
         Read it as the speed-up of `to` over `of`.
         """
-        return _quartiles(self[of] / self[to], "×")
+        return quartiles(self[of] / self[to], "×")
 
 
-def _quartiles(samples: np.ndarray, unit: str) -> Measurement:
+def quartiles(samples: np.ndarray, unit: str) -> Measurement:
+    """Median of samples, (n,), with the quartiles for an interval.
+
+    >>> quartiles(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), "ms")
+    Measurement(value=3.0, low=2.0, high=4.0, unit='ms', n=5)
+    """
     low, median, high = np.quantile(samples, [0.25, 0.5, 0.75])
     return Measurement(float(median), float(low), float(high), unit, len(samples))
 

@@ -17,7 +17,6 @@ which keeps the test pictures out of it.
 """
 
 import argparse
-import csv
 import json
 import math
 import sys
@@ -28,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from labkit.recipes.log import write_rows
 from labkit.zoo import NETWORKS, fashion_mnist, network, to_input
 from labkit.zoo.sources.precision import halved, widened
 
@@ -35,7 +35,13 @@ from labkit.zoo.sources.precision import halved, widened
 def augment(images: torch.Tensor, generator: torch.Generator, erasing: bool) -> torch.Tensor:
     """Random shift by up to 2 pixels, mirror, and with `erasing` one erased square of 8x8; uint8 (N, 28, 28)."""
     n, device = len(images), images.device
-    draw = lambda high, *shape: torch.randint(high, shape, device=device, generator=generator)  # noqa: E731
+
+    def draw(high: int, *shape: int) -> torch.Tensor:
+        return torch.randint(high, shape, device=device, generator=generator)
+
+    def near(start: torch.Tensor) -> torch.Tensor:
+        return (torch.arange(28, device=device) - start).abs() < 4
+
     padded = F.pad(images, (2, 2, 2, 2))  # (N, 32, 32)
     rows = torch.arange(28, device=device) + draw(5, n, 1)  # (N, 28)
     columns = torch.arange(28, device=device) + draw(5, n, 1)
@@ -45,8 +51,7 @@ def augment(images: torch.Tensor, generator: torch.Generator, erasing: bool) -> 
         return images
     # Random erasing (Zhong et al. 2020), on half of the images.
     top, left = draw(28, n, 1), draw(28, n, 1)
-    inside = lambda start: (torch.arange(28, device=device) - start).abs() < 4  # noqa: E731
-    hole = inside(top)[:, :, None] & inside(left)[:, None, :] & draw(2, n, 1, 1).bool()
+    hole = near(top)[:, :, None] & near(left)[:, None, :] & draw(2, n, 1, 1).bool()
     return images.masked_fill(hole, 0)
 
 
@@ -60,7 +65,7 @@ def accuracy(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor,
     return hits / len(labels)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=NETWORKS, default="mobilenet_v2")
     parser.add_argument("--out", type=Path, required=True)
@@ -74,16 +79,45 @@ def main() -> None:
     parser.add_argument("--hold-out", type=int, help="score on so many of the training images, left out of training")
     parser.add_argument("--limit", type=int, help="use only so many images, for a rehearsal")
     parser.add_argument("--device", default="cuda")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def new_optimizer(model: torch.nn.Module, args: argparse.Namespace) -> torch.optim.Optimizer:
+    """SGD with Nesterov's momentum; biases and BatchNorm parameters are not decayed."""
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    return torch.optim.SGD(
+        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=args.lr,
+        momentum=0.9,
+        nesterov=True,
+    )
+
+
+def new_schedule(optimizer: torch.optim.Optimizer, warmup: int, total: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A learning rate that rises for `warmup` steps, and falls to zero along half a cosine."""
+
+    def share(step: int) -> float:
+        angle = math.pi * max(0, step - warmup) / max(1, total - warmup)
+        return min((step + 1) / warmup, 0.5 * (1 + math.cos(angle)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def main() -> None:
+    args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
     generator = torch.Generator(device).manual_seed(args.seed)
 
-    train, test, scored = fashion_mnist("train"), fashion_mnist("test"), "test"
-    images, labels, test_images, test_labels = train.images, train.labels, test.images, test.labels
+    train, test = fashion_mnist("train"), fashion_mnist("test")
+    images, labels = train.images, train.labels
+    test_images, test_labels = test.images, test.labels
+    scored = "test"
     if args.hold_out:
-        (images, test_images), (labels, test_labels) = (x.tensor_split([-args.hold_out]) for x in (images, labels))
+        images, test_images = images.tensor_split([-args.hold_out])
+        labels, test_labels = labels.tensor_split([-args.hold_out])
         scored = "held_out"
     images, labels = images[: args.limit].to(device), labels[: args.limit].to(device)
     test_images, test_labels = test_images[: args.limit].to(device), test_labels[: args.limit].to(device)
@@ -93,23 +127,12 @@ def main() -> None:
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )
-    # Biases and BatchNorm parameters are not decayed: only weights of two or more dimensions.
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=args.lr,
-        momentum=0.9,
-        nesterov=True,
-    )
+    optimizer = new_optimizer(model, args)
     steps = math.ceil(len(images) / args.batch)
-    warmup, total = 5 * steps, args.epochs * steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda i: min((i + 1) / warmup, 0.5 * (1 + math.cos(math.pi * max(0, i - warmup) / max(1, total - warmup)))),
-    )
+    schedule = new_schedule(optimizer, warmup=5 * steps, total=args.epochs * steps)
 
-    first, seconds, rows = 0, 0.0, []
+    first, seconds = 0, 0.0
+    rows: list[dict] = []
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -118,7 +141,8 @@ def main() -> None:
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
         generator.set_state(saved["generator"].cpu())
-        first, seconds, rows = saved["epoch"], saved["seconds"], saved["rows"]
+        first, seconds = saved["epoch"], saved["seconds"]
+        rows = saved["rows"]
 
     for epoch in range(first, args.epochs):
         start, losses = time.perf_counter(), []
@@ -145,10 +169,7 @@ def main() -> None:
         rows.append(row)
         print(*row.values(), flush=True)
         if (epoch + 1) % 10 == 0 or epoch + 1 == args.epochs:
-            with open(args.out / "log.csv", "w", newline="") as file:
-                writer = csv.DictWriter(file, row)
-                writer.writeheader()
-                writer.writerows(rows)
+            write_rows(args.out / "log.csv", rows)
             torch.save(
                 {
                     "model": model.state_dict(),

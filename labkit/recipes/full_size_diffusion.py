@@ -18,7 +18,6 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import tomesd
 import torch
 from diffusers import (
@@ -36,11 +35,15 @@ from torch._dynamo.utils import counters
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from labkit.estimate.product import Product
-from labkit.measure import Measurement, Timings, flop_count, parameters, time_in_turn
+from labkit.measure import Measurement, Timings, flop_count, parameters, quartiles, time_in_turn
 from labkit.recipes.cuda_graph import CudaGraph, Function
 from labkit.record import Record
+from labkit.techniques.diffusion.token_merging import tokens_seen
 
-SEED, GUIDANCE, RATIO, INTERVAL = 0, 7.5, 0.5, 3
+SEED = 0
+GUIDANCE = 7.5
+RATIO = 0.5  # of the tokens that are merged
+INTERVAL = 3  # steps from one whole evaluation of DeepCache to the next
 NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
 SAMPLERS = {25: DPMSolverMultistepScheduler, 4: LCMScheduler}
 # BK-SDM (Kim and others 2023): one layer a block instead of two, and no block in the middle.
@@ -81,7 +84,7 @@ TOY = Sizes(
 
 
 @dataclass(frozen=True)
-class Variant:
+class Configuration:
     """One way to generate; every field is one change from the eager baseline."""
 
     steps: int = 25  # 25 by DPM-Solver++ (Lu and others 2022), 4 by LCM (Luo and others 2023)
@@ -110,55 +113,60 @@ class Variant:
     def __str__(self) -> str:
         words = [f"{self.steps} steps", "guided" if self.guided else "unguided"]
         words += [t for t in self.techniques if t in ("BK-SDM-Small", "token merging", "DeepCache", "tiny decoder")]
-        return ", ".join([*words, self.run] + [f"batch {self.batch}"] * (self.batch > 1))
+        words.append(self.run)
+        if self.batch > 1:
+            words.append(f"batch {self.batch}")
+        return ", ".join(words)
 
     @property
     def rows(self) -> int:
         """Latents in one evaluation of the network: guidance needs each with and without its prompt."""
         return self.batch * (2 if self.guided else 1)
 
-    def parts(self, base: "Variant") -> list["Variant"]:
+    def parts(self, base: "Configuration") -> list["Configuration"]:
         """What differs from the baseline, each difference alone."""
         names = [f.name for f in fields(self) if getattr(self, f.name) != getattr(base, f.name)]
         return [replace(base, **{name: getattr(self, name)}) for name in names]
 
 
-V = Variant
-LCM = V(steps=4, guided=False)
+BASE = Configuration()
+LCM = replace(BASE, steps=4, guided=False)
+LCM_SMALL = replace(LCM, unet="Small")
 EAGER = [
-    V(),
-    V(guided=False),
-    V(steps=4),
+    BASE,
+    replace(BASE, guided=False),
+    replace(BASE, steps=4),
     LCM,
-    V(unet="Small"),
-    V(merged=True),
-    V(cached=True),
-    replace(LCM, unet="Small"),
+    replace(BASE, unet="Small"),
+    replace(BASE, merged=True),
+    replace(BASE, cached=True),
+    LCM_SMALL,
     replace(LCM, merged=True),
-    replace(LCM, unet="Small", merged=True),
-    V(unet="Small", cached=True),
+    replace(LCM_SMALL, merged=True),
+    replace(BASE, unet="Small", cached=True),
 ]
-GRAPHS = [V()] + [replace(v, run="graph") for v in EAGER]
-COMPILED = [V(), V(run="graph"), replace(LCM, unet="Small", run="graph")] + [
-    replace(v, run="compiled")
-    for v in (  # what shares a compiled network stands together, the most telling first
-        V(),
-        V(steps=4),
+GRAPHS = [BASE] + [replace(c, run="graph") for c in EAGER]
+COMPILED = [BASE, replace(BASE, run="graph"), replace(LCM_SMALL, run="graph")] + [
+    replace(c, run="compiled")
+    for c in (  # what shares a compiled network stands together, the most telling first
+        BASE,
+        replace(BASE, steps=4),
         LCM,
-        V(guided=False),
-        replace(LCM, unet="Small"),
-        replace(LCM, unet="Small", decoder="tiny"),
-        V(cached=True),
-        replace(LCM, unet="Small", merged=True),
+        replace(BASE, guided=False),
+        LCM_SMALL,
+        replace(LCM_SMALL, decoder="tiny"),
+        replace(BASE, cached=True),
+        replace(LCM_SMALL, merged=True),
         replace(LCM, merged=True),
-        V(unet="Small"),
+        replace(BASE, unet="Small"),
     )
 ]
-EIGHT = [replace(v, batch=8) for v in EAGER[:-1]] + [replace(LCM, unet="Small", run="graph", batch=8)]
-EIGHT_COMPILED = [V(batch=8)] + [
-    replace(v, run="compiled", batch=8) for v in (V(), V(steps=4), replace(LCM, unet="Small"), LCM, V(guided=False))
+EIGHT = [replace(c, batch=8) for c in EAGER[:-1]] + [replace(LCM_SMALL, run="graph", batch=8)]
+EIGHT_COMPILED = [replace(BASE, batch=8)] + [
+    replace(c, run="compiled", batch=8)
+    for c in (BASE, replace(BASE, steps=4), LCM_SMALL, LCM, replace(BASE, guided=False))
 ]
-SHARES = [v for v in EAGER if v in (V(), LCM)] + [v for v in COMPILED if not v.cached and v.run == "compiled"]
+SHARES = [BASE, LCM] + [c for c in COMPILED if not c.cached and c.run == "compiled"]
 
 
 class Bench:
@@ -167,8 +175,6 @@ class Bench:
     def __init__(self, sizes: Sizes, device: str) -> None:
         self.sizes, self.device = sizes, device
         self.dtype = torch.float16 if device == "cuda" else torch.float32
-        self.network, self.evaluation, self.shallow = cache(self.network), cache(self.evaluation), cache(self.shallow)
-        self.text, self.decoder = cache(self.text), cache(self.decoder)
         self.text_model = self.made(lambda: CLIPTextModel(CLIPTextConfig(**sizes.text)))
         self.autoencoders = {
             "KL": self.made(
@@ -200,6 +206,7 @@ class Bench:
         context = torch.randn(rows, 77, self.sizes.text["hidden_size"], device=self.device, dtype=self.dtype)
         return self.latents(rows, pixels), torch.tensor(500, device=self.device), context
 
+    @cache
     def network(self, unet: str, merged: bool, attention: str) -> UNet2DConditionModel:
         """A U-Net that remembers what its last layer was given, for DeepCache."""
         model = self.made(lambda: UNet2DConditionModel(sample_size=64, **self.sizes.unet, **UNETS[unet]))
@@ -213,10 +220,11 @@ class Bench:
         model.up_blocks[-1].resnets[-1].register_forward_pre_hook(lambda _, args: setattr(model, "given_last", args[0]))
         return model
 
+    @cache
     def evaluation(self, unet: str, merged: bool, run: str, rows: int) -> Function:
         """(latents, time step, context) → noise, and what DeepCache keeps: the input of the last layer."""
         model = self.network(unet, merged, "fused")
-        seen_tokens(model, self.inputs(rows), merged)
+        count_tokens(model, self.inputs(rows), merged)
         skip = model.conv_in.out_channels  # what comes past all blocks is made anew at each step
 
         def evaluate(sample: torch.Tensor, t: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -225,6 +233,7 @@ class Bench:
 
         return self.ready(evaluate, self.inputs(rows), run)
 
+    @cache
     def shallow(self, unet: str, run: str, rows: int) -> Function:
         """The evaluation that reuses what the last whole one kept (Ma and others 2023, branch 0)."""
         model = self.network(unet, False, "fused")
@@ -241,10 +250,12 @@ class Bench:
         kept = torch.randn(rows, channels, *inputs[0].shape[2:], device=self.device, dtype=self.dtype)
         return self.ready(evaluate, (*inputs, kept), run)
 
+    @cache
     def text(self, run: str, rows: int) -> Function:
         run = "eager" if run == "eager" else "graph"  # one short run a generation is not worth a compiler's time
         return self.ready(lambda tokens: self.text_model(tokens)[0], (self.tokens(rows),), run)
 
+    @cache
     def decoder(self, name: str, run: str, rows: int) -> Function:
         model = self.autoencoders[name]
 
@@ -271,19 +282,20 @@ class Bench:
             raise RuntimeError(f"{run}, a network gives another result than eager: off by {difference:.1e} of its norm")
         return made
 
-    def functions(self, v: Variant) -> dict[str, Function | None]:
+    def functions(self, c: Configuration) -> dict[str, Function | None]:
         return {
-            "text": self.text(v.run, v.rows),
-            "network": self.evaluation(v.unet, v.merged, v.run, v.rows),
-            "shallow": self.shallow(v.unet, v.run, v.rows) if v.cached else None,
-            "decoder": self.decoder(v.decoder, v.run, v.batch),
+            "text": self.text(c.run, c.rows),
+            "network": self.evaluation(c.unet, c.merged, c.run, c.rows),
+            "shallow": self.shallow(c.unet, c.run, c.rows) if c.cached else None,
+            "decoder": self.decoder(c.decoder, c.run, c.batch),
         }
 
-    def generation(self, v: Variant, **instead: Function) -> Callable[[], torch.Tensor]:
+    def generation(self, c: Configuration, **instead: Function) -> Callable[[], torch.Tensor]:
         """A whole generation from tokens to pictures, as a function without arguments."""
-        functions = self.functions(v) | instead
-        scheduler, tokens, latents = SAMPLERS[v.steps](**NOISE), self.tokens(v.rows), self.latents(v.batch)
-        return lambda: generate(**functions, scheduler=scheduler, tokens=tokens, latents=latents, steps=v.steps)
+        functions = self.functions(c) | instead
+        scheduler = SAMPLERS[c.steps](**NOISE)
+        tokens, latents = self.tokens(c.rows), self.latents(c.batch)
+        return lambda: generate(**functions, scheduler=scheduler, tokens=tokens, latents=latents, steps=c.steps)
 
 
 def first(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -294,12 +306,22 @@ def noise(model: UNet2DConditionModel, *inputs: torch.Tensor) -> torch.Tensor:
     return model(*inputs, return_dict=False)[0]  # by position: tomesd reads the size from the first
 
 
-def generate(text, network, shallow, decoder, scheduler, tokens, latents, steps) -> torch.Tensor:
+def generate(
+    text: Function,
+    network: Function,
+    shallow: Function | None,
+    decoder: Function,
+    scheduler: DPMSolverMultistepScheduler | LCMScheduler,
+    tokens: torch.Tensor,
+    latents: torch.Tensor,
+    steps: int,
+) -> torch.Tensor:
     """The loop of StableDiffusionPipeline with the network's evaluations open to change.
 
     Guided if there are two prompts to each of the latents.
     """
-    context, guided, kept = text(tokens), len(tokens) > len(latents), None
+    context, kept = text(tokens), None
+    guided = len(tokens) > len(latents)
     scheduler.set_timesteps(steps, device=latents.device)
     for i, t in enumerate(scheduler.timesteps):
         sample = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
@@ -316,8 +338,9 @@ def generate(text, network, shallow, decoder, scheduler, tokens, latents, steps)
 
 def check_loop(bench: Bench) -> None:
     """The baseline must be the real one: the pipeline gives the same picture from the same noise."""
-    scheduler, latents, tokens = DPMSolverMultistepScheduler(**NOISE), bench.latents(1), bench.tokens(2)
-    functions, unet = bench.functions(V()), bench.network("SD 1.5", False, "fused")
+    scheduler = DPMSolverMultistepScheduler(**NOISE)
+    latents, tokens = bench.latents(1), bench.tokens(2)
+    functions, unet = bench.functions(BASE), bench.network("SD 1.5", False, "fused")
     pipe = StableDiffusionPipeline(
         bench.autoencoders["KL"],
         bench.text_model,
@@ -342,38 +365,29 @@ def check_loop(bench: Bench) -> None:
     torch.testing.assert_close(image, expected, atol=0.02, rtol=0)  # less than it takes to see; fp16 sums differ
 
 
-def seen_tokens(model: UNet2DConditionModel, inputs: tuple[torch.Tensor, ...], merged: bool) -> int:
+def count_tokens(model: UNet2DConditionModel, inputs: tuple[torch.Tensor, ...], merged: bool) -> int:
     """Tokens at the largest self-attention, counted there. Raises ValueError unless as many as expected."""
-    seen: list[int] = []
-    layers = [module for name, module in model.named_modules() if name.endswith("attn1")]
-    hooks = [layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1])) for layer in layers]
-    model(*inputs)
-    for hook in hooks:
-        hook.remove()
-    tokens = inputs[0].shape[2] * inputs[0].shape[3]
-    expected = tokens - int(tokens * RATIO) if merged else tokens
-    if max(seen) != expected:
-        raise ValueError(f"the largest attention sees {max(seen)} tokens, expected {expected}: tomesd patched nothing")
-    return max(seen)
-
-
-def spread(samples: np.ndarray, unit: str) -> Measurement:
-    low, median, high = np.quantile(samples, [0.25, 0.5, 0.75])
-    return Measurement(float(median), float(low), float(high), unit, len(samples))
-
-
-def show(name: object, measurements: dict[str, Measurement]) -> None:
-    print(f"  {name}", *(f"{key} {value}" for key, value in measurements.items()), sep="   ", flush=True)
+    seen = max(tokens_seen(model, *inputs).values())
+    expected = inputs[0].shape[2] * inputs[0].shape[3]
+    if merged:
+        expected -= int(expected * RATIO)
+    if seen != expected:
+        raise ValueError(f"the largest attention sees {seen} tokens, expected {expected}: tomesd patched nothing")
+    return seen
 
 
 class Run:
     """The record and the blocks that fill it."""
 
     def __init__(self, bench: Bench, record: Record, deadline: float) -> None:
-        self.bench, self.record, self.deadline, self.done = bench, record, deadline, set()
+        self.bench, self.record = bench, record
+        self.deadline = deadline  # by time.perf_counter
+        self.done: set[Configuration] = set()
 
     def time(self, functions: dict[str, Callable[[], object]], rounds: int) -> Timings:
-        return time_in_turn(functions, rounds, warmup=1) if self.bench.sizes is FULL else time_in_turn(functions, 1, 0)
+        if self.bench.sizes is not FULL:
+            return time_in_turn(functions, rounds=1, warmup=0)
+        return time_in_turn(functions, rounds, warmup=1)
 
     def attempt(self, name: str, build: Callable[[], Function]) -> Function | None:
         """What is built, or None if time or the compiler does not allow it: one row is lost, not the run."""
@@ -386,61 +400,64 @@ class Run:
             print(f"  {name}: left out, {type(error).__name__}: {str(error)[:500]}", flush=True)
             return None
 
-    def prepared(self, variants: list[Variant]) -> dict[Variant, Function]:
-        made = {v: self.attempt(str(v), partial(self.bench.generation, v)) for v in variants}
-        made = {v: generation for v, generation in made.items() if generation}
+    def prepared(self, configurations: list[Configuration]) -> dict[Configuration, Function]:
+        made = {c: self.attempt(str(c), partial(self.bench.generation, c)) for c in configurations}
+        made = {c: generation for c, generation in made.items() if generation}
         self.done |= made.keys()
         return made
 
-    def generations(self, variants: list[Variant], rounds: int) -> None:
+    def generations(self, configurations: list[Configuration], rounds: int) -> None:
         """Latency of whole generations, in turn with the eager baseline, which comes first."""
-        functions = self.prepared(variants)
-        base = variants[0]
+        functions = self.prepared(configurations)
+        base = configurations[0]
         if base not in functions:
             return
-        timings = self.time({str(v): f for v, f in functions.items()}, rounds)
+        timings = self.time({str(c): f for c, f in functions.items()}, rounds)
         compiled = replace(base, run="compiled")
-        for v in functions:
-            name = str(v)
+        for c in functions:
+            name = str(c)
             self.record.add(
                 name,
-                v.techniques,
+                c.techniques,
                 latency=timings.latency(name),
                 speedup=timings.ratio(str(base), name),
-                per_picture=spread(timings[name] * 1e3 / v.batch, "ms"),
+                per_picture=quartiles(timings[name] * 1e3 / c.batch, "ms"),
             )
             if compiled in functions:
                 self.record.add(name, over_compiled=timings.ratio(str(compiled), name))
-        for v in functions:
-            self.confront(v, base, "speedup", "predicted", "measured / predicted")
-            if v.run == "compiled":
+        for c in functions:
+            self.confront(c, base, "speedup", "predicted", "measured / predicted")
+            if c.run == "compiled":
                 self.confront(
-                    v, compiled, "over_compiled", "predicted over compiled", "measured / predicted over compiled"
+                    c, compiled, "over_compiled", "predicted over compiled", "measured / predicted over compiled"
                 )
-            show(v, self.record.rows[str(v)].measurements)
         self.find_fastest(base.batch)
+        print(self.record.table("latency", "speedup", "per_picture"), flush=True)
+        print(self.record.table("speedup", "predicted", "measured / predicted"), flush=True)
 
-    def confront(self, v: Variant, base: Variant, metric: str, predicted: str, share: str) -> None:
+    def confront(self, c: Configuration, base: Configuration, metric: str, predicted: str, share: str) -> None:
         """Set the product of the parts against the whole, where all the parts were measured."""
-        parts = {str(part): self.record.rows.get(str(part)) for part in v.parts(base)}
+        parts = {str(part): self.record.rows.get(str(part)) for part in c.parts(base)}
         known = all(row and metric in row.measurements for row in parts.values())
-        if len(parts) < 2 or not known or metric not in self.record.rows[str(v)].measurements:
+        if len(parts) < 2 or not known or metric not in self.record.rows[str(c)].measurements:
             return
         factors = {name: row.measurements[metric] for name, row in parts.items()}
-        stack = Product(str(base), str(v), factors, self.record.get(str(v), metric))
-        self.record.add(str(v), **{predicted: stack.predicted, share: stack.share})
+        stack = Product(str(base), str(c), factors, self.record.get(str(c), metric))
+        self.record.add(str(c), **{predicted: stack.predicted, share: stack.share})
 
     def find_fastest(self, batch: int) -> None:
         """The fastest with Stable Diffusion's own decoder, and with any."""
         for decoder in ("KL", "tiny"):
             rows = [
-                self.record.rows[str(v)]
-                for v in {*EAGER, *GRAPHS, *COMPILED, *EIGHT, *EIGHT_COMPILED}
-                if v.batch == batch and v.decoder in ("KL", decoder) and str(v) in self.record.rows
+                self.record.rows[str(c)]
+                for c in {*EAGER, *GRAPHS, *COMPILED, *EIGHT, *EIGHT_COMPILED}
+                if c.batch == batch and c.decoder in ("KL", decoder) and str(c) in self.record.rows
             ]
             rows = [row for row in rows if "speedup" in row.measurements]
             best = max(rows, key=lambda row: row.measurements["speedup"].value)
-            key = f"fastest_batch_{batch}" + "_any_decoder" * (decoder == "tiny")
+            key = f"fastest_batch_{batch}"
+            if decoder == "tiny":
+                key += "_any_decoder"
             for metric in ("latency", "speedup", "over_compiled", "predicted", "measured / predicted"):
                 name = f"{key}_{metric.replace(' / ', '_over_')}"
                 self.record.findings.pop(name, None)  # of what was the fastest before
@@ -451,28 +468,29 @@ class Run:
 
     def shares(self) -> None:
         """Where a generation's time goes. The loop is the sampler's arithmetic and what the processor does for it."""
-        made = self.prepared([v for v in SHARES if v.run == "eager" or v in self.done])
-        for v in made:
-            functions, inputs = self.bench.functions(v), self.bench.inputs(v.rows)
-            tokens, latents = self.bench.tokens(v.rows), self.bench.latents(v.batch)
+        made = self.prepared([c for c in SHARES if c.run == "eager" or c in self.done])
+        for c in made:
+            functions, inputs = self.bench.functions(c), self.bench.inputs(c.rows)
+            tokens, latents = self.bench.tokens(c.rows), self.bench.latents(c.batch)
             outputs = functions["network"](*inputs)
             parts = {
                 "network": lambda: functions["network"](*inputs),
                 "text": lambda: functions["text"](tokens),
                 "decoder": lambda: functions["decoder"](latents),
                 "loop": self.bench.generation(
-                    v, text=lambda _: inputs[2], network=lambda *_: outputs, decoder=lambda image: image
+                    c, text=lambda _: inputs[2], network=lambda *_: outputs, decoder=lambda image: image
                 ),
-                "whole": made[v],
+                "whole": made[c],
             }
             timings = self.time(parts, rounds=7)
-            times = {part: timings[part] * (v.steps if part == "network" else 1) for part in parts}
+            times = {part: timings[part] * (c.steps if part == "network" else 1) for part in parts}
             whole = times.pop("whole")
             total = sum(times.values())
-            named = {f"{part} share": spread(100 * of / total, "%") for part, of in times.items()}
-            named |= {"evaluation": timings.latency("network"), "sum of parts / whole": spread(total / whole, "×")}
-            self.record.add(str(v), v.techniques, **named)
-            show(v, named)
+            named = {f"{part} share": quartiles(100 * of / total, "%") for part, of in times.items()}
+            named |= {"evaluation": timings.latency("network"), "sum of parts / whole": quartiles(total / whole, "×")}
+            self.record.add(str(c), c.techniques, **named)
+        shares = [f"{part} share" for part in ("network", "text", "decoder", "loop")]
+        print(self.record.table("evaluation", *shares, "sum of parts / whole"), flush=True)
 
     def attention(self) -> None:
         """One evaluation, with tokens merged or not, under plain and under fused attention."""
@@ -480,24 +498,28 @@ class Run:
             inputs, contestants = self.bench.inputs(1, pixels), {}
             for attention, merged in product(ATTENTION, (False, True)):
                 model = self.bench.network("SD 1.5", merged, attention)
-                tokens = Measurement.exact(seen_tokens(model, inputs, merged), "tokens")
+                tokens = Measurement.exact(count_tokens(model, inputs, merged), "tokens")
                 count = dict(tokens=tokens, operations=flop_count(model, *inputs))
+                title, techniques = f"one evaluation, {pixels} pixels, {attention}", ()
+                if merged:
+                    title, techniques = f"{title}, merged", ("token merging",)
                 for run in ("eager", "graph"):
-                    name = ", ".join(["one evaluation", f"{pixels} pixels", attention] + ["merged"] * merged + [run])
+                    name = f"{title}, {run}"
                     made = self.attempt(name, partial(self.bench.ready, partial(noise, model), inputs, run))
                     if made:
                         contestants[name] = partial(made, *inputs)
-                        self.record.add(name, ("token merging",) * merged, **count)
+                        self.record.add(name, techniques, **count)
             timings = self.time(contestants, rounds=9)
             for name in timings:
-                row = self.record.add(name, latency=timings.latency(name))
+                self.record.add(name, latency=timings.latency(name))
                 unmerged = name.replace(", merged", "")
                 if name != unmerged and unmerged in timings:
-                    row.measurements["gain of merging"] = timings.ratio(unmerged, name)
+                    gain = timings.ratio(unmerged, name)
+                    self.record.add(name, **{"gain of merging": gain})
                     if name.endswith("graph"):
-                        key = f"merging_{'plain' if 'plain' in name else 'fused'}_{pixels}"
-                        self.record.find(key, timings.ratio(unmerged, name))
-                show(name, row.measurements)
+                        self.record.find(f"merging_{'plain' if 'plain' in name else 'fused'}_{pixels}", gain)
+            print(self.record.table("tokens", "operations", "latency"), flush=True)
+            print(self.record.table("gain of merging"), flush=True)
             contestants.clear()
             made = None  # the last of the graphs, which hold gigabytes
             gc.collect()

@@ -20,11 +20,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from labkit.estimate import training_memory
-from labkit.measure import Measurement, time_in_turn
+from labkit.measure import Measurement, Timings, time_in_turn
 from labkit.record import Record
 from labkit.techniques.adapters import lora
 
-SEED, STEPS, ROUNDS = 0, 3, 20
+SEED = 0
+STEPS = 3  # whose memory is measured
+ROUNDS = 20  # of steps in turn, which are timed
 SOME = ("q_proj", "v_proj")
 ALL = (*SOME, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 COMMON = dict(
@@ -40,18 +42,20 @@ COMMON = dict(
 
 
 def configurations() -> dict[str, dict]:
+    """Settings of `measured` by the name of their row."""
     changes = {}
+    both = {"": False, ", checkpointing": True}
     for name, targets in (("all layers", ALL), ("q and v", SOME)):
-        for checkpointing in (False, True):
+        for ending, checkpointing in both.items():
             for format in ("bf16", "int8", "nf4", "nf4 double"):
-                title = f"1B, {format}, {name}" + ", checkpointing" * checkpointing
-                changes[title] = dict(format=format, target_modules=targets, checkpointing=checkpointing)
+                changes[f"1B, {format}, {name}{ending}"] = dict(
+                    format=format, target_modules=targets, checkpointing=checkpointing
+                )
     for format in ("bf16", "nf4 double"):
         changes[f"1B, {format}, all layers, batch 8"] = dict(format=format, batch=8)
         changes[f"1B, {format}, all layers, 1 x 2048"] = dict(format=format, batch=1, length=2048)
-        for checkpointing in (False, True):
-            title = f"1B, {format}, all layers, rank 64, AdamW 8-bit" + ", checkpointing" * checkpointing
-            changes[title] = dict(
+        for ending, checkpointing in both.items():
+            changes[f"1B, {format}, all layers, rank 64, AdamW 8-bit{ending}"] = dict(
                 format=format,
                 rank=64,
                 optimizer="adamw 8-bit",
@@ -121,17 +125,26 @@ def quantized(weight: torch.Tensor, format: str) -> nn.Linear:
     return layer.cuda()
 
 
-def prepared(model, format, rank, target_modules, batch, length, checkpointing, optimizer):
-    """A model with adapters, its batch without end, and the optimizer's class."""
+def prepared(
+    model: str,
+    format: str,
+    rank: int,
+    target_modules: tuple[str, ...],
+    batch: int,
+    length: int,
+    checkpointing: bool,
+    optimizer: str,
+) -> tuple[nn.Module, torch.Tensor, type[torch.optim.Optimizer]]:
+    """A model with adapters, a batch of tokens, and the optimizer's class."""
     torch.manual_seed(SEED)
-    model = lora.attach_(random_model(model, format, checkpointing), rank, target_modules, alpha=rank)
-    tokens = torch.randint(model.config.vocab_size, (batch, length), device="cuda")
+    adapted = lora.attach_(random_model(model, format, checkpointing), rank, target_modules, alpha=rank)
+    tokens = torch.randint(adapted.config.vocab_size, (batch, length), device="cuda")
     optimizers = {
         "adamw": torch.optim.AdamW,
         "adamw 8-bit": AdamW8bit,
         "paged adamw 8-bit": PagedAdamW8bit,
     }
-    return model, tokens, optimizers[optimizer]
+    return adapted, tokens, optimizers[optimizer]
 
 
 def measured(**options) -> dict[str, Measurement]:
@@ -153,7 +166,7 @@ def measured(**options) -> dict[str, Measurement]:
     }
 
 
-def step_times(named: dict[str, dict]):
+def step_times(named: dict[str, dict]) -> Timings:
     """Steps of several configurations in turn."""
 
     def step(model, tokens, optimizer):

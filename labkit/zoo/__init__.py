@@ -14,6 +14,7 @@ from labkit.zoo.models.language import LanguageModel, complete, language_model
 from labkit.zoo.models.text_to_image import TextToImage, recorded_scores, text_to_image
 from labkit.zoo.sources.fetch import ZooError
 from labkit.zoo.sources.origin import Origin, Pretrained
+from labkit.zoo.sources.precision import refill_
 
 __all__ = [
     "NETWORKS",
@@ -51,6 +52,7 @@ __all__ = [
     "random_batches",
     "random_blocks",
     "recorded_scores",
+    "refill_",
     "text_to_image",
     "to_float",
     "to_input",

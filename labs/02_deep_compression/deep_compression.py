@@ -255,12 +255,9 @@ def pruned_network(name: str, seed: int) -> nn.Module:
     """A network that was pruned while it trained on. It ships with half-precision weights."""
     half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
     model = half.float().eval().to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        for weight in model.parameters():
-            # Half precision leaves few different values, from which a float32 file
-            # must not profit: fill the digits that it cut off.
-            weight.mul_(1 + (torch.rand_like(weight) - 0.5) / 2**11)
-    return model
+    # Half precision leaves few different values, from which a float32 file
+    # must not profit: fill the digits that it cut off.
+    return zoo.refill_(model)
 
 
 pruned = {

@@ -1,4 +1,4 @@
-"""The script that times Stable Diffusion at full size on a GPU, rehearsed in small on a processor."""
+"""The recipe that times Stable Diffusion at full size on a GPU, rehearsed in small on a processor."""
 
 import sys
 from dataclasses import replace
@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from labkit.recipes import full_size_diffusion
-from labkit.recipes.full_size_diffusion import LCM, Variant
+from labkit.recipes.full_size_diffusion import BASE, LCM
 from labkit.record import Record
 
-BASE, SMALL = Variant(), replace(LCM, unet="Small", merged=True)
+SMALL = replace(LCM, unet="Small", merged=True)
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """The script with few variants, as a function of its blocks; returns its record."""
+    """The recipe with few configurations, as a function of its blocks; returns its record."""
 
     def call(*blocks: str) -> Record:
         arguments = ["--toy", "--device", "cpu", "--out", str(tmp_path / "run.json"), "--blocks", *blocks]
@@ -26,7 +26,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(full_size_diffusion, "EAGER", [BASE, LCM, SMALL])
     monkeypatch.setattr(full_size_diffusion, "GRAPHS", [BASE, replace(BASE, cached=True, run="graph")])
     yield call
-    torch.set_grad_enabled(True)  # the script turns gradients off for good
+    torch.set_grad_enabled(True)  # the recipe turns gradients off for good
 
 
 def test_whole_generations_stand_beside_the_product_of_their_parts(run):

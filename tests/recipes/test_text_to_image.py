@@ -66,7 +66,10 @@ def test_sampling_is_that_of_lcm_scheduler(diffusion):
     scheduler.set_timesteps(4)
     times = scheduler.timesteps.tolist()
     assert times == [999, 759, 499, 259]
-    model = lambda x, time, context: 0.3 * x + time[:, None, None, None] / 1000  # noqa: E731
+
+    def model(x, time, context):
+        return 0.3 * x + time[:, None, None, None] / 1000
+
     generator = torch.Generator().manual_seed(0)
     noise = torch.stack([torch.randn(4, 4, 2, 2, generator=generator) for _ in times])
     generator.manual_seed(0)
@@ -96,9 +99,9 @@ def test_the_loss_is_zero_where_the_path_is_known(diffusion):
         a, b = (table[time][:, None, None, None] for table in (diffusion.a, diffusion.b))
         return (a * x - c) / b  # from c = a x - b v
 
-    loss = lambda student: consistency_loss(  # noqa: E731
-        diffusion, student, student, exact, c, noise, time, torch.zeros(4), 40
-    )
+    def loss(student):
+        return consistency_loss(diffusion, student, student, exact, c, noise, time, torch.zeros(4), 40)
+
     assert loss(exact) < 1e-3
     assert loss(lambda x, time, context: -exact(x, time, context)) > 0.05
 
@@ -113,7 +116,9 @@ def test_only_the_student_learns(diffusion):
 
 
 def test_guidance_goes_beyond_the_prompt(diffusion):
-    model = lambda x, time, context: x * context.mean((1, 2))[:, None, None, None]  # noqa: E731
+    def model(x, time, context):
+        return x * context.mean((1, 2))[:, None, None, None]
+
     x, context = torch.ones(2, 4, 2, 2), torch.full((2, 8, 3), 5.0)
     for scale, expected in ((1.0, 5), (2.0, 9), (0.0, 1)):
         v = guided(model, scale, torch.ones(1, 8, 3))(x, torch.zeros(2, dtype=torch.long), context)
@@ -162,7 +167,9 @@ def problem(tmp_path, seconds, average=None, target=3.0):
         x = torch.randn(8, 1, generator=generator)
         return x, target * x
 
-    loss = lambda x, y: (learner(x) - y).square().mean()  # noqa: E731
+    def loss(x, y):
+        return (learner(x) - y).square().mean()
+
     return learner, train(
         tmp_path,
         loss,

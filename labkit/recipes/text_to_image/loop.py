@@ -1,16 +1,16 @@
 """The training loop of every stage: a whole step as one CUDA graph, a limit of time, checkpoints, a log."""
 
-import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from labkit.recipes.cuda_graph import CudaGraph
+from labkit.recipes.log import write_rows
 
 Draw = Callable[[], tuple[torch.Tensor, ...]]
 
@@ -36,12 +36,22 @@ def train(
     """Minimise `loss(*draw())` over the trainable parameters of `learner` with AdamW for so many seconds.
 
     The learning rate rises over 100 steps and falls as half a cosine to zero with the share of `seconds` that is spent:
-    a slower machine makes fewer steps of the same schedule. `average`, a copy of `learner`, follows it as an
-    exponential moving average, quickly at first. `generator` draws the batches; its state is kept. Every `interval`
-    seconds a line goes to `folder/log.csv`, with what `evaluate` gives; every minute everything to
-    `folder/checkpoint.pt`, from which a second call goes on. Remove the checkpoint once the result is saved.
+    a slower machine makes fewer steps of the same schedule. Every minute everything goes to `folder/checkpoint.pt`, and
+    a second call goes on from there. Remove the checkpoint once the result is saved.
 
-    Returns steps and seconds of all calls together. Raises RuntimeError when the loss is no longer finite.
+    Args:
+        average: a copy of `learner` that follows it as an exponential moving average, quickly at first.
+        decay: of that average, once it is no longer quick.
+        generator: draws the batches; its state is kept in the checkpoint.
+        evaluate: gives further columns of the log.
+        interval: seconds from one line of `folder/log.csv` to the next.
+        graph: whether to record a step as a CUDA graph; on a CPU there is none.
+
+    Returns:
+        Steps and seconds of all calls together.
+
+    Raises:
+        RuntimeError: the loss is no longer finite.
     """
     device = generator.device
     parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -89,7 +99,8 @@ def train(
     learner.train()
     # Recording runs the step three times, at a learning rate of zero and a share of one.
     step = CudaGraph(update, draw()) if graph and device.type == "cuda" else update
-    before, start, logged, kept = state["seconds"], time.perf_counter(), state["seconds"], state["seconds"]
+    before = logged = kept = state["seconds"]
+    start = time.perf_counter()
     while state["seconds"] < seconds:
         losses = []
         # Launches run ahead of the GPU: wait for it every few steps, or the clock means nothing.
@@ -117,11 +128,3 @@ def train(
             save()
     learner.eval()
     return {"steps": state["step"], "seconds": round(state["seconds"], 1)}
-
-
-def write_rows(file: Path, rows: Iterable[dict]) -> None:
-    rows = list(rows)
-    with open(file, "w", newline="") as opened:
-        writer = csv.DictWriter(opened, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)

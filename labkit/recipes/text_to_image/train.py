@@ -39,6 +39,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from labkit.recipes.log import write_rows
 from labkit.recipes.text_to_image.diffusion import (
     Diffusion,
     Velocity,
@@ -50,7 +51,7 @@ from labkit.recipes.text_to_image.diffusion import (
     sampler,
     velocity_of,
 )
-from labkit.recipes.text_to_image.loop import Draw, train, write_rows
+from labkit.recipes.text_to_image.loop import Draw, train
 from labkit.recipes.text_to_image.networks import new_autoencoder, new_small_unet, new_text_encoder, new_unet
 from labkit.recipes.text_to_image.score import (
     Scorer,
@@ -226,7 +227,9 @@ def train_autoencoder(args: argparse.Namespace, folder: Path) -> dict:
         # A trace of the divergence keeps the latents from growing without bound (Rombach et al. 2022).
         return error + 1e-6 * latents.kl().float().mean() / wanted[0].numel()
 
-    draw = lambda: coloured()[:1]  # noqa: E731
+    def draw() -> tuple[torch.Tensor]:
+        return coloured()[:1]
+
     done = train(folder, loss, draw, model, average=average, lr=2e-3, weight_decay=0.0, **options)
     with torch.no_grad():
         images = torch.cat([draw()[0] for _ in range(10_000 // args.batch if not args.toy else 1)])
@@ -412,7 +415,8 @@ def train_small(args: argparse.Namespace, folder: Path) -> dict:
     options = settings(args, "small")
     diffusion, (unet, contexts) = Diffusion.on(args.device), shipped(args)
     small = new_small_unet(unet)
-    average, model, teacher = copy.deepcopy(small), velocity_of(small), velocity_of(unet)
+    average = copy.deepcopy(small)
+    model, teacher = velocity_of(small), velocity_of(unet)
     # Where both have a block of the same place and shape: after the first level down, and after both levels up.
     mine = record_outputs([small.down_blocks[0], *small.up_blocks])
     theirs = record_outputs([unet.down_blocks[0], *unet.up_blocks[-2:]])
@@ -448,7 +452,8 @@ def score(args: argparse.Namespace, folder: Path) -> dict:
     pipeline, scorer = load_pipeline(args.out, args.device), Scorer(args.out / FOLDERS["judge"], args.device)
     unet, dpm = pipeline.unet, pipeline.scheduler
     lcm = LCMScheduler.from_config(dpm.config)
-    many, few, g = (3 if args.toy else 25), (8, 4, 2, 1), args.guidance
+    g = args.guidance
+    many, few = (3 if args.toy else 25), (8, 4, 2, 1)
     # Each model with its sampler, and (steps, guidance, share of tokens merged).
     plan = [("DPM-Solver++", unet, dpm, [*((many, w, 0.0) for w in sorted({1.0, g, 2.0})), (many, g, 0.5)])]
     plan += [("DPM-Solver++", unet, dpm, [(n, w, 0.0) for n in few for w in (1.0, g)])]
