@@ -19,15 +19,15 @@ labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standa
 	$(python) -m labkit fetch
 	@failed=0; \
 	$(python) -m labkit run $(LAB) || failed=$$?; \
-	$(python) book/build.py || failed=1; \
+	$(python) -m labkit.site.build || failed=1; \
 	exit $$failed
 
 test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
-	@$(python) tests/browser.py || true
+	@$(python) -m labkit.site.browser || true
 	$(python) -m pytest tests --ignore=tests/book
 	@echo "Executing the labs at scale quick, each opened alone, as in Colab"
 	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
-		$(python) tests/colab.py build/test
+		$(python) tests/rehearsals/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
 
 lab: .venv/.ready  ## Open JupyterLab on the labs
@@ -46,14 +46,14 @@ bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 	$(python) tests/bench.py
 
 book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
-	$(python) book/build.py
+	$(python) -m labkit.site.build
 
 print: .venv/.ready  ## Print the labs that `make labs` has executed, and all other pages, to build/book.pdf
-	@$(python) tests/browser.py
-	PYTHONPATH=tests $(python) book/print.py
+	@$(python) -m labkit.site.browser
+	$(python) -m labkit.site.print
 
 links: .venv/.ready  ## List where the site leads to on other hosts
-	@$(python) book/build.py --links
+	@$(python) -m labkit.site.build --links
 
 assignments: .venv/.ready  ## Make the student notebooks and autograders of all labs in build/assignments
 	$(python) -m labkit assign

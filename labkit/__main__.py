@@ -100,7 +100,8 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from labkit import run, scale
+    from labkit import scale
+    from labkit.authoring import run
 
     try:
         root = find_root(Path.cwd())
@@ -136,13 +137,13 @@ def _fetch(_: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from labkit import doctor
+    from labkit.authoring import doctor
 
     return doctor.main()
 
 
 def _new(options: argparse.Namespace) -> int:
-    from labkit import new
+    from labkit.authoring import new
 
     try:
         return new.new(find_root(Path.cwd()), options.name, options.question or new.QUESTION)
@@ -152,7 +153,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _repository(options: argparse.Namespace) -> int:
-    from labkit import repository
+    from labkit.authoring import repository
 
     try:
         root = find_root(Path.cwd())

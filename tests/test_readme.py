@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import colab
-from labkit import repository
+from labkit.authoring import repository
+from rehearsals import colab
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -46,12 +46,15 @@ parts:
       - file: ledger
       - file: references
 """
+TEST = f"""
+def test_the_site_has_the_page_of_the_lab(site):
+    assert (site / "labs" / "{LAB}.html").is_file()
+"""
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """The project with this environment, one lab cut down to its first cells, few pages, and tests that take no "
-    "time."""
+    """The project with this environment, one lab cut down to its first cells, few pages and few tests."""
     folder = tmp_path_factory.mktemp("clone")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
@@ -67,8 +70,9 @@ def clone(tmp_path_factory) -> Path:
     script.write_text("# %%".join(script.read_text().split("# %%")[:3]) + CELLS)
     repository.derive(script)
     for path in [*folder.glob("tests/*"), *folder.glob("tests/book/*")]:
-        if path.name not in ("book", "browser.py", "colab.py", "conftest.py", "test_scale.py", "test_ledger.py"):
+        if path.name not in ("book", "conftest.py", "executed.py", "rehearsals", "test_scale.py"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "tests" / "book" / "test_site.py").write_text(TEST)
     (folder / "book" / "_toc.yml").write_text(TOC)
     (folder / "book" / "index.md").write_text("# A small book\n")
     (folder / ".venv").symlink_to(sys.prefix)

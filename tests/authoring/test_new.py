@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labkit import files, new, repository, run
+from labkit import files
 from labkit.__main__ import main
+from labkit.authoring import new, repository, run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOC = """\
 # the order of the book
 parts:
@@ -277,12 +278,12 @@ def test_the_lab_made_from_the_template_passes_what_is_asked_of_every_lab(copied
 
 
 def test_the_readme_is_up_to_date_with_the_lab_made_from_the_template(copied):
-    assert " passed" in call(copied, "-m", "pytest", "-q", "tests/book/test_figures.py")
+    assert " passed" in call(copied, "-m", "pytest", "-q", "tests/site/test_figures.py")
 
 
 def test_the_lab_made_from_the_template_runs_and_has_its_page(copied):
     call(copied, "-m", "labkit", "run", "made_by_the_test")
-    call(copied, "book/build.py")
+    call(copied, "-m", "labkit.site.build")
     assert (copied / "build" / "site" / "labs" / f"{made(copied).name}.html").is_file()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from labkit import repository
+from labkit.authoring import repository
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:

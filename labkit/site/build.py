@@ -1,6 +1,6 @@
 """Build the site: the pages of the book, with the executed labs among them and the claims of all labs in one table.
 
-    python book/build.py [--links]
+    python -m labkit.site.build [--links]
 
 The labs are not executed here: their notebooks lie in build/notebooks and their records in build/records, where
 `make labs` puts them. Any warning is an error, and a site that cannot be built leaves the last one in place.
@@ -25,10 +25,9 @@ import nbformat
 import yaml
 from docutils.nodes import make_id
 
-import figures
-import ledger
+from labkit.site import figures, ledger
 
-BOOK = Path(__file__).parent
+BOOK = Path(__file__).parents[2] / "book"
 LABS = BOOK.parent / "labs"
 BUILD = BOOK.parent / "build"
 
@@ -95,7 +94,7 @@ def write_source(notebooks: Path, records: Path, source: Path) -> tuple[Path, li
     """Make what Jupyter Book reads in the folder `source`; return it and the notebooks that it shows."""
     toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks)
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(BOOK, source)
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (source / "labs").mkdir()
     shutil.copy(LABS / "colab.svg", source / "labs")
@@ -109,9 +108,7 @@ def run_jupyter_book(source: Path, builder: str) -> Path:
     """Build the pages ("html") or all of them in one ("singlehtml") and return the folder. Raises BookError."""
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "--builder", builder, "-W", "-n", "--keep-going", "-q", str(source)]
-    # Sphinx finds the extension buttons.py here, and the pages that run do so with this interpreter.
-    paths = os.pathsep.join(filter(None, [str(BOOK), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": paths, "JUPYTER_PREFER_ENV_PATH": "1"}
+    environment = {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"}  # the pages that run do so with this interpreter
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if done.returncode != 0:
         raise BookError(f"Jupyter Book found these faults:\n{done.stdout}")

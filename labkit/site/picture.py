@@ -1,6 +1,6 @@
 """Draw the picture of the first page and the README: do effects multiply? From the recorded runs of the labs.
 
-python book/picture.py
+python -m labkit.site.picture
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from matplotlib import rc_context
 
-import ledger
 from labkit import plot
 from labkit.measure import Measurement
 from labkit.record import recorded_runs
+from labkit.site import ledger
 
-BOOK = Path(__file__).parent
+BOOK = Path(__file__).parents[2] / "book"
 LABS = BOOK.parent / "labs"
 # Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should
 # shrink.

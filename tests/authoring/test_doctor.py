@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-from labkit import doctor
 from labkit.__main__ import main
+from labkit.authoring import doctor
 
 METADATA = """Metadata-Version: 2.1
 Name: efficiency-stack

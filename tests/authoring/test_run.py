@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 import labkit
-from labkit import run
 from labkit.__main__ import main
+from labkit.authoring import run
 
 HELPER = "import json, os, subprocess, sys, time\nfrom pathlib import Path\n"
 CHILD = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"

@@ -1,6 +1,6 @@
 """Execute every lab's notebook as Colab does: opened alone, where the helper package is missing.
 
-    python tests/colab.py FOLDER
+    python tests/rehearsals/colab.py FOLDER
 
 FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, beside what stands in for the rest of Colab:
 `python`, an environment with this one's packages but `labkit`; and `repository`, the working tree as one commit,
@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labkit import repository
+from labkit.authoring import repository
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def make_environment(folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """Grade a simulated class of 100: right, partly right, damaged, hostile, and any of them from Colab.
 
-    python tests/class_of_100.py FOLDER
+    python tests/rehearsals/class_of_100.py FOLDER
 
 The expected points are those of the answers that each notebook holds. Prints what took how long; ends with 1 if a score
 is not the expected one, if grading again gives anything else, or if a submission takes more than 10 s on average.
@@ -11,16 +11,16 @@ import json
 import random
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "classroom"))
-
 import nbformat.v4 as nb
-import test_answers as homework
-import test_sandbox
 
 from labkit.classroom import assign, grade
 
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "classroom")]
+homework, test_sandbox = import_module("test_answers"), import_module("test_sandbox")
 KINDS = ("right", "partly right", "damaged", "hostile", "hostile and partly right")
 DAMAGES = ("deleted", "copied", "renamed", "syntax error", "cut off")
 COLAB = {

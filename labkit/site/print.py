@@ -1,6 +1,6 @@
 """Print the whole book to one PDF: all pages as a single one, which a Chromium prints.
 
-PYTHONPATH=tests python book/print.py [--notebooks DIR] [--records DIR] [--pdf FILE]
+python -m labkit.site.print [--notebooks DIR] [--records DIR] [--pdf FILE]
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-import browser  # of the page tests: it finds a Chromium
-import build
 from labkit import files
+from labkit.site import browser, build
 
 MARGIN = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
 READY = """async () => {

@@ -9,7 +9,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from labkit import files, repository, run
+from labkit import files
+from labkit.authoring import repository, run
 
 TEMPLATE = Path(__file__).parent / "template"
 QUESTION = "Store the weights in 16 bits: half the bytes, and what is lost?"  # that of the template

@@ -15,7 +15,7 @@ from labkit.files import cache_folder
 # Imports of other packages stand in the checks that need them: to miss one is a finding, not a crash.
 
 DISTRIBUTION = "efficiency-stack"
-CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"  # in the source tree; a wheel has none
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"  # in the source tree; a wheel has none
 INSTALL = "run `make labs` in the source tree"
 MEMORY = 6e9  # bytes that a lab may take at scale standard
 DISK = 1e9  # bytes of models, data and compiled kernels at scale standard
