@@ -19,7 +19,7 @@ labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standa
 	$(python) -m labkit fetch
 	@failed=0; \
 	$(python) -m labkit run $(LAB) || failed=$$?; \
-	$(python) -m labkit.site.build || failed=1; \
+	$(python) -m labkit.site || failed=1; \
 	exit $$failed
 
 test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
@@ -46,14 +46,14 @@ bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 	$(python) tests/bench.py
 
 book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
-	$(python) -m labkit.site.build
+	$(python) -m labkit.site
 
 print: .venv/.ready  ## Print the labs that `make labs` has executed, and all other pages, to build/book.pdf
 	@$(python) -m labkit.site.browser
 	$(python) -m labkit.site.print
 
 links: .venv/.ready  ## List where the site leads to on other hosts
-	@$(python) -m labkit.site.build --links
+	@$(python) -m labkit.site --links
 
 assignments: .venv/.ready  ## Make the student notebooks and autograders of all labs in build/assignments
 	$(python) -m labkit assign

@@ -1,14 +1,11 @@
 """Build the site: the pages of the book, with the executed labs among them and the claims of all labs in one table.
 
-    python -m labkit.site.build [--links]
-
 The labs are not executed here: their notebooks lie in build/notebooks and their records in build/records, where
 `make labs` puts them. Any warning is an error, and a site that cannot be built leaves the last one in place.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -25,15 +22,8 @@ import nbformat
 import yaml
 from docutils.nodes import make_id
 
-from labkit.site import figures, ledger
-
-BOOK = Path(__file__).parents[2] / "book"
-LABS = BOOK.parent / "labs"
-BUILD = BOOK.parent / "build"
-
-
-class BookError(RuntimeError):
-    """The site cannot be built; the message says what to do."""
+from labkit.site import figures, ledger, source_tree
+from labkit.site.source_tree import BOOK, LABS, BookError
 
 
 def is_executed(notebook: Path) -> bool:
@@ -92,6 +82,7 @@ def build_site(notebooks: Path, records: Path, site: Path) -> None:
 
 def write_source(notebooks: Path, records: Path, source: Path) -> tuple[Path, list[Path]]:
     """Make what Jupyter Book reads in the folder `source`; return it and the notebooks that it shows."""
+    source_tree.require(BOOK)
     toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks)
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(BOOK, source)
@@ -254,23 +245,3 @@ def replace_folder(old: Path, new: Path) -> None:
         old.rename(aside)
     new.rename(old)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the site from the executed labs.")
-    parser.add_argument("--links", action="store_true", help="only list where the site leads to on other hosts")
-    try:
-        if parser.parse_args().links:
-            for address, pages in outside_links(BUILD / "site").items():
-                print(f"{address}  ({', '.join(pages[:3])}{' …' * (len(pages) > 3)})")
-        else:
-            build_site(BUILD / "notebooks", BUILD / "records", BUILD / "site")
-            print(f"The site: {BUILD / 'site' / 'index.html'}")
-    except BookError as error:
-        print(f"No site: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

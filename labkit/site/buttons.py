@@ -9,8 +9,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from labkit.authoring import repository
-
-ROOT = Path(__file__).parents[2]
+from labkit.site.source_tree import ROOT
 
 
 def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:

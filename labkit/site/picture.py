@@ -12,10 +12,9 @@ from matplotlib import rc_context
 from labkit import plot
 from labkit.measure import Measurement
 from labkit.record import recorded_runs
-from labkit.site import ledger
+from labkit.site import ledger, source_tree
+from labkit.site.source_tree import BOOK, LABS
 
-BOOK = Path(__file__).parents[2] / "book"
-LABS = BOOK.parent / "labs"
 # Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should
 # shrink.
 STACKS = [
@@ -68,4 +67,5 @@ def write(path: Path, chart: plot.Chart) -> None:
 
 
 if __name__ == "__main__":
+    source_tree.require()
     write(BOOK / "multiply.svg", draw(shares()))

@@ -283,7 +283,7 @@ def test_the_readme_is_up_to_date_with_the_lab_made_from_the_template(copied):
 
 def test_the_lab_made_from_the_template_runs_and_has_its_page(copied):
     call(copied, "-m", "labkit", "run", "made_by_the_test")
-    call(copied, "-m", "labkit.site.build")
+    call(copied, "-m", "labkit.site")
     assert (copied / "build" / "site" / "labs" / f"{made(copied).name}.html").is_file()
 
 
