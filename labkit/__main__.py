@@ -111,7 +111,14 @@ def _run(options: argparse.Namespace) -> int:
         print(f"labkit run: {error}", file=sys.stderr)
         return 2
     build = (options.build or root / "build").absolute()
-    return run.run(labs, chosen, build, options.jobs, options.timeout, options.keep)
+    return run.run_labs(
+        labs,
+        chosen,
+        build,
+        jobs=options.jobs,
+        timeout=options.timeout,
+        keep=options.keep,
+    )
 
 
 def _claims(options: argparse.Namespace) -> int:

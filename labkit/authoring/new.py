@@ -58,7 +58,7 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
             },
         )
         repository.derive(folder / f"{name}.py")
-        if code := run.run([folder], "quick", Path(scratch, "build"), keep=True):
+        if code := run.run_labs([folder], "quick", Path(scratch, "build"), keep=True):
             return code
         record = json.loads((folder / "reference" / "quick.json").read_text(encoding="utf-8"))
         row = readme_row(lab, title, question, record["run"], source)

@@ -95,7 +95,7 @@ def quickly(monkeypatch):
         return 0
 
     monkeypatch.setattr(repository, "derive", lambda script: None)
-    monkeypatch.setattr(run, "run", ran)
+    monkeypatch.setattr(run, "run_labs", ran)
 
 
 def contents(root: Path) -> dict[Path, bytes | None]:
@@ -214,9 +214,9 @@ def test_ctrl_c_leaves_nothing_whether_the_lab_runs_or_not(project, quickly, mon
         raise KeyboardInterrupt
 
     before = contents(project)
-    monkeypatch.setattr(run, "run", lambda *_, **__: 130)  # as `run` says it
+    monkeypatch.setattr(run, "run_labs", lambda *_, **__: 130)  # as `run_labs` says it
     assert main(["new", "two_words"]) == 130
-    monkeypatch.setattr(run, "run", interrupt)
+    monkeypatch.setattr(run, "run_labs", interrupt)
     assert main(["new", "two_words"]) == 130
     assert contents(project) == before
 

@@ -227,8 +227,8 @@ def test_a_lab_that_cannot_be_read_fails_with_the_reason(tmp_path):
 
 
 def test_the_live_table_shows_every_lab_and_leaves_brackets_alone(project):
-    first, second = (run.LabRun(lab, "quick", project / "build", None, {}) for lab in run.find_labs(project)[:2])
-    first.state, first.cells, first.cell, first.peak_bytes = "running", [None] * 5, 2, 1.25e9
+    first, second = (run.LabRun(lab, "quick", project / "build") for lab in run.find_labs(project)[:2])
+    first.state, first.kernel.cells, first.kernel.cell, first.kernel.peak_bytes = "running", [None] * 5, 2, 1.25e9
     second.state, second.headline = "done", "12 times [smaller]"
     console = Console(file=io.StringIO(), width=100, force_terminal=True, force_interactive=True)
     with run._display(console, [first, second]) as show:
