@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--scale", choices=("quick", "standard", "full"), help="default: LABKIT_SCALE, else by machine")
     run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")
     run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit a cell; default: the lab's own")
+    run.add_argument("--again", action="store_true", help="also run labs that were done and have not changed since")
     run.add_argument("--keep", action="store_true", help="keep the records as labs/NN_NAME/reference/SCALE.json")
+    run.add_argument("--site", action="store_true", help="build the site after each lab that was done")
     run.set_defaults(command=_run)
 
     claims = commands.add_parser("claims", help="print the verdict on every claim of the labs that have been run")
@@ -118,6 +120,8 @@ def _run(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         timeout=options.timeout,
         keep=options.keep,
+        again=options.again,
+        site_of=root if options.site else None,
     )
 
 

@@ -24,6 +24,9 @@ class Results:
             build / "notebooks" / f"{lab}.ipynb", build / "html" / f"{lab}.html", build / "records" / f"{lab}.json"
         )
 
+    def are_there(self) -> bool:
+        return all(path.is_file() for path in (self.notebook, self.page, self.record))
+
     def delete(self) -> None:
         for path in (self.notebook, self.page, self.record):
             path.unlink(missing_ok=True)
@@ -42,3 +45,14 @@ def save_state(build: Path, lab: str, entry: dict) -> None:
     """Write the lab's entry into runs.json; those of other labs stay."""
     entries = load_states(build) | {lab: entry}
     files.write(build / "runs.json", (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode())
+
+
+def done_before(build: Path, lab: str, fingerprint: str) -> dict | None:
+    """The entry of a run that this one would only repeat.
+
+    It was done with the same fingerprint, and what it left is there. None for no such run.
+    """
+    match load_states(build).get(lab):
+        case {"state": "done", "fingerprint": same, "seconds": _, "peak_bytes": _} as entry if same == fingerprint:
+            return entry if Results.of(lab, build).are_there() else None
+    return None

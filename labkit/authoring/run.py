@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -20,20 +21,27 @@ from rich.table import Table
 from rich.text import Text
 
 from labkit import files
+from labkit.authoring import fingerprint
 from labkit.authoring.kernel import Kernel
 from labkit.authoring.report import Report, describe
-from labkit.authoring.results import Results, save_state
+from labkit.authoring.results import Results, done_before, save_state
+from labkit.authoring.site_process import SiteProcess
 
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
 TICK = 0.5  # seconds between two samples of memory, and two pictures of the live table
 
 
 def find_labs(root: Path) -> list[Path]:
-    """The project's labs, sorted: folders labs/NN_name that hold name.py.
+    """The project's labs: folders labs/NN_name that hold name.py.
 
-    Raises LookupError when there is none.
+    They come in the order of book/_toc.yml, and then those that are not in the book, by number. Raises LookupError when
+    there is none.
     """
+    toc = root / "book" / "_toc.yml"
+    # Not read as YAML: where the book is damaged the labs run all the same.
+    book = re.findall(r"^ *- file: labs/(\w+)", toc.read_text(encoding="utf-8"), re.MULTILINE) if toc.is_file() else []
     folders = sorted((root / "labs").glob("[0-9][0-9]_*"))
+    folders.sort(key=lambda folder: book.index(folder.name) if folder.name in book else len(book))
     labs = [folder for folder in folders if (folder / f"{folder.name[3:]}.py").is_file()]
     if not labs:
         raise LookupError(f"no labs in {root / 'labs'}; a lab is a folder NN_name that holds name.py")
@@ -68,32 +76,46 @@ def run_labs(
     jobs: int | None = None,
     timeout: int | None = None,
     keep: bool = False,
+    again: bool = False,
+    site_of: Path | None = None,
 ) -> int:
     """Run labs, in the order given.
 
     Each lab leaves notebooks/<lab>.ipynb and html/<lab>.html in `build`, also when it failed, and its outcome in
-    runs.json.
+    runs.json. A lab that was done there before, with the same fingerprint, is not run.
 
     Args:
         jobs: Labs at once; None for one for every two cores.
         timeout: Seconds for each cell; None for the lab's own limit.
         keep: The record of each lab that was done becomes its recorded run at this scale, reference/<scale>.json.
+            Every lab is run, for a recorded run comes from a run.
+        again: Every lab is run.
+        site_of: The project whose site is built after each lab that was done. No lab begins meanwhile: on the same
+            cores it would measure the build as well.
 
     Returns:
-        The exit code: 0 all done, 1 some failed, 130 interrupted.
+        The exit code: 0 all done, 1 some failed, or the site did, 130 interrupted.
     """
-    runs = [LabRun(lab, scale, build, timeout) for lab in labs]
-    waiting, running = list(runs), []
+    surroundings = fingerprint.surroundings(scale)
+    runs = [LabRun(lab, scale, build, timeout, surroundings) for lab in labs]
+    if not (keep or again):
+        for lab in runs:
+            lab.recall()
+    waiting, running = [lab for lab in runs if lab.state == "waiting"], []
     # Not more than one lab for every two cores: the labs are written for two cores and time what they do, and
     # on the same cores they would measure one another. And only what fits into memory: swapping is no measurement.
     cores = psutil.cpu_count() or 1
-    jobs = min(jobs or max(1, cores // 2), len(labs))
+    jobs = min(jobs or max(1, cores // 2), max(1, len(waiting)))
     memory = psutil.virtual_memory().available
     threads = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} if jobs > 1 else {}
     console = Console()
-    with _interruption() as stop, _display(console, runs) as show:
-        while running or (waiting and not stop.is_set()):
-            if not stop.is_set():
+    with _interruption() as stop, _display(console, runs) as show, SiteProcess(site_of, build) as site:
+        for lab in runs:
+            if lab.state == "done before":
+                show(lab)
+                site.ask()
+        while running or (not stop.is_set() and (waiting or site.is_busy)):
+            if not (stop.is_set() or site.is_busy):
                 for lab in _that_fit(waiting, running, jobs, memory):
                     lab.start(threads)
                     show(lab)
@@ -106,15 +128,21 @@ def run_labs(
                     running.remove(lab)
                     lab.save()
                     show(lab)
+                    if lab.state == "done" or not (running or waiting):  # the last may leave pages to take away
+                        site.ask()
+            if not stop.is_set() and (line := site.step()):
+                console.out(line, highlight=False)
             show()
     for lab in runs if keep else ():
         if lab.state == "done" and lab.results.record.exists():
             files.write(lab.source.parent / "reference" / f"{scale}.json", lab.results.record.read_bytes())
             console.out(f"{lab.lab}: record kept as reference/{scale}.json", highlight=False)
-    failed = [lab for lab in runs if lab.state == "failed"]
-    for lab in failed:
-        console.out(f"\n{lab.report}", highlight=False)
-    return 130 if stop.is_set() else int(bool(failed))
+    failures = [str(lab.report) for lab in runs if lab.state == "failed"]
+    if site.failure:
+        failures.append(site.failure)
+    for failure in failures:
+        console.out(f"\n{failure}", highlight=False)
+    return 130 if stop.is_set() else int(bool(failures))
 
 
 def _that_fit(waiting: list["LabRun"], running: list["LabRun"], jobs: int, memory: float) -> Iterator["LabRun"]:
@@ -162,14 +190,15 @@ class LabRun(threading.Thread):
     A thread each, because nbclient takes over the signals of the main thread, where `run_labs` waits for Ctrl-C.
     """
 
-    def __init__(self, lab: Path, scale: str, build: Path, timeout: int | None = None):
+    def __init__(self, lab: Path, scale: str, build: Path, timeout: int | None = None, surroundings: str = ""):
         super().__init__(daemon=True)  # if the runner itself breaks, it does not wait for the labs; kernels end with it
         self.lab, self.scale, self.build, self.timeout = lab.name, scale, build, timeout
         self.source = lab / f"{lab.name[3:]}.py"
         self.expected_peak = expected_peak(lab, scale)
         self.results = Results.of(lab.name, build)
+        self.surroundings, self.fingerprint = surroundings, ""  # of the lab as it is when it is looked at
         self.kernel = Kernel()
-        self.state = "waiting"  # running, done, failed, interrupted
+        self.state = "waiting"  # running, done, failed, interrupted; or done before
         self.headline = ""
         self.report: Report | None = None  # on a failure
         self.started = self.ended = None  # seconds on the monotonic clock
@@ -178,9 +207,16 @@ class LabRun(threading.Thread):
     def seconds(self) -> float:
         return 0.0 if self.started is None else (self.ended or time.monotonic()) - self.started
 
+    def recall(self) -> None:
+        """Take the results of an earlier run for this one's, where a run would only repeat it."""
+        if entry := done_before(self.build, self.lab, fingerprint.of(self.source.parent, self.surroundings)):
+            self.state, self.headline = "done before", entry["headline"]
+            self.started, self.ended, self.kernel.peak_bytes = 0.0, entry["seconds"], entry["peak_bytes"]
+
     def start(self, variables: dict[str, str]) -> None:
         """Begin, with these environment variables where the user has not set them."""
         self.results.delete()  # or an earlier run's result would be taken for this one's
+        self.fingerprint = fingerprint.of(self.source.parent, self.surroundings)
         self.environment = {
             "TORCHINDUCTOR_CACHE_DIR": str(files.cache_folder() / "inductor"),  # what one run compiles serves the next
             **variables,
@@ -240,6 +276,8 @@ class LabRun(threading.Thread):
             "seconds": round(self.seconds, 1),
             "peak_bytes": self.kernel.peak_bytes,
             "scale": self.scale,
+            "headline": self.headline,
+            "fingerprint": self.fingerprint,
         }
         if self.report:
             entry["error"] = self.report.error
