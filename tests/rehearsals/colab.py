@@ -65,7 +65,8 @@ def main(folder: Path) -> int:
         alone = folder / "labs" / notebook.parent.name
         alone.mkdir(parents=True)
         shutil.copy(notebook, alone)
-    missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, capture_output=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which leads to ours
+    missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, env=environment, capture_output=True)
     if missing.returncode == 0:
         sys.exit("the environment without labkit has it all the same: the rehearsal would prove nothing")
     command = [
@@ -80,7 +81,7 @@ def main(folder: Path) -> int:
         folder,
         *sorted(folder.glob("labs/*/*.ipynb")),
     ]
-    environment = {**os.environ, **surroundings(folder / "repository", setting)}
+    environment |= surroundings(folder / "repository", setting)
     return subprocess.run(command, cwd=folder, env=environment).returncode
 
 
