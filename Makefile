@@ -15,12 +15,10 @@ endif
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standard or full), then build the site
+labs: .venv/.ready  ## Run the labs (LAB=01: this one; SCALE=quick, standard, full; AGAIN=1: done ones too), build the site
+	@echo "The site: file://$(CURDIR)/build/site/index.html is there after the first lab, and grows with each one"
 	$(python) -m labkit fetch
-	@failed=0; \
-	$(python) -m labkit run $(LAB) || failed=$$?; \
-	$(python) -m labkit.site || failed=1; \
-	exit $$failed
+	$(python) -m labkit run $(LAB) --site $(if $(AGAIN),--again)
 
 test: .venv/.ready  ## Prove everything: unit tests, every lab at scale quick, the pairs, the pages
 	@$(python) -m labkit.site.browser || true

@@ -118,9 +118,15 @@ def test_the_project_is_cloned_from_its_address(clone, tmp_path):
 
 
 def test_make_labs_runs_the_labs_and_builds_the_site(clone):
-    said = run(clone, "make labs")
-    assert f"{LAB}  done" in said and "build/site/index.html" in said
+    said, page = run(clone, "make labs"), (clone / "build" / "site" / "index.html").as_uri()
+    assert f"{LAB}  done" in said and said.index(page) < said.index(f"{LAB}  running") < said.rindex(page)
     assert (clone / "build" / "site" / "labs" / f"{LAB}.html").is_file()
+
+
+def test_a_lab_that_was_done_is_run_again_only_when_that_is_asked_for(clone):
+    run(clone, "make labs")
+    assert f"{LAB}  done before" in run(clone, "make labs")
+    assert f"{LAB}  running" in run(clone, "make labs AGAIN=1")
 
 
 def test_one_lab_is_run_small(clone):
