@@ -16,12 +16,10 @@ endif
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-labs: .venv/.ready  ## Run every lab (LAB=01: only this one; SCALE=quick, standard or full), then build the site
+labs: .venv/.ready  ## Run the labs (LAB=01: this one; SCALE=quick, standard, full; AGAIN=1: done ones too), build the site
+	@echo "The site: file://$(CURDIR)/build/site/index.html is there after the first lab, and grows with each one"
 	$(python) -m labkit fetch
-	@failed=0; \
-	$(python) -m labkit run $(LAB) || failed=$$?; \
-	$(python) book/build.py || failed=1; \
-	exit $$failed
+	$(python) -m labkit run $(LAB) --site $(if $(AGAIN),--again)
 
 test: check pages  ## Run all tests: first `check`, then `pages`
 
@@ -34,10 +32,10 @@ check: lint  ## Lint, then run the unit tests, two files at a time
 	$(python) -m pytest tests --ignore=tests/book -n 2 --dist loadfile
 
 pages: .venv/.ready  ## Execute every lab at scale quick, as Colab does, build the site and open each page
-	@$(python) tests/browser.py || true
+	@$(python) -m labkit.site.browser || true
 	@echo "Executing the labs at scale quick, each opened alone, as in Colab"
 	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
-		$(python) tests/colab.py build/test
+		$(python) tests/rehearsals/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
 
 lab: .venv/.ready  ## Open JupyterLab on the labs
@@ -53,14 +51,14 @@ bench: .venv/.ready  ## Time labkit beside the plain way of doing the same
 	$(python) tests/bench.py
 
 book: .venv/.ready  ## Build the site from the labs that `make labs` has executed
-	$(python) book/build.py
+	$(python) -m labkit.site
 
 print: .venv/.ready  ## Print the labs that `make labs` has executed, and all other pages, to build/book.pdf
-	@$(python) tests/browser.py
-	PYTHONPATH=tests $(python) book/print.py
+	@$(python) -m labkit.site.browser
+	$(python) -m labkit.site.print
 
 links: .venv/.ready  ## List where the site leads to on other hosts
-	@$(python) book/build.py --links
+	@$(python) -m labkit.site --links
 
 assignments: .venv/.ready  ## Make the student notebooks and autograders of all labs in build/assignments
 	$(python) -m labkit assign

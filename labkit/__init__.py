@@ -11,6 +11,6 @@ scale       quick, standard or full
 Importing labkit itself loads none of these: a lab imports what it uses.
 """
 
-from labkit.show import show
+from labkit._show import show
 
 __all__ = ["show"]

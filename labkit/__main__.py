@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--scale", choices=("quick", "standard", "full"), help="default: LABKIT_SCALE, else by machine")
     run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")
     run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit a cell; default: the lab's own")
+    run.add_argument("--again", action="store_true", help="also run labs that were done and have not changed since")
     run.add_argument("--keep", action="store_true", help="keep the records as labs/NN_NAME/reference/SCALE.json")
+    run.add_argument("--site", action="store_true", help="build the site after each lab that was done")
     run.set_defaults(command=_run)
 
     claims = commands.add_parser("claims", help="print the verdict on every claim of the labs that have been run")
@@ -100,7 +102,8 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from labkit import run, scale
+    from labkit import scale
+    from labkit.authoring import run
 
     try:
         root = find_root(Path.cwd())
@@ -110,7 +113,16 @@ def _run(options: argparse.Namespace) -> int:
         print(f"labkit run: {error}", file=sys.stderr)
         return 2
     build = (options.build or root / "build").absolute()
-    return run.run(labs, chosen, build, options.jobs, options.timeout, options.keep)
+    return run.run_labs(
+        labs,
+        chosen,
+        build,
+        jobs=options.jobs,
+        timeout=options.timeout,
+        keep=options.keep,
+        again=options.again,
+        site_of=root if options.site else None,
+    )
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -136,13 +148,13 @@ def _fetch(_: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from labkit import doctor
+    from labkit.authoring import doctor
 
     return doctor.main()
 
 
 def _new(options: argparse.Namespace) -> int:
-    from labkit import new
+    from labkit.authoring import new
 
     try:
         return new.new(find_root(Path.cwd()), options.name, options.question or new.QUESTION)
@@ -152,7 +164,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _repository(options: argparse.Namespace) -> int:
-    from labkit import repository
+    from labkit.authoring import repository
 
     try:
         root = find_root(Path.cwd())

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-import labkit
-from labkit import zoo
+from labkit import authoring, zoo
 from labkit.__main__ import find_root, main
 
 
@@ -68,8 +67,8 @@ def test_an_unknown_scale_in_the_environment_is_refused(project, monkeypatch, ca
 
 
 def test_a_missing_package_is_named(project, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "labkit.run", raising=False)
-    monkeypatch.delattr(labkit, "run", raising=False)
+    monkeypatch.delitem(sys.modules, "labkit.authoring.run", raising=False)
+    monkeypatch.delattr(authoring, "run", raising=False)
     monkeypatch.setitem(sys.modules, "jupytext", None)  # as if it were not installed
     assert main(["run"]) == 1
     assert "jupytext is missing; `labkit doctor`" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import colab
-from labkit import repository
+from labkit.authoring import repository
+from rehearsals import colab
 
 pytestmark = pytest.mark.slow
 
@@ -49,13 +49,15 @@ parts:
       - file: ledger
       - file: references
 """
+TEST = f"""
+def test_the_site_has_the_page_of_the_lab(site):
+    assert (site / "labs" / "{LAB}.html").is_file()
+"""
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """The project with this environment, one lab cut down to its first cells, few pages, and tests that take no
-    time.
-    """
+    """The project with this environment, one lab cut down to its first cells, few pages and few tests."""
     folder = tmp_path_factory.mktemp("clone")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
@@ -71,8 +73,9 @@ def clone(tmp_path_factory) -> Path:
     script.write_text("# %%".join(script.read_text().split("# %%")[:3]) + CELLS)
     repository.derive(script)
     for path in [*folder.glob("tests/*"), *folder.glob("tests/book/*")]:
-        if path.name not in ("book", "browser.py", "colab.py", "conftest.py", "test_scale.py", "test_ledger.py"):
+        if path.name not in ("book", "conftest.py", "executed.py", "rehearsals", "test_scale.py"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "tests" / "book" / "test_site.py").write_text(TEST)
     (folder / "book" / "_toc.yml").write_text(TOC)
     (folder / "book" / "index.md").write_text("# A small book\n")
     (folder / ".venv").symlink_to(sys.prefix)
@@ -118,9 +121,15 @@ def test_the_project_is_cloned_from_its_address(clone, tmp_path):
 
 
 def test_make_labs_runs_the_labs_and_builds_the_site(clone):
-    said = run(clone, "make labs")
-    assert f"{LAB}  done" in said and "build/site/index.html" in said
+    said, page = run(clone, "make labs"), (clone / "build" / "site" / "index.html").as_uri()
+    assert f"{LAB}  done" in said and said.index(page) < said.index(f"{LAB}  running") < said.rindex(page)
     assert (clone / "build" / "site" / "labs" / f"{LAB}.html").is_file()
+
+
+def test_a_lab_that_was_done_is_run_again_only_when_that_is_asked_for(clone):
+    run(clone, "make labs")
+    assert f"{LAB}  done before" in run(clone, "make labs")
+    assert f"{LAB}  running" in run(clone, "make labs AGAIN=1")
 
 
 def test_one_lab_is_run_small(clone):

@@ -7,8 +7,8 @@ import re
 import pytest
 
 import labkit
+from labkit._show import show
 from labkit.measure import Measurement, predict
-from labkit.show import show
 
 
 def test_show_is_what_labkit_offers_at_the_top():
@@ -17,7 +17,7 @@ def test_show_is_what_labkit_offers_at_the_top():
 
 def test_it_shows_its_own_source_under_the_name_of_its_file():
     text = str(show(show))
-    assert text == f"# labkit/show.py\n{inspect.getsource(show)}"
+    assert text == f"# labkit/_show.py\n{inspect.getsource(show)}"
     assert repr(show(show)) == text
 
 

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page
 
-from labkit import repository
+from labkit.authoring import repository
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,6 @@
 """The book as one PDF, by the command that `make print` runs."""
 
 import html
-import os
 import re
 import subprocess
 import sys
@@ -17,9 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_all_pages_are_printed_to_one_file_with_an_outline(site, records, tmp_path):
     options = ["--notebooks", site.parent / "notebooks", "--records", records, "--pdf", tmp_path / "book.pdf"]
-    paths = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, ROOT / "book" / "print.py", *options]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+    command = [sys.executable, "-m", "labkit.site.print", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     pdf = pypdf.PdfReader(tmp_path / "book.pdf")
     text = "".join(page.extract_text() for page in pdf.pages)

@@ -118,6 +118,11 @@ def test_no_other_file_takes_more_than_1_mb():
     assert [path for path in set(FILES) - set(ASSETS) if path.stat().st_size > 1e6] == []
 
 
+def test_the_book_holds_texts_and_settings_only():
+    code = [path.name for path in FILES if path.is_relative_to(ROOT / "book") and path.suffix == ".py"]
+    assert code == []
+
+
 def test_the_citation_names_this_version_and_licence():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())

@@ -1,6 +1,6 @@
 """Print the whole book to one PDF: all pages as a single one, which a Chromium prints.
 
-PYTHONPATH=tests python book/print.py [--notebooks DIR] [--records DIR] [--pdf FILE]
+python -m labkit.site.print [--notebooks DIR] [--records DIR] [--pdf FILE]
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-import browser  # of the page tests: it finds a Chromium
-import build
 from labkit import files
+from labkit.site import browser, build
+from labkit.site.source_tree import BUILD, BookError
 
 MARGIN = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
 READY = """async () => {
@@ -46,14 +46,14 @@ def print_page(page: Path, pdf: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print the whole book to one PDF.")
-    parser.add_argument("--notebooks", type=Path, default=build.BUILD / "notebooks", help="executed labs")
-    parser.add_argument("--records", type=Path, default=build.BUILD / "records", help="this run's results")
-    parser.add_argument("--pdf", type=Path, default=build.BUILD / "book.pdf", help="the result (build/book.pdf)")
+    parser.add_argument("--notebooks", type=Path, default=BUILD / "notebooks", help="executed labs")
+    parser.add_argument("--records", type=Path, default=BUILD / "records", help="this run's results")
+    parser.add_argument("--pdf", type=Path, default=BUILD / "book.pdf", help="the result (build/book.pdf)")
     options = parser.parse_args()
     try:
         source, _ = build.write_source(options.notebooks, options.records, options.pdf.with_suffix(".source"))
         print_page(build.run_jupyter_book(source, "singlehtml") / "index.html", options.pdf)
-    except build.BookError as error:
+    except BookError as error:
         print(f"The book was not printed: {error}", file=sys.stderr)
         return 1
     print(f"The book: {options.pdf}")

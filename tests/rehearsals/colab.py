@@ -1,6 +1,6 @@
 """Execute every lab's notebook as Colab does: opened alone, where the helper package is missing.
 
-    python tests/colab.py FOLDER
+    python tests/rehearsals/colab.py FOLDER
 
 FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, beside what stands in for the rest of Colab:
 `python`, an environment with this one's packages but `labkit`; and `repository`, the working tree as one commit,
@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labkit import repository
+from labkit.authoring import repository
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def make_environment(folder: Path) -> Path:
@@ -65,7 +65,8 @@ def main(folder: Path) -> int:
         alone = folder / "labs" / notebook.parent.name
         alone.mkdir(parents=True)
         shutil.copy(notebook, alone)
-    missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, capture_output=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which leads to ours
+    missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, env=environment, capture_output=True)
     if missing.returncode == 0:
         sys.exit("the environment without labkit has it all the same: the rehearsal would prove nothing")
     command = [
@@ -80,7 +81,7 @@ def main(folder: Path) -> int:
         folder,
         *sorted(folder.glob("labs/*/*.ipynb")),
     ]
-    environment = {**os.environ, **surroundings(folder / "repository", setting)}
+    environment |= surroundings(folder / "repository", setting)
     return subprocess.run(command, cwd=folder, env=environment).returncode
 
 

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import figures
-import ledger
-import picture
-from labkit import new, repository
+from labkit.authoring import new, repository
+from labkit.site import build, figures, ledger, picture
 
 ROOT = Path(__file__).parents[2]
 TEN = {"value": 10.0, "low": 9.0, "high": 11.0, "unit": "×", "n": 3}
@@ -68,9 +66,9 @@ def test_a_reader_is_told_the_time_at_scale_standard_where_it_was_recorded():
     assert figures.usual([record("full"), record("quick")])["scale"] == "quick"
 
 
-def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say(book):
+def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say():
     readme, setting = (ROOT / "README.md").read_text(), repository.read(ROOT)
-    for each in book.read_labs(ROOT / "nowhere", {}):
+    for each in build.read_labs(ROOT / "nowhere", {}):
         title, question = figures.heading(ROOT / "labs" / each.name / f"{each.name[3:]}.py")
         [(row, short)] = re.findall(rf"^(\| .*\[(.*)\]\(labs/{each.name}/\).*)$", readme, re.MULTILINE)
         assert title.startswith(f"Lab {each.name[:2]} · {short}"), (
@@ -80,8 +78,8 @@ def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say(bo
         assert row == due, f"in README.md the row should read:\n{due}"
 
 
-def test_the_table_of_exercises_has_those_of_every_assignment(book):
-    table = figures.exercises_table(book.read_labs(ROOT / "nowhere", {}))
+def test_the_table_of_exercises_has_those_of_every_assignment():
+    table = figures.exercises_table(build.read_labs(ROOT / "nowhere", {}))
     asked = {
         path.parent.name: path.read_text().count("# # BEGIN QUESTION") for path in ROOT.glob("labs/*/assignment.py")
     }
@@ -91,7 +89,7 @@ def test_the_table_of_exercises_has_those_of_every_assignment(book):
 def test_the_picture_of_the_first_page_is_the_one_that_the_recorded_runs_give(tmp_path):
     picture.write(tmp_path / "multiply.svg", picture.draw(picture.shares()))
     assert (tmp_path / "multiply.svg").read_bytes() == (ROOT / "book" / "multiply.svg").read_bytes(), (
-        "run `python book/picture.py`"
+        "run `python -m labkit.site.picture`"
     )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from labkit.measure import Measurement
 from labkit.scale import SCALES
-from ledger import Lab, escape, list_table, origin
+from labkit.site.ledger import Lab, escape, list_table, origin
+from labkit.site.source_tree import LABS
 
-LABS = Path(__file__).parents[1] / "labs"
 PLACEHOLDER = re.compile(r"\{\{ (\d\d) ([^{}]+?) \}\}")
 LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)?labs/(\w+)\.ipynb[^)]*\)")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from labkit import repository
 from labkit.__main__ import main
-from labkit.repository import Repository
+from labkit.authoring import repository
+from labkit.authoring.repository import Repository
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OLD = repository.read(ROOT)
 LABS = sorted(path.name for path in (ROOT / "labs").glob("[0-9][0-9]_*"))
 COPIED = LABS[:2]

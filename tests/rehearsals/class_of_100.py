@@ -1,24 +1,21 @@
 """Grade a simulated class of 100: right, partly right, damaged, hostile, and any of them from Colab.
 
-    python tests/class_of_100.py FOLDER
+    python -m pytest -s tests/rehearsals/class_of_100.py
 
-The expected points are those of the answers that each notebook holds. Prints what took how long; ends with 1 if a score
-is not the expected one, if grading again gives anything else, or if a submission takes more than 10 s on average.
+It is no part of the tests, for it takes its time. The expected points are those of the answers that each notebook
+holds. Prints what took how long; fails if a score is not the expected one, if grading again gives anything else, or if
+a submission takes more than 10 s on average.
 """
 
 import filecmp
 import json
 import random
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "classroom"))
-
 import nbformat.v4 as nb
-import test_sandbox
-
 import homework
+from classroom import test_sandbox
 from labkit.classroom import assign, grade
 
 KINDS = ("right", "partly right", "damaged", "hostile", "hostile and partly right")
@@ -68,25 +65,18 @@ def simulate(folder: Path, made: Path) -> dict[str, float]:
     return expected
 
 
-def main(folder: Path) -> int:
+def test_every_submission_gets_its_points_and_the_same_again(tmp_path):
     for lab in homework.LABS:
-        assign.make(homework.ROOT / "labs" / lab, folder / "made" / lab)
-    expected = simulate(folder / "submissions", folder / "made")
+        assign.make(homework.ROOT / "labs" / lab, tmp_path / "made" / lab)
+    expected = simulate(tmp_path / "submissions", tmp_path / "made")
     results, seconds = [], []
     for attempt in ("first", "again"):
-        began = time.perf_counter()
-        grades = grade.grade_folder(folder / "submissions", folder / "made", folder / attempt, show=lambda _: None)
+        began, out = time.perf_counter(), tmp_path / attempt
+        grades = grade.grade_folder(tmp_path / "submissions", tmp_path / "made", out, show=lambda _: None)
         seconds.append((time.perf_counter() - began) / len(grades))
         print(f"{attempt}: {len(grades)} submissions, {seconds[-1]:.1f} s each", flush=True)
         results.append({each.submission: each.total for each in grades})
-    other = {name: (results[0][name], points) for name, points in expected.items() if results[0][name] != points}
-    print(f"not the expected points: {other or 'none'}")
-    same = results[0] == results[1] and filecmp.cmp(
-        folder / "first/scores.csv", folder / "again/scores.csv", shallow=False
-    )
-    print(f"graded again: {'the same' if same else 'something else'}")
-    return int(bool(other) or not same or max(seconds) > 10)
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    assert {name: results[0][name] for name in expected} == expected
+    assert results[0] == results[1]
+    assert filecmp.cmp(tmp_path / "first" / "scores.csv", tmp_path / "again" / "scores.csv", shallow=False)
+    assert max(seconds) <= 10

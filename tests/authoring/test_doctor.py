@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-from labkit import doctor
 from labkit.__main__ import main
+from labkit.authoring import doctor
 
 METADATA = """Metadata-Version: 2.1
 Name: efficiency-stack
@@ -54,7 +54,7 @@ def offline(tmp_path, monkeypatch):
 
 
 def lines(examine) -> list[str]:
-    return [str(check) for check in examine()]
+    return [str(diagnosis) for diagnosis in examine()]
 
 
 def test_this_python_is_good_and_an_old_one_is_not(monkeypatch):
@@ -162,6 +162,6 @@ def test_main_prints_a_line_a_check_and_fails_when_one_does(offline, monkeypatch
 
 def test_main_succeeds_when_nothing_is_to_do(monkeypatch, capsys):
     for check in ("python", "packages", "compiler", "cores", "memory", "disk", "gpu", "models"):
-        monkeypatch.setattr(doctor, check, lambda: iter([doctor.Check(True, "good")]))
+        monkeypatch.setattr(doctor, check, lambda: iter([doctor.Diagnosis(True, "good")]))
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out == "[OK]   good\n" * 8

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from labkit import repository
-
-ROOT = Path(__file__).parents[1]
+from labkit.authoring import repository
+from labkit.site.source_tree import ROOT
 
 
 def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:

@@ -9,7 +9,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from labkit import files, repository, run
+from labkit import files
+from labkit.authoring import repository, run
 
 TEMPLATE = Path(__file__).parent / "template"
 QUESTION = "Store the weights in 16 bits: half the bytes, and what is lost?"  # that of the template
@@ -57,7 +58,7 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
             },
         )
         repository.derive(folder / f"{name}.py")
-        if code := run.run([folder], "quick", Path(scratch, "build"), keep=True):
+        if code := run.run_labs([folder], "quick", Path(scratch, "build"), keep=True):
             return code
         record = json.loads((folder / "reference" / "quick.json").read_text(encoding="utf-8"))
         row = readme_row(lab, title, question, record["run"], source)

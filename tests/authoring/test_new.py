@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labkit import files, new, repository, run
+from labkit import files
 from labkit.__main__ import main
+from labkit.authoring import new, repository, run
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOC = """\
 # the order of the book
 parts:
@@ -96,7 +97,7 @@ def quickly(monkeypatch):
         return 0
 
     monkeypatch.setattr(repository, "derive", lambda script: None)
-    monkeypatch.setattr(run, "run", ran)
+    monkeypatch.setattr(run, "run_labs", ran)
 
 
 def contents(root: Path) -> dict[Path, bytes | None]:
@@ -215,9 +216,9 @@ def test_ctrl_c_leaves_nothing_whether_the_lab_runs_or_not(project, quickly, mon
         raise KeyboardInterrupt
 
     before = contents(project)
-    monkeypatch.setattr(run, "run", lambda *_, **__: 130)  # as `run` says it
+    monkeypatch.setattr(run, "run_labs", lambda *_, **__: 130)  # as `run_labs` says it
     assert main(["new", "two_words"]) == 130
-    monkeypatch.setattr(run, "run", interrupt)
+    monkeypatch.setattr(run, "run_labs", interrupt)
     assert main(["new", "two_words"]) == 130
     assert contents(project) == before
 
@@ -279,12 +280,12 @@ def test_the_lab_made_from_the_template_passes_what_is_asked_of_every_lab(copied
 
 
 def test_the_readme_is_up_to_date_with_the_lab_made_from_the_template(copied):
-    assert " passed" in call(copied, "-m", "pytest", "-q", "tests/book/test_figures.py")
+    assert " passed" in call(copied, "-m", "pytest", "-q", "tests/site/test_figures.py")
 
 
 def test_the_lab_made_from_the_template_runs_and_has_its_page(copied):
     call(copied, "-m", "labkit", "run", "made_by_the_test")
-    call(copied, "book/build.py")
+    call(copied, "-m", "labkit.site")
     assert (copied / "build" / "site" / "labs" / f"{made(copied).name}.html").is_file()
 
 

@@ -1,6 +1,6 @@
 """Draw the picture of the first page and the README: do effects multiply? From the recorded runs of the labs.
 
-python book/picture.py
+python -m labkit.site.picture
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from pathlib import Path
 from labkit.runs import recorded_runs
 from matplotlib import rc_context
 
-import ledger
 from labkit import plot
 from labkit.measure import Measurement
+from labkit.site import ledger, source_tree
+from labkit.site.source_tree import BOOK, LABS
 
-BOOK = Path(__file__).parent
-LABS = BOOK.parent / "labs"
 # Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should
 # shrink.
 STACKS = [
@@ -68,4 +67,5 @@ def write(path: Path, chart: plot.Chart) -> None:
 
 
 if __name__ == "__main__":
+    source_tree.require()
     write(BOOK / "multiply.svg", draw(shares()))

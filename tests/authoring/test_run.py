@@ -1,6 +1,5 @@
 """`labkit run`: tiny labs in a temporary project, executed for real."""
 
-import contextlib
 import io
 import json
 import os
@@ -12,47 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 from rich.console import Console
 
 import labkit
-from labkit import run
-from labkit.__main__ import main
+from labkit.authoring import run
+from small_labs import SAVE, call, is_running, runs, write_lab
 
 pytestmark = pytest.mark.slow
 
-HELPER = "import json, os, subprocess, sys, time\nfrom pathlib import Path\n"
 CHILD = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
 LIMIT = "# ---\n# jupyter:\n#   execution:\n#     timeout: {}\n# ---"
-
-
-def write_lab(project: Path, name: str, *cells: str, header: str = "", peak: float = 1e6) -> Path:
-    """A lab in percent format; its recorded run says that it needs `peak` bytes at scale quick."""
-    folder = project / "labs" / name
-    (folder / "reference").mkdir(parents=True)
-    (project / "pyproject.toml").touch()
-    source = [header, "# %% [markdown]\n# # A lab\n", *(f"# %%\n{cell}\n" for cell in (HELPER, *cells))]
-    (folder / f"{name[3:]}.py").write_text("\n".join(source))
-    recorded = {"scale": "quick", "run": {"seconds": 1, "peak_bytes": peak}}
-    (folder / "reference" / "a.json").write_text(json.dumps(recorded))
-    return folder
-
-
-def call(project: Path, *arguments: str) -> SimpleNamespace:
-    """Run a command in the project; its exit code and what it printed."""
-    out = io.StringIO()
-    with contextlib.chdir(project), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        code = main(list(arguments))
-    return SimpleNamespace(code=code, printed=out.getvalue())
-
-
-def runs(project: Path) -> dict:
-    return json.loads((project / "build/runs.json").read_text())
-
-
-def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +32,7 @@ def project(tmp_path_factory) -> Path:
         "01_good",
         "block = bytearray(b'x' * 200_000_000)\ntime.sleep(1)",
         "print('scale', os.environ['LABKIT_SCALE'], 'in', Path.cwd().name, 'by', sys.executable)",
-        "records = Path(os.environ['LABKIT_RECORDS'])\nrecords.mkdir(exist_ok=True)\n"
-        "record = {'headline': '12 times [smaller]', 'scale': 'quick'}\n"
-        "_ = (records / '01_good.json').write_text(json.dumps(record))",
+        SAVE,
     )
     write_lab(project, "02_raises", "def invert(x):\n    return 1 / x", "print('so far so good')\ninvert(0)")
     write_lab(project, "03_slow", "time.sleep(300)", header=LIMIT.format(1))
@@ -157,11 +124,7 @@ def test_a_stale_record_is_not_taken_for_this_run(project, result):
 
 
 def test_the_record_of_a_run_is_kept_in_the_lab_only_when_asked_for_and_only_of_a_lab_that_was_done(tmp_path):
-    save = (
-        "Path(os.environ['LABKIT_RECORDS']).mkdir(exist_ok=True)\n"
-        "_ = Path(os.environ['LABKIT_RECORDS'], f'{Path.cwd().name}.json').write_text('{\"scale\": \"quick\"}')"
-    )
-    good, bad = write_lab(tmp_path, "01_good", save), write_lab(tmp_path, "02_raises", save, "1 / 0")
+    good, bad = write_lab(tmp_path, "01_good", SAVE), write_lab(tmp_path, "02_raises", SAVE, "1 / 0")
     call(tmp_path, "run", "1", "--scale", "quick")
     assert not (good / "reference/quick.json").exists()
     result = call(tmp_path, "run", "--scale", "quick", "--keep")
@@ -229,8 +192,8 @@ def test_a_lab_that_cannot_be_read_fails_with_the_reason(tmp_path):
 
 
 def test_the_live_table_shows_every_lab_and_leaves_brackets_alone(project):
-    first, second = (run.LabRun(lab, "quick", project / "build", None, {}) for lab in run.find_labs(project)[:2])
-    first.state, first.cells, first.cell, first.peak_bytes = "running", [None] * 5, 2, 1.25e9
+    first, second = (run.LabRun(lab, "quick", project / "build") for lab in run.find_labs(project)[:2])
+    first.state, first.kernel.cells, first.kernel.cell, first.kernel.peak_bytes = "running", [None] * 5, 2, 1.25e9
     second.state, second.headline = "done", "12 times [smaller]"
     console = Console(file=io.StringIO(), width=100, force_terminal=True, force_interactive=True)
     with run._display(console, [first, second]) as show:
@@ -238,6 +201,17 @@ def test_the_live_table_shows_every_lab_and_leaves_brackets_alone(project):
     lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
     assert "01_good cell 3 of 5 0:00 1.2 GB" in lines
     assert "02_raises done 0:00 0.0 GB 12 times [smaller]" in lines
+
+
+def test_labs_come_in_the_order_of_the_book_and_then_the_others_by_number(tmp_path):
+    for name in ("01_one", "02_two", "03_three", "04_four"):
+        write_lab(tmp_path, name)
+    assert [lab.name[:2] for lab in run.find_labs(tmp_path)] == ["01", "02", "03", "04"]
+    (tmp_path / "book").mkdir()
+    chapters = "parts:\n  - chapters:\n      - file: labs/04_four\n      - file: ledger\n      - file: labs/02_two\n"
+    (tmp_path / "book" / "_toc.yml").write_text(chapters)
+    assert [lab.name[:2] for lab in run.find_labs(tmp_path)] == ["04", "02", "01", "03"]
+    assert [lab.name[:2] for lab in run.select(run.find_labs(tmp_path), ["1", "4"])] == ["04", "01"]
 
 
 @pytest.mark.parametrize("wanted", ["2", "02", "raises", "02_raises"])

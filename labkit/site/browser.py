@@ -1,4 +1,4 @@
-"""Find a Chromium for the page tests, or get one:  python tests/browser.py"""
+"""Find a Chromium for the page tests, or get one:  python -m labkit.site.browser"""
 
 import os
 import shutil

@@ -8,8 +8,8 @@ from docutils.core import publish_doctree
 from docutils.nodes import entry, raw
 from myst_parser.parsers.docutils_ import Parser
 
-import ledger
 from labkit.claims import Check, Claim
+from labkit.site import ledger
 
 EXTENSIONS = ["colon_fence", "dollarmath", "linkify", "substitution", "tasklist"]  # those of Jupyter Book
 SMALLER = Claim("smaller", "It is smaller.", "han2016deep", Check("ratio", ">= 2"))

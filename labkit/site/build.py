@@ -1,14 +1,11 @@
 """Build the site: the pages of the book, with the executed labs among them and the claims of all labs in one table.
 
-    python book/build.py [--links]
-
 The labs are not executed here: their notebooks lie in build/notebooks and their records in build/records, where
 `make labs` puts them. Any warning is an error, and a site that cannot be built leaves the last one in place.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -25,16 +22,8 @@ import nbformat
 import yaml
 from docutils.nodes import make_id
 
-import figures
-import ledger
-
-BOOK = Path(__file__).parent
-LABS = BOOK.parent / "labs"
-BUILD = BOOK.parent / "build"
-
-
-class BookError(RuntimeError):
-    """The site cannot be built; the message says what to do."""
+from labkit.site import figures, ledger, source_tree
+from labkit.site.source_tree import BOOK, LABS, BookError
 
 
 def is_executed(notebook: Path) -> bool:
@@ -93,9 +82,10 @@ def build_site(notebooks: Path, records: Path, site: Path) -> None:
 
 def write_source(notebooks: Path, records: Path, source: Path) -> tuple[Path, list[Path]]:
     """Make what Jupyter Book reads in the folder `source`; return it and the notebooks that it shows."""
+    source_tree.require(BOOK)
     toc, labs = select_labs(yaml.safe_load((BOOK / "_toc.yml").read_text()), notebooks)
     shutil.rmtree(source, ignore_errors=True)
-    shutil.copytree(BOOK, source, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copytree(BOOK, source)
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (source / "labs").mkdir()
     shutil.copy(LABS / "colab.svg", source / "labs")
@@ -109,9 +99,7 @@ def run_jupyter_book(source: Path, builder: str) -> Path:
     """Build the pages ("html") or all of them in one ("singlehtml") and return the folder. Raises BookError."""
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "--builder", builder, "-W", "-n", "--keep-going", "-q", str(source)]
-    # Sphinx finds the extension buttons.py here, and the pages that run do so with this interpreter.
-    paths = os.pathsep.join(filter(None, [str(BOOK), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": paths, "JUPYTER_PREFER_ENV_PATH": "1"}
+    environment = {**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"}  # the pages that run do so with this interpreter
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if done.returncode != 0:
         raise BookError(f"Jupyter Book found these faults:\n{done.stdout}")
@@ -257,23 +245,3 @@ def replace_folder(old: Path, new: Path) -> None:
         old.rename(aside)
     new.rename(old)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the site from the executed labs.")
-    parser.add_argument("--links", action="store_true", help="only list where the site leads to on other hosts")
-    try:
-        if parser.parse_args().links:
-            for address, pages in outside_links(BUILD / "site").items():
-                print(f"{address}  ({', '.join(pages[:3])}{' …' * (len(pages) > 3)})")
-        else:
-            build_site(BUILD / "notebooks", BUILD / "records", BUILD / "site")
-            print(f"The site: {BUILD / 'site' / 'index.html'}")
-    except BookError as error:
-        print(f"No site: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The site: the book's pages with the executed labs among them, built from the source tree."""
