@@ -64,10 +64,17 @@ class RecordedRun:
 
     def write(self, path: str | Path) -> Path:
         """Write the run as JSON, whole or not at all, and return where."""
-        data = {**self.record.as_dict(), "command": self.command, "environment": self.environment}
-        data["run"] = {"seconds": self.seconds, "peak_bytes": self.peak_bytes, "date": self.date}
-        files.write(Path(path), (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+        files.write(Path(path), (json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n").encode())
         return Path(path)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `write` writes."""
+        return {
+            **self.record.as_dict(),
+            "command": self.command,
+            "environment": self.environment,
+            "run": {"seconds": self.seconds, "peak_bytes": self.peak_bytes, "date": self.date},
+        }
 
     def took(self, seconds: float, peak_bytes: int, date: str) -> RecordedRun:
         """The same run with what it took."""

@@ -4,11 +4,11 @@ import json
 import math
 
 import pytest
-from labkit.estimate.product import Product
-from labkit.runs import beside, needs
 
+from labkit.estimate.product import Product
 from labkit.measure import Measurement
 from labkit.record import Record
+from labkit.runs import beside, needs
 
 
 def megabytes(value: float) -> Measurement:

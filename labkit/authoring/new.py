@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import keyword
 import re
 import tempfile
 from pathlib import Path
 
-from labkit import files
+from labkit import files, runs
 from labkit.authoring import repository, run
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -60,8 +59,7 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
         repository.derive(folder / f"{name}.py")
         if code := run.run_labs([folder], "quick", Path(scratch, "build"), keep=True):
             return code
-        record = json.loads((folder / "reference" / "quick.json").read_text(encoding="utf-8"))
-        row = readme_row(lab, title, question, record["run"], source)
+        row = readme_row(lab, title, question, runs.recorded_runs(folder)["quick"], source)
         put_in_place(folder, root / "labs" / lab, add_to_lists(root, lab, row))
     print(NEXT.format(lab=lab, name=name, number=lab[:2]))
     return 0
@@ -91,11 +89,10 @@ def fill_template(folder: Path, values: dict[str, str]) -> None:
         files.write(folder / target, text.encode())
 
 
-def readme_row(lab: str, title: str, question: str, ran: dict, source: repository.Repository) -> str:
-    """The lab's row of the table in README.md; `ran` is what its record says of the run."""
-    time, memory = f"{ran['seconds'] / 60:.1f} min", f"{ran['peak_bytes'] / 1e9:.1f} GB"
+def readme_row(lab: str, title: str, question: str, ran: runs.RecordedRun, source: repository.Repository) -> str:
+    """The lab's row of the table in README.md."""
     link = f"[{title}](labs/{lab}/)"
-    return f"| {lab[:2]} | {link} | {question} | {time} | {memory} | [open]({source.colab(lab)}) |"
+    return f"| {lab[:2]} | {link} | {question} | {ran.time} | {ran.memory} | [open]({source.colab(lab)}) |"
 
 
 def add_to_lists(root: Path, lab: str, row: str) -> dict[Path, str]:

@@ -65,42 +65,17 @@ def setup_cell(repository: Repository, lab: str) -> str:
     return SETUP.format(address=repository.address, branch=repository.branch, lab=lab)
 
 
-SETUP = '''\
-import importlib
-import importlib.util
+SETUP = """\
 import os
+import runpy
 import subprocess
-import sys
-from importlib import metadata
-from pathlib import Path
 
-REPOSITORY, REVISION = "{address}", "{branch}"
-CLONE = Path("efficiency-stack")
-FOLDER = CLONE / "labs" / "{lab}"
-
-
-def run(*command):
-    """Run a command quietly; if it fails, show what it said."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{{' '.join(command)}}\\n{{done.stderr}}")
-
-
-# A notebook that was opened alone, as in Colab, fetches the folder that it belongs to, and the
-# package from there. The installed torch stays as it is. Elsewhere nothing is left to do.
-if not Path("claims.toml").exists():
-    if not FOLDER.exists():
-        run("git", "init", "--quiet", str(CLONE))
-        run("git", "-C", str(CLONE), "fetch", "--depth=1", REPOSITORY, REVISION)
-        run("git", "-C", str(CLONE), "checkout", "--quiet", "FETCH_HEAD")
-    os.chdir(FOLDER)
-if importlib.util.find_spec("labkit") is None:
-    there = [p for p in ("torch", "torchvision") if importlib.util.find_spec(p)]
-    kept = [f"{{name}}=={{metadata.version(name)}}" for name in there]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "../..[labs]", *kept)
-    importlib.invalidate_caches()
-print("labkit", metadata.version("efficiency-stack"))
-'''
+clone = "git clone -q --depth 1 -b {branch} {address} efficiency-stack"
+if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
+    subprocess.run(f"test -d efficiency-stack || {{clone}}", shell=True, check=True)
+    os.chdir("efficiency-stack/labs/{lab}")
+runpy.run_path("../set_up.py")  # installs labkit where it is missing
+"""
 
 
 def change(root: Path, new: Repository) -> list[Path]:

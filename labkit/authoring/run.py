@@ -1,6 +1,5 @@
 """Run labs: each from a clean kernel in its own folder, as many at once as do not disturb one another."""
 
-import json
 import os
 import re
 import signal
@@ -20,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from labkit import files
+from labkit import files, runs
 from labkit.authoring import fingerprint
 from labkit.authoring.kernel import Kernel
 from labkit.authoring.report import Report, describe
@@ -65,8 +64,8 @@ def select(labs: list[Path], wanted: list[str]) -> list[Path]:
 
 def expected_peak(lab: Path, scale: str) -> float:
     """Peak memory in bytes of the lab's recorded runs at this scale; 6 GB where there is none."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in lab.glob("reference/*.json")]
-    return max((r["run"]["peak_bytes"] for r in records if r["scale"] == scale and "run" in r), default=UNKNOWN_PEAK)
+    peaks = [run.peak_bytes for run in runs.recorded_runs(lab).values() if run.scale == scale and run.peak_bytes]
+    return max(peaks, default=UNKNOWN_PEAK)
 
 
 def run_labs(
@@ -87,7 +86,7 @@ def run_labs(
     Args:
         jobs: Labs at once; None for one for every two cores.
         timeout: Seconds for each cell; None for the lab's own limit.
-        keep: The record of each lab that was done becomes its recorded run at this scale, reference/<scale>.json.
+        keep: The record of each lab that was done becomes its recorded run at this scale, recorded/<scale>.json.
             Every lab is run, for a recorded run comes from a run.
         again: Every lab is run.
         site_of: The project whose site is built after each lab that was done. No lab begins meanwhile: on the same
@@ -135,8 +134,8 @@ def run_labs(
             show()
     for lab in runs if keep else ():
         if lab.state == "done" and lab.results.record.exists():
-            files.write(lab.source.parent / "reference" / f"{scale}.json", lab.results.record.read_bytes())
-            console.out(f"{lab.lab}: record kept as reference/{scale}.json", highlight=False)
+            files.write(lab.source.parent / runs.RECORDED / f"{scale}.json", lab.results.record.read_bytes())
+            console.out(f"{lab.lab}: record kept as recorded/{scale}.json", highlight=False)
     failures = [str(lab.report) for lab in runs if lab.state == "failed"]
     if site.failure:
         failures.append(site.failure)
@@ -260,14 +259,10 @@ class LabRun(threading.Thread):
 
     def _complete_record(self) -> None:
         """What only the runner knows goes into the record; its headline is shown."""
-        record = json.loads(self.results.record.read_text(encoding="utf-8"))
-        self.headline = record.get("headline", "")
-        record["run"] = {
-            "seconds": round(self.seconds, 1),
-            "peak_bytes": self.kernel.peak_bytes,
-            "date": datetime.now(UTC).date().isoformat(),
-        }
-        files.write(self.results.record, (json.dumps(record, indent=1) + "\n").encode())
+        run = runs.load(self.results.record)
+        self.headline = run.record.headline
+        date = datetime.now(UTC).date().isoformat()
+        run.took(round(self.seconds, 1), self.kernel.peak_bytes, date).write(self.results.record)
 
     def save(self) -> None:
         """Write the lab's entry into runs.json."""

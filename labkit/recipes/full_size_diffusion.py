@@ -10,7 +10,6 @@ be measured one by one on the same card. After `--seconds` nothing more is prepa
 
 import argparse
 import gc
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -34,6 +33,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from labkit import runs
 from labkit.estimate.product import Product
 from labkit.measure import Measurement, Timings, flop_count, parameters, quartiles, time_in_turn
 from labkit.recipes.cuda_graph import CudaGraph, Function
@@ -541,12 +541,15 @@ BLOCKS = {
 def opened(path: Path, toy: bool, device: str) -> Record:
     """The record of that file to go on with, or a new one."""
     if not path.exists():
-        return Record("04_lcm_token_merging", "toy" if toy else "full size", SEED, device)
-    record, gpu = Record.load(path), json.loads(path.read_text())["environment"]["gpu"]
-    here = torch.cuda.get_device_name() if device == "cuda" else None
-    if gpu != here or (record.scale == "toy") != toy:
-        raise SystemExit(f"{path} was measured at scale {record.scale} on {gpu}, this is {here}: give another --out")
-    return record
+        return Record("04_lcm_token_merging", "", SEED, device, settings={"toy": toy})
+    run = runs.load(path)
+    before = run.environment["gpu"], run.record.settings["toy"]
+    now = torch.cuda.get_device_name() if device == "cuda" else None, toy
+    if before != now:
+        raise SystemExit(
+            f"{path} was measured on {before[0]} with toy={before[1]}, this is {now[0]} with toy={now[1]}: give another --out"
+        )
+    return run.record
 
 
 def main() -> None:
@@ -574,7 +577,7 @@ def main() -> None:
             BLOCKS[block](run)
         except RuntimeError as error:  # such as memory that is not there: the next block may do with less
             print(f"{block}: broken off, {type(error).__name__}: {str(error)[:500]}", flush=True)
-        record.save(given.out)
+        runs.save(record, given.out, "python -m labkit.recipes.full_size_diffusion --out FILE")
         print(f"{block}: saved after {time.perf_counter() - start:.0f} s", flush=True)
     print(record.headline, given.out, sep="\n")
 

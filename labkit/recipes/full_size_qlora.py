@@ -19,6 +19,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from labkit import runs
 from labkit.estimate import training_memory
 from labkit.measure import Measurement, Timings, time_in_turn
 from labkit.record import Record
@@ -198,7 +199,7 @@ def main() -> None:
     (warm @ warm).sum().backward()  # what CUDA's libraries take for themselves, they take now
     del warm
     card = torch.cuda.get_device_properties(0).total_memory
-    record = Record("03_qlora", "full size", SEED, "cuda")
+    record = Record("03_qlora", "", SEED, "cuda")  # no scale of a lab: a size
     named = {name: c for name, c in configurations().items() if c["model"] in given.models}
     for name, options in named.items():
         parts = predicted(**options)
@@ -208,7 +209,7 @@ def main() -> None:
             continue
         print(name, flush=True)
         row = measured(**options)
-        record.add(name, **row)
+        record.add(name, settings=options, **row)
         print(f"  peak {row['peak']}, calculated {total}", flush=True)
     gc.collect()
     torch.cuda.empty_cache()
@@ -220,7 +221,7 @@ def main() -> None:
             record.add(name, step=timings.latency(name), slowdown=timings.ratio(name, baseline))
             print(name, timings.latency(name), timings.ratio(name, baseline), flush=True)
         gc.collect()
-    print(record.save(given.out))
+    print(runs.save(record, given.out, "python -m labkit.recipes.full_size_qlora --out FILE"))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 from labkit.measure import Measurement
-from labkit.scale import SCALES
-from labkit.site.ledger import Lab, escape, list_table, origin
+from labkit.runs import RecordedRun
+from labkit.site.ledger import Lab, escape
 from labkit.site.source_tree import LABS
+from labkit.table import Table
 
 PLACEHOLDER = re.compile(r"\{\{ (\d\d) ([^{}]+?) \}\}")
 LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)?labs/(\w+)\.ipynb[^)]*\)")
@@ -34,16 +35,16 @@ def figure(lab: Lab | None, key: str) -> Measurement:
     """A finding, or a row's measurement, of the lab's recorded run."""
     if lab is None or lab.recorded is None:
         raise UnknownFigure(f"there is no recorded run of the lab to take {key!r} from")
+    record = lab.recorded.record
     row, colon, metric = key.partition(" : ")
-    found = lab.recorded["findings"]
+    found = record.findings
     if colon:
-        rows = {each["name"]: each["measurements"] for each in lab.recorded["rows"]}
-        row, found = metric, rows.get(row, {})
+        row, found = metric, record.rows[row].measurements if row in record.rows else {}
     if row not in found:
         raise UnknownFigure(
             f"the recorded run of {lab.name} has no {key!r}; it has {', '.join(found) or 'no such row'}"
         )
-    return Measurement(**found[row])
+    return found[row]
 
 
 def labs_table(labs: list[Lab]) -> str:
@@ -52,15 +53,15 @@ def labs_table(labs: list[Lab]) -> str:
     for lab in labs:
         if lab.link:
             title, question = heading(LABS / lab.name / f"{lab.name[3:]}.py")
-            rows.append([f"[{title}](labs/{lab.name}.ipynb)", question, *time_and_memory(usual(lab.runs))])
-    return list_table(["lab", "question", "time", "memory"], rows, ":widths: 26 46 13 15")
+            rows.append([f"[{title}](labs/{lab.name}.ipynb)", question, usual(lab.runs).time, usual(lab.runs).memory])
+    return Table(["lab", "question", "time", "memory"], rows).myst(":widths: 26 46 13 15")
 
 
 def exercises_table(labs: list[Lab]) -> str:
     """What the assignment of each lab asks for, as its assignment.py says."""
     head = ["lab", "exercise", "difficulty", "minutes", "points"]
     rows = [[lab.name[:2], *row] for lab in labs for row in exercises(LABS / lab.name / "assignment.py")]
-    return list_table(head, rows, ":widths: 8 50 16 13 13")
+    return Table(head, rows).myst(":widths: 8 50 16 13 13")
 
 
 def exercises(script: Path) -> list[list[str]]:
@@ -78,9 +79,9 @@ def heading(script: Path) -> tuple[str, str]:
     return re.search(r"^# # (.+)$", text, re.MULTILINE)[1], re.search(r"^# \*\*(.+)\*\*$", text, re.MULTILINE)[1]
 
 
-def usual(runs: list[dict]) -> dict:
+def usual(runs: list[RecordedRun]) -> RecordedRun:
     """The run at the scale that a reader without a GPU gets, else the smallest."""
-    return next((run for run in runs if run["scale"] == "standard"), ordered(runs)[0])
+    return next((run for run in runs if run.scale == "standard"), runs[0])
 
 
 def timings_table(labs: list[Lab]) -> str:
@@ -89,22 +90,12 @@ def timings_table(labs: list[Lab]) -> str:
     rows = [
         [f"[{lab.name[:2]}](labs/{lab.name}.ipynb)" if lab.link else lab.name[:2], name, *needs(run)]
         for lab in labs
-        for name, run in [*(("recorded", run) for run in ordered(lab.runs)), ("this", lab.this)]
-        if run and "run" in run
+        for name, run in [*(("recorded", run) for run in lab.runs), ("this", lab.this)]
+        if run and run.time
     ]
-    return list_table(head, rows, ":class: runs", ":widths: 6 12 12 12 14 44")
+    return Table(head, rows).myst(":class: runs", ":widths: 6 12 12 12 14 44")
 
 
-def ordered(runs: list[dict]) -> list[dict]:
-    """Runs from the smallest scale to the largest."""
-    return sorted(runs, key=lambda run: SCALES.index(run["scale"]))
-
-
-def needs(run: dict) -> list[str]:
+def needs(run: RecordedRun) -> list[str]:
     """Scale, time, peak memory and device of a run, as text."""
-    return [run["scale"], *time_and_memory(run), escape(origin(run)[2])]
-
-
-def time_and_memory(run: dict) -> tuple[str, str]:
-    """What a run took, from a clean kernel to the last cell: minutes, and gigabytes at the most."""
-    return f"{run['run']['seconds'] / 60:.1f} min", f"{run['run']['peak_bytes'] / 1e9:.1f} GB"
+    return [run.scale, run.time, run.memory, escape(run.machine)]

@@ -5,17 +5,14 @@ They are MyST, as the chapter around them is, so that a source can be cited. Tex
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.runs import recorded_runs
-
 from labkit.claims import FAILS, HOLDS, MISSING, UNDECIDED, Claim, load_claims
-from labkit.scale import SCALES
+from labkit.runs import RecordedRun, largest, load, recorded_runs
+from labkit.table import Table
 
 NONE = "—"
 ONLY_IF = "holds only if …"
@@ -24,19 +21,19 @@ PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # of ASCII: what a backslash mak
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab's claims, and the records of this run and of the recorded ones, as their JSON says; None for no record.
+    """A lab's claims, this run of it, and the recorded ones; None for no run.
 
     `link` leads to the section of the lab that judges the claims; it is empty for a lab that the site leaves out.
     """
 
     name: str
     claims: list[Claim]
-    this: dict | None
-    runs: list[dict]
+    this: RecordedRun | None
+    runs: list[RecordedRun]
     link: str = ""
 
     @property
-    def recorded(self) -> dict | None:
+    def recorded(self) -> RecordedRun | None:
         """The recorded run at the largest scale; None for no runs."""
         return largest(self.runs)
 
@@ -44,26 +41,20 @@ class Lab:
 def read_lab(folder: Path, records: Path, link: str = "") -> Lab:
     """The lab in labs/NN_name, with this run's record from records/NN_name.json where there is one."""
     record = records / f"{folder.name}.json"
-    this = json.loads(record.read_text()) if record.is_file() else None
-    runs = list(recorded_runs(folder / "reference").values())
-    return Lab(folder.name, load_claims(folder / "claims.toml"), this, runs, link)
-
-
-def largest(runs: Iterable[dict]) -> dict | None:
-    """The run at the largest scale; None for no runs."""
-    return max(runs, key=lambda run: SCALES.index(run["scale"]), default=None)
+    this = load(record) if record.is_file() else None
+    return Lab(folder.name, load_claims(folder / "claims.toml"), this, list(recorded_runs(folder).values()), link)
 
 
 def claims_table(labs: list[Lab]) -> str:
     """A row for each claim, in the order of the labs and of their claims.toml."""
     head = ["lab", "claim", "source", "promised", "measured", "verdict", "measured (recorded)", "verdict (recorded)"]
     rows = [
-        [number(lab), escape(claim.claim), f"{{cite:t}}`{claim.source}`", promise(claim.check.promise)]
+        [number(lab), escape(claim.claim), f"{{cite:t}}`{claim.source}`", promise(str(claim.check.bound))]
         + [cell for record in (lab.this, lab.recorded) for cell in result(claim, record)]
         for lab in labs
         for claim in lab.claims
     ]
-    return list_table(head, rows, ":class: sortable", ":widths: 5 20 13 9 10 17 10 16")
+    return Table(head, rows).myst(":class: sortable", ":widths: 5 20 13 9 10 17 10 16")
 
 
 def counts_table(labs: list[Lab]) -> str:
@@ -73,7 +64,7 @@ def counts_table(labs: list[Lab]) -> str:
     kinds = [name for name in (HOLDS, ONLY_IF, FAILS, UNDECIDED, MISSING, NONE) if this[name] + recorded[name]]
     rows = [[name, str(this[name]), str(recorded[name])] for name in kinds]
     total = ["claims", str(this.total()), str(recorded.total())]
-    return list_table(["verdict", "this run", "recorded run"], [*rows, total], ":class: w-auto", ":align: left")
+    return Table(["verdict", "this run", "recorded run"], [*rows, total]).myst(":class: w-auto", ":align: left")
 
 
 def runs_table(labs: list[Lab]) -> str:
@@ -81,27 +72,24 @@ def runs_table(labs: list[Lab]) -> str:
     head = ["lab", "run", "scale", "date", "device", "commit"]
     runs = [(lab, *run) for lab in labs for run in (("this", lab.this), ("recorded", lab.recorded))]
     rows = [[number(lab), name, *map(escape, origin(record))] for lab, name, record in runs]
-    return list_table(head, rows, ":class: runs", ":widths: 6 12 11 14 41 16")
+    return Table(head, rows).myst(":class: runs", ":widths: 6 12 11 14 41 16")
 
 
-def origin(record: dict | None) -> list[str]:
-    """Scale, date, device and commit of a run; a dash for what the record does not say."""
-    if record is None:
+def origin(run: RecordedRun | None) -> list[str]:
+    """Scale, date, device and commit of a run; a dash for what it does not say."""
+    if run is None:
         return [NONE] * 4
-    machine = record["environment"]
-    device = machine["gpu"] if machine["device"].startswith("cuda") else machine["processor"]
-    date = record.get("run", {}).get("date", NONE)  # only `labkit run` writes it, and earlier versions did not
-    return [record["scale"], date, f"{device}, {machine['cores']} cores", machine["commit"] or NONE]
+    return [run.scale, run.date or NONE, run.machine, run.environment["commit"] or NONE]
 
 
-def find(claim: Claim, record: dict | None) -> dict | None:
-    """The record's row for a claim; None where claims.toml has changed its promise or condition since."""
-    rows, asked = record["verdicts"] if record else [], (claim.id, claim.check.promise, claim.condition)
+def find(claim: Claim, run: RecordedRun | None) -> dict | None:
+    """The run's verdict on a claim; None where claims.toml has changed its promise or condition since."""
+    rows, asked = run.record.verdicts if run else [], (claim.id, str(claim.check.bound), claim.condition)
     return next((row for row in rows if (row["id"], row["promise"], row["condition"]) == asked), None)
 
 
-def verdict(claim: Claim, record: dict | None) -> str:
-    row = find(claim, record)
+def verdict(claim: Claim, run: RecordedRun | None) -> str:
+    row = find(claim, run)
     return row["verdict"] if row else NONE
 
 
@@ -110,19 +98,20 @@ def kind(judgement: str) -> str:
     return ONLY_IF if judgement.startswith("holds only if") else judgement
 
 
-def result(claim: Claim, record: dict | None) -> tuple[str, str]:
+def result(claim: Claim, run: RecordedRun | None) -> tuple[str, str]:
     """Two cells, what was measured and the verdict.
 
     Condition, interval and what was measured under the condition are small, each on a line of its own.
     """
-    row = find(claim, record)
-    if row is None:
+    row = find(claim, run)
+    if run is None or row is None:
         return NONE, NONE
-    value, _, interval = row["measured"].partition(" [")
+    measured = run.record.findings.get(claim.check.finding)
+    value, interval = (measured.short, measured.interval) if measured else (NONE, "")
     plain, only_if, condition = row["verdict"].partition("holds only if")
-    interval, under = interval.rstrip("]").replace(", ", " – "), row["under_condition"]
+    under = f"if so: {row['under_condition']}" if condition else ""
     return (
-        escape(value or NONE) + small(interval) + small(f"if so: {under}" if condition else ""),
+        escape(value) + small(interval.strip("[]").replace(", ", " – ")) + small(under),
         escape(plain + only_if) + small(condition),
     )
 
@@ -144,9 +133,3 @@ def number(lab: Lab) -> str:
 def escape(text: str) -> str:
     """One line of MyST that shows the text as it is."""
     return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
-
-
-def list_table(head: list[str], rows: list[list[str]], *options: str) -> str:
-    """A table of cells that are one line of MyST each."""
-    lines = [f"{'  -' if column else '* -'} {cell}" for row in [head, *rows] for column, cell in enumerate(row)]
-    return "\n".join(["```{list-table}", ":header-rows: 1", *options, "", *lines, "```"])

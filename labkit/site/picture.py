@@ -7,35 +7,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labkit.runs import recorded_runs
 from matplotlib import rc_context
 
 from labkit import plot
 from labkit.measure import Measurement
-from labkit.site import ledger, source_tree
+from labkit.runs import largest, recorded_runs
+from labkit.site import source_tree
 from labkit.site.source_tree import BOOK, LABS
-
-# Each row: the lab, its finding "measured whole over product of the parts", what was stacked, and what it should
-# shrink.
-STACKS = [
-    ("03_qlora", "stack_share", "Llama of 1B: NF4 × checkpointing", "peak memory"),
-    ("05_stacking", "channels_share_product", "MobileNetV2: fewer channels × codebook", "file"),
-    ("04_lcm_token_merging", "stack_share", "Text to image: steps × guidance × merging", "time"),
-    ("01_prune_quantize", "product_share", "MobileNetV2: pruning × INT8", "file"),
-    ("05_stacking", "prune_share_product", "MobileNetV2: pruning × codebook", "file"),
-    ("02_deep_compression", "vgg_9_product_share", "VGG-9: pruning × codebook × Huffman", "file"),
-    ("02_deep_compression", "lenet_5_product_share", "LeNet-5: pruning × codebook × Huffman", "file"),
-    ("02_deep_compression", "lenet_300_100_product_share", "LeNet-300-100: pruning × codebook × Huffman", "file"),
-]
 
 
 def shares() -> dict[str, Measurement]:
-    """Measured whole over predicted product, by stack, from each lab's recorded run at the largest scale."""
+    """Measured whole over predicted product of each product that a lab has kept, the largest share first.
+
+    They come from each lab's recorded run at the largest scale.
+    """
     found = {}
-    for lab, key, stack, cost in STACKS:
-        finding = ledger.largest(recorded_runs(LABS / lab / "reference").values())["findings"][key]
-        found[f"{stack} ({cost}, Lab {lab[:2]})"] = Measurement(**finding)
-    return found
+    for lab in sorted(LABS.glob("[0-9][0-9]_*")):
+        if run := largest(recorded_runs(lab).values()):
+            for kept in run.record.products:
+                found[f"{kept.title} ({kept.cost}, Lab {lab.name[:2]})"] = kept.product.share
+    return dict(sorted(found.items(), key=lambda item: -item[1].value))
 
 
 def draw(found: dict[str, Measurement]) -> plot.Chart:

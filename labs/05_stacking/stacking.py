@@ -39,7 +39,7 @@ import os
 import runpy
 import subprocess
 
-clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack"
+clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack efficiency-stack"
 if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
     subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
     os.chdir("efficiency-stack/labs/05_stacking")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-TEXTS = """README.md CONTRIBUTING.md CHANGELOG.md book/index.md book/contribute.md book/build.py .ci/run
+TEXTS = """README.md CONTRIBUTING.md CHANGELOG.md book/index.md book/contribute.md labkit/site/__main__.py .ci/run
     .pre-commit-config.yaml .github/dependabot.yml""".split()
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 

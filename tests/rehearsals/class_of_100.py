@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import nbformat.v4 as nb
+
 import homework
 from classroom import test_sandbox
 from labkit.classroom import assign, grade

@@ -40,11 +40,12 @@ class LanguageModelling:
     ):
         self.pretrained, corpus = zoo.language_model(source), zoo.documentation_corpus()
         self.device, self.batch = device, batch
-        cut = lambda text: zoo.blocks(text, self.pretrained.tokenizer, length).to(device)  # noqa: E731
-        self.training, self.held_out = cut(corpus.training), cut(corpus.held_out)[:held_out_blocks]
+        tokenizer = self.pretrained.tokenizer
+        self.training = zoo.blocks(corpus.training, tokenizer, length).to(device)
+        self.held_out = zoo.blocks(corpus.held_out, tokenizer, length).to(device)[:held_out_blocks]
         self.name = (
-            f"language model from {self.pretrained.origin.source}, {len(self.held_out)} held-out blocks of {length} tokens, "
-            f"{len(self.training)} for training"
+            f"language model from {self.pretrained.origin.source}, "
+            f"{len(self.held_out)} held-out blocks of {length} tokens, {len(self.training)} for training"
         )
         self.facts: Facts = frozenset()
         self.latencies = {} if latencies is None else latencies
