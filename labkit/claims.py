@@ -94,8 +94,8 @@ class Claim:
         only_if = {"promise": entry.get("promise"), **only_if}
         _same_fields(entry.keys() - {"only_if"}, cls.FIELDS)
         _same_fields(only_if.keys(), cls.CONDITION)
-        check = Check(entry["finding"], Bound.parse(entry["promise"]))
-        otherwise = Check(only_if["finding"], Bound.parse(only_if["promise"])) if "only_if" in entry else None
+        check = Check(entry["finding"], Bound.parse(str(entry["promise"])))
+        otherwise = Check(only_if["finding"], Bound.parse(str(only_if["promise"]))) if "only_if" in entry else None
         return cls(entry["id"], entry["claim"], entry["source"], check, only_if["condition"], otherwise)
 
     def verdict(self, findings: Mapping[str, Measurement]) -> str:
@@ -108,7 +108,7 @@ class Claim:
 
 def _same_fields(given: Set[str], known: Set[str]) -> None:
     if missing := known - given:
-        raise ValueError(f"the field {', '.join(sorted(missing))} is missing")
+        raise ValueError(f"the field {', '.join(map(repr, sorted(missing)))} is missing")
     if unknown := given - known:
         raise ValueError(f"unknown fields {', '.join(sorted(unknown))}")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from labkit import runs
 from labkit.claims import Bound, judge, load_claims, main
 from labkit.measure import Measurement
 from labkit.record import Record
@@ -127,7 +128,7 @@ def test_a_terminal_shows_a_line_a_claim(ledger):
     assert "measured nothing" in str(ledger(CLAIM)[0])
 
 
-@pytest.mark.parametrize("field", ["id", "claim", "source", "metric", "promise"])
+@pytest.mark.parametrize("field", ["id", "claim", "source", "finding", "promise"])
 def test_every_field_is_needed(tmp_path, field):
     path = tmp_path / "claims.toml"
     path.write_text("\n".join(line for line in CLAIM.splitlines() if not line.startswith(f"{field} =")))
@@ -140,8 +141,11 @@ def test_every_field_is_needed(tmp_path, field):
     "text, message",
     [
         (CLAIM + "verdict = 'holds'", "claim 'sparse-fast': unknown fields verdict"),
-        (ONLY_IF.replace('metric = "speedup_s', 'metrik = "speedup_s'), "'sparse-fast': the field 'metric' is missing"),
-        (CLAIM + "only_if = { metric = 'x' }", "'sparse-fast': the field 'condition' is missing"),
+        (
+            ONLY_IF.replace('finding = "speedup_s', 'found = "speedup_s'),
+            "'sparse-fast': the field 'finding' is missing",
+        ),
+        (CLAIM + "only_if = { finding = 'x' }", "'sparse-fast': the field 'condition' is missing"),
         (ONLY_IF.replace(" }", ", why = 'x' }"), "'sparse-fast': unknown fields why"),
         (ONLY_IF.replace(" }", ", promise = 'fast' }"), "'sparse-fast': a promise reads .* not 'fast'"),
         (CLAIM.replace('">= 1.1"', '"fast"'), "'sparse-fast': a promise reads .* not 'fast'"),
@@ -160,7 +164,8 @@ def test_malformed_files_are_refused_with_file_and_claim(tmp_path, text, message
 
 
 def test_the_command_prints_every_verdict(ledger, tmp_path, capsys):
-    ledger(CLAIM, speedup=between(0.9, 1))[1].save(tmp_path / "records" / "01_prune_quantize.json")
+    record = ledger(CLAIM, speedup=between(0.9, 1))[1]
+    runs.save(record, tmp_path / "records" / "01_prune_quantize.json")
     assert main(tmp_path) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["01_prune_quantize (quick)", "Sparsity speeds a network up.", "fails"]

@@ -1,5 +1,6 @@
 """Scale: one word in the environment chooses a column of every lab's settings."""
 
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -88,8 +89,11 @@ def test_a_notebook_shows_all_columns_and_marks_the_one_in_force(settings):
 
 def test_a_terminal_shows_all_columns_and_marks_the_one_in_force(settings):
     head, *rows = repr(settings).splitlines()
-    assert head.split() == ["scale", "quick", "standard*", "full"]
-    assert [row.split() for row in rows] == [["images", "11", "22", "33"], ["training_steps", "44", "55", "66"]]
+    assert re.split(r"  +", head) == ["setting", "quick", "standard (this run)", "full"]
+    assert [re.split(r"  +", row) for row in rows] == [
+        ["images", "11", "22", "33"],
+        ["training steps", "44", "55", "66"],
+    ]
     assert len({len(line) for line in (head, *rows)}) == 1
 
 

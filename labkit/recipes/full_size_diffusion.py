@@ -547,7 +547,7 @@ def opened(path: Path, toy: bool, device: str) -> Record:
     now = torch.cuda.get_device_name() if device == "cuda" else None, toy
     if before != now:
         raise SystemExit(
-            f"{path} was measured on {before[0]} with toy={before[1]}, this is {now[0]} with toy={now[1]}: give another --out"
+            f"{path} is of {before[0]}, toy {before[1]}; this is {now[0]}, toy {now[1]}: give another --out"
         )
     return run.record
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from labkit import runs
 from labkit.recipes import full_size_diffusion
 from labkit.recipes.full_size_diffusion import BASE, LCM
 from labkit.record import Record
@@ -21,7 +22,7 @@ def run(monkeypatch, tmp_path):
         arguments = ["--toy", "--device", "cpu", "--out", str(tmp_path / "run.json"), "--blocks", *blocks]
         monkeypatch.setattr(sys, "argv", ["full_size_diffusion", *arguments])
         full_size_diffusion.main()
-        return Record.load(tmp_path / "run.json")
+        return runs.load(tmp_path / "run.json").record
 
     monkeypatch.setattr(full_size_diffusion, "EAGER", [BASE, LCM, SMALL])
     monkeypatch.setattr(full_size_diffusion, "GRAPHS", [BASE, replace(BASE, cached=True, run="graph")])

@@ -7,15 +7,13 @@ import threading
 from collections import defaultdict, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torchvision.datasets import MNIST, FashionMNIST
 
-from labkit import claims, scale
+from labkit import claims, runs, scale
 from labkit.recipes.fashion_mnist_subset import idx_gz
-from labkit.record import Record
 from labkit.zoo.data.digits import SHA256 as DIGITS
 from labkit.zoo.data.fashion_mnist import SHA256 as FASHION
 
@@ -199,15 +197,18 @@ def go_through(monkeypatch, tmp_path):
     def run(script: str, **smallest: object) -> None:
         lab = Path(__file__).parents[2] / "labs" / script
         smallest = {"source": "hub", "timing_rounds": 1} | smallest
-        monkeypatch.setattr(
-            scale, "settings", lambda **table: SimpleNamespace(**{name: v[0] for name, v in table.items()} | smallest)
-        )
+
+        def smallest_settings(**table: tuple) -> scale.Settings:
+            values = {name: column[0] for name, column in table.items()} | smallest
+            return scale.Settings({name: (value,) * 3 for name, value in values.items()}, "full")
+
+        monkeypatch.setattr(scale, "settings", smallest_settings)
         monkeypatch.setattr(scale, "current", lambda: "full")
         monkeypatch.setenv("LABKIT_RECORDS", str(tmp_path))
         monkeypatch.setenv("KINETO_LOG_LEVEL", "99")  # which a lab may set
         monkeypatch.chdir(lab.parent)
         exec(compile(lab.read_text(), str(lab), "exec"), {"__name__": "lab"})
-        record = Record.load(tmp_path / f"{lab.parent.name}.json")
+        record = runs.load(tmp_path / f"{lab.parent.name}.json").record
         assert record.scale == "full"
         ids = [claim.id for claim in claims.load_claims(lab.with_name("claims.toml"))]
         assert [verdict["id"] for verdict in record.verdicts] == ids
