@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import psutil
 
 from labkit.__main__ import main
+from labkit.record import Record
+from labkit.runs import RecordedRun
 
 HELPER = "import json, os, subprocess, sys, time\nfrom pathlib import Path\n"
 # Cells: one saves a record, one leaves a mark for each time that the lab is run.
+RUN = RecordedRun(Record("lab", "quick", 0, headline="12 times [smaller]"), {"device": "cpu"}, "labkit run")
 SAVE = (
     "records = Path(os.environ['LABKIT_RECORDS'])\nrecords.mkdir(exist_ok=True)\n"
-    "record = {'headline': '12 times [smaller]', 'scale': os.environ['LABKIT_SCALE']}\n"
+    f"record = {RUN.as_dict()!r} | {{'scale': os.environ['LABKIT_SCALE']}}\n"
     "_ = (records / f'{Path.cwd().name}.json').write_text(json.dumps(record))"
 )
 COUNT = "with open('../../count', 'a') as file:\n    _ = file.write('x')"
@@ -23,12 +26,11 @@ COUNT = "with open('../../count', 'a') as file:\n    _ = file.write('x')"
 def write_lab(project: Path, name: str, *cells: str, header: str = "", peak: float = 1e6) -> Path:
     """A lab in percent format; its recorded run says that it needs `peak` bytes at scale quick."""
     folder = project / "labs" / name
-    (folder / "reference").mkdir(parents=True)
+    folder.mkdir(parents=True)
     (project / "pyproject.toml").touch()
     source = [header, "# %% [markdown]\n# # A lab\n", *(f"# %%\n{cell}\n" for cell in (HELPER, *cells))]
     (folder / f"{name[3:]}.py").write_text("\n".join(source))
-    recorded = {"scale": "quick", "run": {"seconds": 1, "peak_bytes": peak}}
-    (folder / "reference" / "a.json").write_text(json.dumps(recorded))
+    RUN.took(1, peak, "2026-11-27").write(folder / "recorded" / "a.json")
     return folder
 
 

@@ -32,7 +32,7 @@ import json
 import os
 from pathlib import Path
 
-record = json.loads(Path("reference/quick.json").read_text())
+record = json.loads(Path("recorded/quick.json").read_text())
 folder = Path(os.environ["LABKIT_RECORDS"])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / f"{record['lab']}.json").write_text(json.dumps(record))

@@ -26,7 +26,7 @@ def surroundings(scale: str) -> str:
 
 def of(lab: Path, surroundings: str) -> str:
     """The hash of one lab: its source, its claims, its recorded runs, modules beside the labs, and the surroundings."""
-    inputs = [lab / f"{lab.name[3:]}.py", lab / "claims.toml", *lab.glob("reference/**/*"), *lab.parent.glob("*.py")]
+    inputs = [lab / f"{lab.name[3:]}.py", lab / "claims.toml", *lab.glob("recorded/**/*"), *lab.parent.glob("*.py")]
     return _hash(surroundings.encode(), lab.parent, inputs)
 
 

@@ -43,8 +43,10 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
     add_to_lists(root, lab, "")  # if it fails, then before the run
     source = repository.read(root)
     title, question = name.replace("_", " ").capitalize(), " ".join(question.split())
-    with tempfile.TemporaryDirectory(prefix=".new_", dir=root / "labs") as scratch:
-        folder = Path(scratch, lab)
+    with tempfile.TemporaryDirectory(prefix=".new_", dir=root) as scratch:
+        folder = Path(scratch, "labs", lab)
+        for neighbour in ("labs/set_up.py", "book/references.bib"):  # which the lab finds from where it lies
+            files.write(Path(scratch, neighbour), (root / neighbour).read_bytes())
         fill_template(
             folder,
             {

@@ -90,9 +90,9 @@ def test_another_scale_is_run(project):
     [
         f"{LAB}/small.py",
         f"{LAB}/claims.toml",
-        f"{LAB}/reference/a.json",
-        f"{LAB}/reference/quick.json",
-        f"{LAB}/reference/search/rows.jsonl",
+        f"{LAB}/recorded/a.json",
+        f"{LAB}/recorded/quick.json",
+        f"{LAB}/recorded/search/rows.jsonl",
         "labs/set_up.py",
         "package/__init__.py",
         "package/measure/size.py",
@@ -105,7 +105,7 @@ def test_a_change_of_what_a_lab_depends_on_runs_it(project, changed):
     assert would_run(project)
 
 
-@pytest.mark.parametrize("removed", [f"{LAB}/claims.toml", f"{LAB}/reference/a.json", "package/measure/size.py"])
+@pytest.mark.parametrize("removed", [f"{LAB}/claims.toml", f"{LAB}/recorded/a.json", "package/measure/size.py"])
 def test_so_does_its_removal(project, removed):
     (project / removed).unlink()
     assert would_run(project)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labkit import files
+from labkit import files, runs
 from labkit.__main__ import main
 from labkit.authoring import new, repository, run
+from labkit.record import Record
+from small_labs import RUN
 
 pytestmark = pytest.mark.slow
 
@@ -64,9 +66,9 @@ import json, os
 from pathlib import Path
 
 Path(os.environ["LABKIT_RECORDS"]).mkdir()
-record = {"lab": "@lab@", "scale": os.environ["LABKIT_SCALE"], "headline": ""}
+record = RUN | {"lab": "@lab@", "scale": os.environ["LABKIT_SCALE"]}
 Path(os.environ["LABKIT_RECORDS"], "@lab@.json").write_text(json.dumps(record))
-"""
+""".replace("RUN", repr(RUN.as_dict()))
 
 
 @pytest.fixture
@@ -76,6 +78,8 @@ def project(tmp_path, monkeypatch) -> Path:
     for folder in ("labs/01_first", "labs/04_fourth", "book"):
         (root / folder).mkdir(parents=True)
     (root / "book/_toc.yml").write_text(TOC)
+    (root / "book/references.bib").touch()
+    (root / "labs/set_up.py").touch()
     (root / "README.md").write_text(README)
     (root / "pyproject.toml").write_text('[tool.labkit]\nrepository = "us/ours"\nbranch = "main"\n')
     template.mkdir()
@@ -91,9 +95,8 @@ def quickly(monkeypatch):
     """Neither jupytext nor a kernel is started: every lab is done in three minutes and 2 GB."""
 
     def ran(labs: list[Path], scale: str, build: Path, keep: bool) -> int:
-        (labs[0] / "reference").mkdir()
-        record = {"run": {"seconds": 180, "peak_bytes": 2e9}}
-        (labs[0] / "reference" / f"{scale}.json").write_text(json.dumps(record))
+        record = runs.RecordedRun(Record(labs[0].name, scale, 0), {}, "labkit run")
+        record.took(180, 2_000_000_000, "2026-11-27").write(labs[0] / "recorded" / f"{scale}.json")
         return 0
 
     monkeypatch.setattr(repository, "derive", lambda script: None)
@@ -122,18 +125,23 @@ def test_a_lab_gets_the_number_after_the_last_and_its_files(project, capsys):
         "two_words.py",
         "two_words.ipynb",
         "claims.toml",
-        "reference/quick.json",
+        "recorded/quick.json",
     }
     source = (lab / "two_words.py").read_text()
     assert "# # Lab 05 · Two words\n" in source
     assert "# **What is lost?**\n" in source
     assert "github/us/ours/blob/main/labs/05_two_words/two_words.ipynb)" in source
-    assert 'FOLDER = CLONE / "labs" / "05_two_words"' in source
+    assert 'os.chdir("efficiency-stack/labs/05_two_words")' in source
     assert "Lab 05 checks" in (lab / "claims.toml").read_text()
     assert "Lab 05 · Two words" in json.loads((lab / "two_words.ipynb").read_text())["cells"][0]["source"][0]
-    recorded = json.loads((lab / "reference/quick.json").read_text())
+    recorded = json.loads((lab / "recorded/quick.json").read_text())
     assert (recorded["lab"], recorded["scale"]) == ("05_two_words", "quick") and recorded["run"]["seconds"] > 0
-    assert sorted(path.name for path in (project / "labs").iterdir()) == ["01_first", "04_fourth", "05_two_words"]
+    assert sorted(path.name for path in (project / "labs").iterdir()) == [
+        "01_first",
+        "04_fourth",
+        "05_two_words",
+        "set_up.py",
+    ]
     assert "labkit run 05 --scale standard" in capsys.readouterr().out
 
 
@@ -299,5 +307,5 @@ def test_the_template_is_in_the_style_of_the_labs(copied):
 
 
 def test_every_claim_of_the_template_is_judged_when_it_is_made(copied):
-    record = json.loads((made(copied) / "reference/quick.json").read_text())
+    record = json.loads((made(copied) / "recorded/quick.json").read_text())
     assert record["verdicts"] and all("not measured" not in row["verdict"] for row in record["verdicts"])

@@ -126,13 +126,13 @@ def test_a_stale_record_is_not_taken_for_this_run(project, result):
 def test_the_record_of_a_run_is_kept_in_the_lab_only_when_asked_for_and_only_of_a_lab_that_was_done(tmp_path):
     good, bad = write_lab(tmp_path, "01_good", SAVE), write_lab(tmp_path, "02_raises", SAVE, "1 / 0")
     call(tmp_path, "run", "1", "--scale", "quick")
-    assert not (good / "reference/quick.json").exists()
+    assert not (good / "recorded/quick.json").exists()
     result = call(tmp_path, "run", "--scale", "quick", "--keep")
-    kept = json.loads((good / "reference/quick.json").read_text())
+    kept = json.loads((good / "recorded/quick.json").read_text())
     assert kept == json.loads((tmp_path / "build/records/01_good.json").read_text()) and kept["run"]["seconds"] > 0
-    assert "01_good: record kept as reference/quick.json\n" in result.printed
+    assert "01_good: record kept as recorded/quick.json\n" in result.printed
     assert (tmp_path / "build/records/02_raises.json").exists()
-    assert not (bad / "reference/quick.json").exists() and "02_raises: record" not in result.printed
+    assert not (bad / "recorded/quick.json").exists() and "02_raises: record" not in result.printed
 
 
 def test_labs_run_together_only_while_their_memory_fits(tmp_path):

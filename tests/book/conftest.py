@@ -24,7 +24,7 @@ def records(tmp_path_factory) -> Path:
         return ROOT / executed
     folder = tmp_path_factory.mktemp("records")
     lab = min((ROOT / "labs").glob("[0-9][0-9]_*"))
-    record = json.loads((lab / "reference" / "quick.json").read_text())
+    record = json.loads((lab / "recorded" / "quick.json").read_text())
     record["run"]["date"] = "2026-05-04"
     (folder / f"{lab.name}.json").write_text(json.dumps(record))
     return folder

@@ -35,7 +35,7 @@ def test_a_lab_has_its_source_notebook_claims_and_a_reference_run(lab):
     assert source(lab).is_file()
     assert source(lab).with_suffix(".ipynb").is_file()
     assert load_claims(lab / "claims.toml")
-    assert {json.loads(path.read_text())["lab"] for path in lab.glob("reference/*.json")} == {lab.name}
+    assert {json.loads(path.read_text())["lab"] for path in lab.glob("recorded/*.json")} == {lab.name}
 
 
 @every_lab

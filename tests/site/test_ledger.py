@@ -1,6 +1,5 @@
 """The tables of the ledger, from made-up claims and records. How a browser shows them: test_ledger_page.py."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -8,23 +7,35 @@ from docutils.core import publish_doctree
 from docutils.nodes import entry, raw
 from myst_parser.parsers.docutils_ import Parser
 
-from labkit.claims import Check, Claim
+from labkit.claims import Bound, Check, Claim
+from labkit.measure import Measurement
+from labkit.record import Record
+from labkit.runs import RecordedRun
 from labkit.site import ledger
+from labkit.table import Table
 
 EXTENSIONS = ["colon_fence", "dollarmath", "linkify", "substitution", "tasklist"]  # those of Jupyter Book
-SMALLER = Claim("smaller", "It is smaller.", "han2016deep", Check("ratio", ">= 2"))
-FASTER = Claim("faster", "It is faster.", "hu2022lora", Check("speedup", "1.3 .. 1.8"))
+SMALLER = Claim("smaller", "It is smaller.", "han2016deep", Check("ratio", Bound.parse(">= 2")))
+FASTER = Claim("faster", "It is faster.", "hu2022lora", Check("speedup", Bound.parse("1.3 .. 1.8")))
+ZIPPED = replace(SMALLER, condition="it is zipped", otherwise=Check("zipped_ratio", Bound.parse(">= 2")))
 
 
-def judged(claim: Claim, verdict: str, measured: str = "2.10× [2.00, 2.20]", under: str = "") -> dict:
+def judged(claim: Claim, verdict: str, under: str = "") -> dict:
     condition = {"condition": claim.condition, "under_condition": under}
-    return {"id": claim.id, "promise": claim.check.promise, "measured": measured, "verdict": verdict} | condition
+    return {"id": claim.id, "promise": str(claim.check.bound), "verdict": verdict} | condition
 
 
-def record(*verdicts: dict, scale: str = "quick", run: dict | None = None, **machine) -> dict:
-    """A record of a run on two cores, as far as the ledger reads it."""
+def ran(
+    *verdicts: dict, ratio: Measurement | None = None, scale: str = "quick", date: str | None = None, **machine
+) -> RecordedRun:
+    """A run on two cores, as far as the ledger reads it."""
     environment = {"processor": "A processor", "cores": 2, "gpu": None, "device": "cpu", "commit": "abc123"} | machine
-    return {"scale": scale, "environment": environment, "verdicts": list(verdicts), "run": run or {"seconds": 1}}
+    record = Record("01_first", scale, 0, findings={"ratio": ratio} if ratio else {}, verdicts=list(verdicts))
+    return RecordedRun(record, environment, "labkit run", date=date)
+
+
+def times(value: float) -> Measurement:
+    return Measurement.exact(value, "×")
 
 
 def lab(claims=(SMALLER,), this=None, recorded=None, name="01_first", link="") -> ledger.Lab:
@@ -40,16 +51,17 @@ def cells(table: str) -> list[list[str]]:
     return [found[start : start + width] for start in range(width, len(found), width)]
 
 
-def results(claim: Claim, this: dict | None, recorded: dict | None = None) -> list[str]:
+def results(claim: Claim, this: RecordedRun | None, recorded: RecordedRun | None = None) -> list[str]:
     """What the claim's row shows of the two runs: measured and verdict of each."""
     return cells(ledger.claims_table([lab([claim], this, recorded)]))[0][4:]
 
 
 def test_a_row_shows_the_claim_and_what_each_run_says_of_it():
-    this, recorded = record(judged(SMALLER, "undecided", "2.0×")), record(judged(SMALLER, "holds", "2.1×"))
+    this = ran(judged(SMALLER, "undecided"), ratio=times(2.0))
+    recorded = ran(judged(SMALLER, "holds"), ratio=times(2.1))
     [[number, claim, _, promise, *shown]] = cells(ledger.claims_table([lab(this=this, recorded=recorded)]))
     assert (number, claim, promise) == ("01", "It is smaller.", "≥ 2")
-    assert shown == ["2.0×", "undecided", "2.1×", "holds"]
+    assert shown == ["2.00×", "undecided", "2.10×", "holds"]
 
 
 def test_a_row_cites_its_source():
@@ -62,40 +74,41 @@ def test_rows_are_in_the_order_of_the_labs_and_of_their_claims():
 
 
 def test_without_a_record_of_this_run_there_are_dashes_and_the_recorded_run_still():
-    assert results(SMALLER, None, record(judged(SMALLER, "fails", "1.2×"))) == ["—", "—", "1.2×", "fails"]
+    assert results(SMALLER, None, ran(judged(SMALLER, "fails"), ratio=times(1.2))) == ["—", "—", "1.20×", "fails"]
 
 
 def test_without_a_recorded_run_there_are_dashes_too():
-    assert results(SMALLER, record(judged(SMALLER, "fails", "1.2×"))) == ["1.2×", "fails", "—", "—"]
+    assert results(SMALLER, ran(judged(SMALLER, "fails"), ratio=times(1.2))) == ["1.20×", "fails", "—", "—"]
 
 
 def test_a_claim_that_came_after_the_run_has_dashes():
-    assert results(FASTER, record(judged(SMALLER, "holds"))) == ["—"] * 4
+    assert results(FASTER, ran(judged(SMALLER, "holds"))) == ["—"] * 4
 
 
 def test_a_verdict_on_another_promise_is_not_shown():
-    assert results(SMALLER, record(judged(SMALLER, "holds") | {"promise": ">= 1"})) == ["—"] * 4
+    assert results(SMALLER, ran(judged(SMALLER, "holds") | {"promise": ">= 1"})) == ["—"] * 4
 
 
 def test_what_this_scale_does_not_measure_has_a_verdict_but_no_figure():
-    this = record(judged(SMALLER, "not measured at this scale", ""))
+    this = ran(judged(SMALLER, "not measured at this scale"))
     assert results(SMALLER, this)[:2] == ["—", "not measured at this scale"]
 
 
 def test_the_interval_of_a_figure_is_set_small_below_it():
-    assert results(SMALLER, record(judged(SMALLER, "holds")))[0] == "2.10×<br><small>2.00 – 2.20</small>"
+    assert (
+        results(SMALLER, ran(judged(SMALLER, "holds"), ratio=Measurement(2.1, 2, 2.2, "×")))[0]
+        == "2.10×<br><small>2.00 – 2.20</small>"
+    )
 
 
 def test_the_condition_of_a_verdict_is_set_small_below_it_and_what_was_measured_under_it_below_the_figure():
-    claim = replace(SMALLER, condition="it is zipped", otherwise=Check("zipped_ratio", ">= 2"))
-    measured, verdict = results(claim, record(judged(claim, "holds only if it is zipped", "1.2×", "2.5×")))[:2]
-    assert measured == "1.2×<br><small>if so: 2.5×</small>"
+    measured, verdict = results(ZIPPED, ran(judged(ZIPPED, "holds only if it is zipped", "2.5×"), ratio=times(1.2)))[:2]
+    assert measured == "1.20×<br><small>if so: 2.5×</small>"
     assert verdict == "holds only if<br><small>it is zipped</small>"
 
 
 def test_a_verdict_on_another_condition_is_not_shown():
-    claim = replace(SMALLER, condition="it is zipped", otherwise=Check("zipped_ratio", ">= 2"))
-    assert results(claim, record(judged(SMALLER, "fails"))) == ["—"] * 4
+    assert results(ZIPPED, ran(judged(SMALLER, "fails"))) == ["—"] * 4
 
 
 def test_the_number_links_to_the_lab_when_the_site_has_it():
@@ -132,7 +145,7 @@ def test_the_number_links_to_the_lab_when_the_site_has_it():
     ],
 )
 def test_text_is_shown_as_it_is(text):
-    table = ledger.list_table(["head", "head"], [[ledger.escape(text), "next"]])
+    table = Table(["head", "head"], [[ledger.escape(text), "next"]]).myst()
     assert cells(table) == [[text, "next"]]
     assert not list(publish_doctree(table, parser=Parser(), settings_overrides={"report_level": 5}).findall(raw))
 
@@ -142,8 +155,8 @@ def test_text_of_several_lines_is_shown_on_one():
 
 
 def test_the_verdicts_are_counted_without_their_conditions():
-    this = record(judged(SMALLER, "holds only if it is zipped"), judged(FASTER, "fails"))
-    recorded = record(judged(SMALLER, "holds only if it is small"))
+    this = ran(judged(SMALLER, "holds only if it is zipped"), judged(FASTER, "fails"))
+    recorded = ran(judged(SMALLER, "holds only if it is small"))
     assert cells(ledger.counts_table([lab([SMALLER, FASTER], this, recorded)])) == [
         ["holds only if …", "1", "1"],
         ["fails", "1", "0"],
@@ -153,8 +166,8 @@ def test_the_verdicts_are_counted_without_their_conditions():
 
 
 def test_a_run_shows_scale_date_device_and_commit():
-    this = record(scale="full", run={"date": "2026-05-04"}, gpu="A GPU", device="cuda", cores=16)
-    recorded = record(scale="standard", commit=None)
+    this = ran(scale="full", date="2026-05-04", gpu="A GPU", device="cuda", cores=16)
+    recorded = ran(scale="standard", commit=None)
     assert cells(ledger.runs_table([lab(this=this, recorded=recorded)])) == [
         ["01", "this", "full", "2026-05-04", "A GPU, 16 cores", "abc123"],
         ["01", "recorded", "standard", "—", "A processor, 2 cores", "—"],
@@ -162,29 +175,20 @@ def test_a_run_shows_scale_date_device_and_commit():
 
 
 def test_a_run_that_left_the_gpu_alone_shows_the_processor():
-    assert "A processor, 2 cores" in ledger.origin(record(gpu="A GPU", device="cpu"))
+    assert "A processor, 2 cores" in ledger.origin(ran(gpu="A GPU", device="cpu"))
 
 
-def test_a_record_that_no_runner_has_seen_has_no_date():
-    unseen = record()
-    del unseen["run"]
-    assert ledger.origin(unseen)[1] == "—"
-
-
-def test_the_largest_scale_counts_however_long_a_run_took():
-    assert ledger.largest([record(scale="full"), record(scale="standard"), record(scale="quick")])["scale"] == "full"
-    assert ledger.largest([record(scale="quick"), record(scale="standard")])["scale"] == "standard"
-    assert ledger.largest([]) is None
+def test_a_run_that_no_runner_has_seen_has_no_date():
+    assert ledger.origin(ran())[1] == "—"
 
 
 def test_a_lab_is_read_from_its_folder_and_the_folder_of_records(tmp_path):
     folder, records = tmp_path / "labs" / "01_first", tmp_path / "records"
-    (folder / "reference" / "full_size").mkdir(parents=True)
-    claim = '[[claim]]\nid = "smaller"\nclaim = "It is smaller."\nsource = "han2016deep"\nmetric = "ratio"\n'
+    folder.mkdir(parents=True)
+    claim = '[[claim]]\nid = "smaller"\nclaim = "It is smaller."\nsource = "han2016deep"\nfinding = "ratio"\n'
     (folder / "claims.toml").write_text(claim + 'promise = ">= 2"\n')
-    (folder / "reference" / "quick.json").write_text(json.dumps(record(scale="quick")))
-    (folder / "reference" / "full_size" / "a.json").write_text(json.dumps(record(scale="full")))
-    assert ledger.read_lab(folder, records) == lab(recorded=record(scale="quick"))
-    records.mkdir()
-    (records / "01_first.json").write_text(json.dumps(record(scale="standard")))
-    assert ledger.read_lab(folder, records, "a").this == record(scale="standard")
+    ran(scale="quick").write(folder / "recorded" / "quick.json")
+    ran(scale="").write(folder / "recorded" / "gpu" / "a.json")
+    assert ledger.read_lab(folder, records) == lab(recorded=ran(scale="quick"))
+    ran(scale="standard").write(records / "01_first.json")
+    assert ledger.read_lab(folder, records, "a").this == ran(scale="standard")
