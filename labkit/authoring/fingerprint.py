@@ -9,7 +9,7 @@ from pathlib import Path
 import labkit
 
 PACKAGE = Path(labkit.__file__).parent
-APART = ("classroom", "site")  # parts of the package that no lab uses
+APART = ("classroom", "recipes", "site")  # parts of the package that no lab uses
 
 
 def surroundings(scale: str) -> str:

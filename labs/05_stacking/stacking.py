@@ -378,7 +378,7 @@ for task, interactions in found.items():
 # - **Pruning and few values hardly do** here, as {cite}`han2016deep` reports; {cite}`harma2024interplay` finds errors beyond the sum in language models, and section 5 measured ours block by block.
 # - **Sizes multiply less, the fewer bits are left.** The places of the weights that were kept cost the same whatever bits a weight has, and BatchNorm stays in 32: of a file of few bits they are a larger part.
 #   Channels leave no places to store, and multiply with the bits nearly.
-# - In the language model, pruning before layers are cut costs more than after: the rule that chooses the layers looks at a network that pruning has changed.
+# - In the language model, pruning before layers are cut costs more than after: the rule that chooses the layers {cite}`men2024shortgpt` looks at a network that pruning has changed.
 # - Rounding to 16 bits saves much of a 32-bit file and little of one that has few values left.
 
 # %%

@@ -1,6 +1,7 @@
 """The one setting that says where Colab opens the labs from, and the command that changes it everywhere."""
 
 import importlib.util
+import runpy
 import shutil
 import subprocess
 from importlib import metadata
@@ -132,13 +133,22 @@ def test_where_the_lab_is_at_home_the_setup_cell_only_says_the_version(monkeypat
 
 
 def test_opened_alone_a_lab_installs_the_package_and_keeps_the_torch_that_is_there(tmp_path, monkeypatch):
-    (tmp_path / "efficiency-stack" / "labs" / LABS[0]).mkdir(parents=True)
+    project = tmp_path / "efficiency-stack"
+    (project / "labs" / LABS[0]).mkdir(parents=True)
+    shutil.copy(ROOT / "labs" / "set_up.py", project / "labs")
     monkeypatch.chdir(tmp_path)
     find, commands = importlib.util.find_spec, []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "labkit" else find(name))
     done = subprocess.CompletedProcess([], 0)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command) or done)
     exec(repository.setup_cell(OLD, LABS[0]), {})
-    [pip] = commands
+    clone, pip = commands
+    assert clone == f"test -d efficiency-stack || git clone -q --depth 1 -b main {OLD.address} efficiency-stack"
     kept = [f"{name}=={metadata.version(name)}" for name in ("torch", "torchvision")]
-    assert pip[2:4] == ("pip", "install") and pip[-3:] == ("../..[labs]", *kept)
+    assert pip[2:4] == ["pip", "install"] and pip[-3:] == [f"{project}[labs]", *kept]
+
+
+def test_an_installation_that_fails_shows_what_pip_said(tmp_path, monkeypatch):
+    set_up = runpy.run_path(str(ROOT / "labs" / "set_up.py"))
+    with pytest.raises(RuntimeError, match="(?s)pip install.*nowhere.*does not appear to be a Python project|nowhere"):
+        set_up["install"](tmp_path / "nowhere")

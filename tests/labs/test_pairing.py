@@ -82,7 +82,7 @@ def test_an_edit_in_jupyterlab_reaches_both_files(clone):
     folder, script = clone
     manager = contents_manager(folder)
     model = manager.get(script, type="notebook")
-    model["content"]["cells"][-1]["source"] += "\nOne more line."
+    model["content"]["cells"][0]["source"] += "\nOne more line."
     manager.save({"type": "notebook", "content": model["content"], "format": "json"}, script)
     assert "# One more line." in (folder / script).read_text()
     assert "One more line." in (folder / script).with_suffix(".ipynb").read_text()
