@@ -1,26 +1,25 @@
-"""Footprint: from the architecture of a language model to the memory that it takes,
-by part, before anything is run.
-"""
+"""From the architecture of a language model to the memory that training takes, by part, before anything is run."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from math import ceil, prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from labkit.estimate.block_quantization import storage_bytes
 from labkit.measure.measurement import Measurement
 
 Format = Literal["fp32", "fp16", "bf16", "int8", "nf4", "nf4 double"]
 Dtype = Literal["fp32", "fp16", "bf16"]
+Choice = TypeVar("Choice", bound=str)
 FLOAT = 4  # bytes of a float32, in which adapters, norms and the loss compute
 DTYPES = {"fp32": 4, "fp16": 2, "bf16": 2}  # bytes
 FORMATS = (*DTYPES, "int8", "nf4", "nf4 double")
 OPTIMIZERS = ("adamw", "adamw 8-bit")
 
 # What config.json of the models says, under the names of transformers' LlamaConfig.
-# LLaMA: Table 2 of Touvron et al. 2023 (arXiv:2302.13971); the inner width is that of
-# the released weights, 2/3 of 4 h, rounded up to a multiple of 256.
+# LLaMA: Table 2 of Touvron et al. 2023 (arXiv:2302.13971); the inner width is that of the released weights,
+# 2/3 of 4 h, rounded up to a multiple of 256.
 PRESETS: dict[str, dict[str, Any]] = {
     "1B": dict(
         hidden_size=2048,
@@ -68,7 +67,8 @@ def require_memory(parts: Mapping[str, Measurement], available: int) -> None:
         parts: of `training_footprint`.
         available: bytes of the device, such as `torch.cuda.mem_get_info()[0]`.
 
-    Raises ValueError if the parts together are more.
+    Raises:
+        ValueError: the parts together are more.
     """
     total = Measurement.exact(sum(m.value for m in parts.values()), "bytes")
     if total.value <= available:
@@ -77,9 +77,8 @@ def require_memory(parts: Mapping[str, Measurement], available: int) -> None:
     raise ValueError(
         f"training takes {total} at its peak, and "
         f"{Measurement.exact(available, 'bytes')} are there. The largest parts: "
-        f"{', '.join(f'{name} {parts[name]}' for name in largest)}. Checkpointing "
-        "shrinks activations, a smaller batch or "
-        "length activations and logits, fewer bits weights, 8-bit AdamW the optimizer"
+        f"{', '.join(f'{name} {parts[name]}' for name in largest)}. Checkpointing shrinks activations, a smaller "
+        "batch or length activations and logits, fewer bits weights, 8-bit AdamW the optimizer"
     )
 
 
@@ -114,7 +113,7 @@ class Architecture:
         }
 
 
-def one_of(given: str, choices: Collection[str]) -> str:
+def one_of(given: Choice, choices: Collection[str]) -> Choice:
     if given not in choices:
         raise ValueError(f"got {given!r}; choose one of {', '.join(choices)}")
     return given
@@ -123,13 +122,19 @@ def one_of(given: str, choices: Collection[str]) -> str:
 def weight_bytes(config: Any, format: Format, dtype: Dtype = "bf16") -> int:
     """Bytes of the weights.
 
-    Embeddings, norms and the last layer are in `dtype` where `format` is one of 8 or 4
-    bits.
+    Embeddings, norms and the last layer are in `dtype` where `format` is one of 8 or 4 bits.
     """
     s = Architecture(config)
-    other = s.vocabulary * s.hidden * (1 if s.tied else 2) + (2 * s.layers + 1) * s.hidden
     linear = sum(_linear_bytes(shape, one_of(format, FORMATS)) for shape in s.linear.values())
-    return s.layers * linear + other * DTYPES[format if format in DTYPES else one_of(dtype, DTYPES)]
+    embeddings = s.vocabulary * s.hidden
+    last_layer = 0 if s.tied else s.vocabulary * s.hidden
+    norms = (2 * s.layers + 1) * s.hidden
+    return s.layers * linear + (embeddings + last_layer + norms) * _unquantized(format, dtype)
+
+
+def _unquantized(format: Format, dtype: Dtype) -> int:
+    """Bytes of a number that is never in 8 or 4 bits: an embedding, a norm, an activation."""
+    return DTYPES[format if format in DTYPES else one_of(dtype, DTYPES)]
 
 
 def _linear_bytes(shape: tuple[int, int], format: Format) -> int:
@@ -143,23 +148,14 @@ def _linear_bytes(shape: tuple[int, int], format: Format) -> int:
 def adapter_parameters(config: Any, rank: int, target_modules: Collection[str]) -> int:
     """How many numbers LoRA trains: r (inputs + outputs) for each adapted layer.
 
-    Raises ValueError for target modules that a Llama block does not have.
+    Raises:
+        ValueError: a Llama block does not have one of the target modules.
     """
     s = Architecture(config)
     missing = [name for name in target_modules if name not in s.linear]
     if missing:
         raise ValueError(f"a Llama block has no {', '.join(missing)}; it has {', '.join(s.linear)}")
     return s.layers * sum(rank * sum(s.linear[name]) for name in set(target_modules))
-
-
-class _Step(NamedTuple):
-    format: Format
-    size: int  # bytes of an activation
-    rank: int
-    targets: set[str]
-    batch: int
-    length: int
-    attention: str
 
 
 def training_footprint(
@@ -176,37 +172,35 @@ def training_footprint(
 ) -> dict[str, Measurement]:
     """Bytes, by part, of training LoRA on a transformers model through peft.
 
-    Their sum is the peak.
+    Activations and logits are what autograd saves until the backward pass, tensor by tensor. The workspace is
+    everything else allocated at the peak: exact if that is the beginning of the backward pass, as with large
+    vocabularies, and an estimate if it is in a block. What is left out: the cache for generation, which training must
+    be told not to fill (`use_cache=False`), what CUDA takes for itself, and what its allocator loses between blocks of
+    memory.
 
     Args:
         config: a LlamaConfig, or a dictionary with its keys, such as one of `PRESETS`.
-        format: of the frozen weights. `dtype` is that of activations, embeddings, norms
-            and the last layer where `format` is one of 8 or 4 bits; otherwise `format`
-            is that of all.
+        format: of the frozen weights. `dtype` is that of activations, embeddings, norms and the last layer where
+            `format` is one of 8 or 4 bits; otherwise `format` is that of all.
         rank, target_modules: of LoRA, whose parameters are float32.
         optimizer: "adamw" is PyTorch's, "adamw 8-bit" that of bitsandbytes.
         checkpointing: of every block (Chen et al. 2016, arXiv:1604.06174).
-        attention: "sdpa" is PyTorch's flash kernel, which on a GPU takes 16 bits;
-            "eager" keeps the attention weights.
+        attention: "sdpa" is PyTorch's flash kernel, which on a GPU takes 16 bits; "eager" keeps the attention weights.
 
-    Activations and logits are what autograd saves until the backward pass, tensor by
-    tensor. The workspace is what else
-    is alive at the worst moment: exact if that is the beginning of the backward pass,
-    as with large vocabularies, and an estimate if it is in a block. What is left out:
-    the cache for generation, which training must be told not to fill
-    (`use_cache=False`), what CUDA takes for itself, and what its allocator loses
-    between blocks of memory.
+    Returns:
+        The parts by name. Their sum is the peak.
 
-    Raises ValueError for another architecture, or names or numbers that cannot be.
+    Raises:
+        ValueError: another architecture, or names or numbers that cannot be.
     """
     if min(rank, batch, length) < 1:
         raise ValueError(f"rank, batch and length are 1 or more, got {rank}, {batch} and {length}")
     one_of(attention, ("sdpa", "eager"))
-    dtype = format if format in DTYPES else one_of(dtype, DTYPES)
-    s, targets, tokens = Architecture(config), set(target_modules), batch * length
-    step = _Step(format, DTYPES[dtype], rank, targets, batch, length, attention)
+    s = Architecture(config)
+    targets = set(target_modules)
+    step = _Step(format, _unquantized(format, dtype), rank, targets, batch, length, attention)
     trained = adapter_parameters(config, rank, targets)
-    activations, block = _activations(s, step, checkpointing)
+    activations, recomputed = _activations(s, step, checkpointing)
     parts = {
         "weights": weight_bytes(config, format, dtype),
         "adapters": trained * FLOAT,
@@ -214,126 +208,241 @@ def training_footprint(
         "optimizer": s.layers * sum(_optimizer_bytes(rank * n, optimizer) for t in targets for n in s.linear[t]),
         "activations": activations,
         # The logarithms of the probabilities; the targets, as int64, and their weight.
-        "logits": tokens * s.vocabulary * FLOAT + tokens * 8 + FLOAT,
+        "logits": step.tokens * s.vocabulary * FLOAT + step.tokens * 8 + FLOAT,
     }
-    parts["workspace"] = _workspace(s, step, parts, block, roots=trained * FLOAT if optimizer == "adamw" else 0)
+    # On a GPU, AdamW takes for a moment the roots of all second moments at once.
+    roots = trained * FLOAT if optimizer == "adamw" else 0
+    parts["workspace"] = _workspace(s, step, parts, recomputed, roots)
     return {name: Measurement.exact(n, "bytes") for name, n in parts.items()}
 
 
 def _optimizer_bytes(n: int, optimizer: str) -> int:
     """Two moments of one tensor of n numbers.
 
-    PyTorch adds a count of steps. bitsandbytes leaves tensors of fewer than 4,096 in 32
-    bits, and has a scale for each block of 256.
+    PyTorch adds a count of steps. bitsandbytes leaves tensors of fewer than 4,096 in 32 bits, and has a scale for each
+    block of 256.
     """
     if one_of(optimizer, OPTIMIZERS) == "adamw":
         return 2 * n * FLOAT + FLOAT
     return 2 * n * FLOAT if n < 4096 else 2 * (n + ceil(n / 256) * FLOAT)
 
 
+class _Step(NamedTuple):
+    format: Format
+    size: int  # bytes of an activation
+    rank: int
+    targets: set[str]
+    batch: int
+    length: int
+    attention: str
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.length
+
+    def adapted(self, names: Collection[str]) -> int:
+        """How many of these layers have an adapter."""
+        return len(self.targets.intersection(names))
+
+
+class _Needs(NamedTuple):
+    """Which tensors of a block need a gradient: autograd saves nothing for the others."""
+
+    input: bool
+    q: bool
+    k: bool
+    v: bool
+    attended: bool  # the output of attention, before o_proj
+    middle: bool  # the sum of the input and of what attention adds to it
+    gate: bool
+    up: bool
+    gated: bool  # the product of SiLU of the gate and of up
+    output: bool
+
+
+class _Linear(NamedTuple):
+    """Linear layers of a block with one common input."""
+
+    names: tuple[str, ...]
+    width: int  # of the input
+    needs_gradient: bool  # whether the input does
+    saved: bool = False  # whether another operation saves the input already
+
+
 def _activations(s: Architecture, step: _Step, checkpointing: bool) -> tuple[int, int]:
-    """Bytes kept by blocks and the last norm until the backward pass, and those of
-    one block that is computed anew.
-    """
-    tokens = step.batch * step.length
-    last_norm = tokens * (s.hidden + 1) * FLOAT
-    # Checkpointing needs an input that asks for a gradient: peft lets the embeddings do
-    # so.
-    saved, pinned, needs_gradient = [], 0, checkpointing
+    """Bytes kept until the backward pass, and those of one block that is computed anew."""
+    # Checkpointing needs an input that asks for a gradient: peft lets the embeddings do so. Without it, what comes
+    # before the first adapter saves nothing.
+    blocks = []
+    needs_gradient = checkpointing
     for _ in range(s.layers):
-        block, more, needs_gradient = _block(s, step, needs_gradient)
-        saved.append(block)
-        pinned += more
+        blocks.append(_needs(needs_gradient, step.targets))
+        needs_gradient = blocks[-1].output
+    saved = [_block(s, step, needs) for needs in blocks]
+    last_norm = _norm(s, step)
     if checkpointing:
-        kept = s.layers * tokens * s.hidden * step.size + pinned
-        return kept + last_norm, max(saved)
-    positions = 2 * step.length * s.head * step.size  # cosines and sines
-    return sum(saved) + positions + last_norm, 0
+        inputs = s.layers * step.tokens * s.hidden * step.size
+        return inputs + sum(_held_by_8_bits(s, step, needs) for needs in blocks) + last_norm, max(saved)
+    return sum(saved) + _positions(s, step) + last_norm, 0
 
 
-def _block(s: Architecture, step: _Step, needs_gradient: bool) -> tuple[int, int, bool]:
-    """Bytes saved in one block, those that no checkpoint drops, and the output's need.
+def _needs(input: bool, targets: set[str]) -> _Needs:
+    """A tensor needs a gradient if the one that it comes from does, or if an adapter comes between."""
+    q = input or "q_proj" in targets
+    k = input or "k_proj" in targets
+    v = input or "v_proj" in targets
+    attended = q or k or v
+    middle = input or attended or "o_proj" in targets
+    gate = middle or "gate_proj" in targets
+    up = middle or "up_proj" in targets
+    gated = gate or up
+    output = middle or gated or "down_proj" in targets
+    return _Needs(input, q, k, v, attended, middle, gate, up, gated, output)
 
-    The first are what autograd saves; the last is whether the output needs a gradient.
 
-    `needs_gradient` is whether its input does: what comes before the first adapter
-    saves nothing.
-    """
-    pinned = 0
-    _, size, rank, targets, batch, length, attention = step
-    tokens = batch * length
+def _block(s: Architecture, step: _Step, needs: _Needs) -> int:
+    """Bytes that autograd saves in one block."""
+    saved = sum(_inputs(step, layers) for layers in _linears(s, step, needs)) + _mlp(s, step, needs)
+    if needs.input:
+        saved += _norm(s, step)
+    if needs.middle:
+        saved += _norm(s, step)
+    if step.attention == "eager":
+        saved += _eager_attention(s, step, needs)
+    elif needs.attended:
+        saved += _flash_attention(s, step)
+    return saved
 
-    def norm(needs_gradient: bool) -> int:
-        # In float32 whatever comes in: the input, for its square, and one reciprocal
-        # root for each token.
-        return needs_gradient * tokens * (s.hidden + 1) * FLOAT
 
-    def inputs(names: tuple[str, ...], width: int, needs_gradient: bool, held: bool = False) -> int:
-        """What linear layers with one common input save, which may be held already.
+def _positions(s: Architecture, step: _Step) -> int:
+    """Cosines and sines, which all blocks share."""
+    return 2 * step.length * s.head * step.size
 
-        Frozen ones save nothing, adapters the inputs of A and of B.
-        """
-        adapted = sum(name in targets for name in names)
-        # peft casts the input to float32, for each adapter anew. If it is float32, they
-        # all save the same tensor.
-        copies = adapted if size != FLOAT else adapted > 0 and not held
-        # An 8-bit layer of bitsandbytes holds on to its input, though it has no use for
-        # it; and not through autograd, so that checkpointing does not see it.
-        nonlocal pinned
-        pinned += (step.format == "int8" and needs_gradient) * tokens * width * size
-        holds = step.format == "int8" and needs_gradient and not held and (size != FLOAT or not adapted)
-        return tokens * (adapted * rank * FLOAT + copies * width * FLOAT + holds * width * size)
 
-    saved = norm(needs_gradient) + inputs(("q_proj", "k_proj", "v_proj"), s.hidden, needs_gradient)
-    q, k, v = (needs_gradient or name in targets for name in ("q_proj", "k_proj", "v_proj"))
-    attends, flash = q or k or v, attention == "sdpa"
-    if flash:
-        # q, k, v, the output, and for each token and head the logarithm of softmax's
-        # denominator.
-        saved += attends * tokens * ((2 * s.queries + 2 * s.keys) * size + s.heads * FLOAT)
+def _norm(s: Architecture, step: _Step) -> int:
+    """In float32 whatever comes in: the input, for its square, and one reciprocal root for each token."""
+    return step.tokens * (s.hidden + 1) * FLOAT
+
+
+def _linears(s: Architecture, step: _Step, needs: _Needs) -> list[_Linear]:
+    flash = step.attention == "sdpa"
+    return [
+        _Linear(("q_proj", "k_proj", "v_proj"), s.hidden, needs.input),
+        _Linear(("o_proj",), s.queries, needs.attended, saved=flash and needs.attended),
+        _Linear(("gate_proj", "up_proj"), s.hidden, needs.middle),
+        _Linear(("down_proj",), s.inner, needs.gated),
+    ]
+
+
+def _inputs(step: _Step, layers: _Linear) -> int:
+    """What linear layers with one common input save: frozen ones nothing, adapters the inputs of A and of B."""
+    adapted = step.adapted(layers.names)
+    inputs_of_b = step.tokens * adapted * step.rank * FLOAT
+    return _inputs_of_a(step, layers) + inputs_of_b + _inputs_of_8_bits(step, layers)
+
+
+def _inputs_of_a(step: _Step, layers: _Linear) -> int:
+    adapted = step.adapted(layers.names)
+    if step.size != FLOAT:
+        return adapted * step.tokens * layers.width * FLOAT  # peft casts the input to float32, for each adapter anew
+    if adapted and not layers.saved:
+        return step.tokens * layers.width * FLOAT  # it is float32: the adapters all save the same tensor
+    return 0
+
+
+def _inputs_of_8_bits(step: _Step, layers: _Linear) -> int:
+    """The input that an 8-bit layer of bitsandbytes holds on to, though it has no use for it."""
+    if step.format != "int8" or not layers.needs_gradient:
+        return 0
+    saved_by_adapters = step.size == FLOAT and step.adapted(layers.names)
+    if layers.saved or saved_by_adapters:
+        return 0
+    return step.tokens * layers.width * step.size
+
+
+def _held_by_8_bits(s: Architecture, step: _Step, needs: _Needs) -> int:
+    """Bytes of one block that no checkpoint drops: 8-bit layers hold on to their inputs, and not through autograd."""
+    if step.format != "int8":
+        return 0
+    widths = [layers.width for layers in _linears(s, step, needs) if layers.needs_gradient]
+    return step.tokens * sum(widths) * step.size
+
+
+def _flash_attention(s: Architecture, step: _Step) -> int:
+    queries_and_output = 2 * s.queries * step.size
+    keys_and_values = 2 * s.keys * step.size
+    denominators = s.heads * FLOAT  # the logarithm of softmax's, for each token and head
+    return step.tokens * (queries_and_output + keys_and_values + denominators)
+
+
+def _eager_attention(s: Architecture, step: _Step, needs: _Needs) -> int:
+    """A product saves each factor for the gradient of the other."""
+    factor = step.tokens * s.queries * step.size  # keys and values are repeated for their queries
+    weights = step.batch * s.heads * step.length**2
+    scores = needs.q or needs.k
+    saved = 0
+    if needs.k:
+        saved += factor  # the queries
+    if needs.q:
+        saved += factor  # the keys
+    if scores:
+        saved += factor  # the values
+    if step.size == FLOAT:
+        if scores or needs.v:
+            saved += weights * FLOAT  # softmax, for its own gradient and for that of the values
     else:
-        # A product saves each factor for the gradient of the other. Keys and values are
-        # repeated for their queries.
-        weights = batch * s.heads * length**2
-        saved += (k + q + (q or k)) * tokens * s.queries * size
-        saved += (q or k or (v and size == FLOAT)) * weights * FLOAT  # softmax, in float32
-        saved += (v and size != FLOAT) * weights * size  # and rounded
-    saved += inputs(("o_proj",), s.queries, attends, held=attends and flash)
-    needs_gradient = needs_gradient or attends or "o_proj" in targets
-
-    saved += norm(needs_gradient) + inputs(("gate_proj", "up_proj"), s.hidden, needs_gradient)
-    gate, up = (needs_gradient or name in targets for name in ("gate_proj", "up_proj"))
-    # The gate, for SiLU; SiLU of it and what it gates, for each other's gradient.
-    saved += (gate + up + gate) * tokens * s.inner * size
-    saved += inputs(("down_proj",), s.inner, gate or up)
-    return saved, pinned, needs_gradient or gate or up or "down_proj" in targets
+        if scores:
+            saved += weights * FLOAT  # softmax, in float32
+        if needs.v:
+            saved += weights * step.size  # and rounded
+    return saved
 
 
-def _workspace(s: Architecture, step: _Step, parts: dict[str, int], block: int, roots: int) -> int:
-    """Bytes beyond the other parts at the peak of a step, when some may be gone.
+def _mlp(s: Architecture, step: _Step, needs: _Needs) -> int:
+    inner = step.tokens * s.inner * step.size
+    saved = 0
+    if needs.gate:
+        saved += inner  # the gate, for SiLU
+        saved += inner  # up, for the gradient of SiLU of the gate
+    if needs.up:
+        saved += inner  # SiLU of the gate, for the gradient of up
+    return saved
 
-    `block` is what a block computed anew holds, `roots` what AdamW takes for a moment,
-    the roots of all second moments at once, on a GPU.
+
+def _workspace(s: Architecture, step: _Step, parts: dict[str, int], recomputed: int, roots: int) -> int:
+    """Bytes beyond the other parts at the peak of a step, when some of the parts may be gone.
+
+    Args:
+        parts: the others, in bytes.
+        recomputed: bytes of a block that is computed anew.
+        roots: bytes that AdamW takes for a moment.
     """
-    _, size, rank, targets, batch, length, _ = step
-    tokens = batch * length
-    gradients, activations, logits = (
-        parts["gradients"],
-        parts["activations"],
-        parts["logits"],
-    )
-    # The backward pass begins with the gradients of the log-probabilities and of the
-    # logits, both at once, and without gradients of parameters.
-    in_loss = logits + 2 * tokens * s.vocabulary * FLOAT
-    # The logits gone, the last block follows. At worst, the gradients of the gate, SiLU
-    # of it and what it gates are there, and down_proj is done; or one of them, and the
-    # weight of down_proj out of its 4 or 8 bits; or, on the way there, the adapter of
-    # up_proj puts out float32, twice, beside three of the residuals. As much as there
-    # is of the parameters' gradients by then, lies where activations were.
-    inner = tokens * s.inner * size
-    done = ("down_proj" in targets) * tokens * (s.inner + rank) * FLOAT
-    unpacked = (step.format not in DTYPES) * s.inner * s.hidden * size
-    adapter = tokens * (2 * s.inner * FLOAT + 3 * s.hidden * size) if "up_proj" in targets and size != FLOAT else 0
-    in_block = block + max(3 * inner - done, inner + unpacked, adapter - done) + max(0, gradients - activations)
+    gradients = parts["gradients"]
+    activations = parts["activations"]
+    logits = parts["logits"]
+    # The backward pass begins with the gradients of the log-probabilities and of the logits, both at once, and without
+    # gradients of parameters.
+    in_loss = logits + 2 * step.tokens * s.vocabulary * FLOAT - gradients
+    # The logits gone, the last block follows. As much as there is of the parameters' gradients by then, lies where
+    # activations were.
+    in_block = recomputed + _backward_of_mlp(s, step) + max(0, gradients - activations) - gradients
     # At the end all gradients are there, and no activations.
-    return max(in_loss - gradients, in_block - gradients, roots - activations, logits) - logits
+    in_optimizer = roots - activations
+    return max(in_loss, in_block, in_optimizer, logits) - logits
+
+
+def _backward_of_mlp(s: Architecture, step: _Step) -> int:
+    """Bytes at the worst moment of a block's backward pass, in the MLP."""
+    gradient = step.tokens * s.inner * step.size
+    freed = 0  # what down_proj saved, which is done
+    if "down_proj" in step.targets:
+        freed = step.tokens * (s.inner + step.rank) * FLOAT
+    # The gradients of the gate, of SiLU of it and of what it gates.
+    moments = [3 * gradient - freed]
+    # One of them, and the weight of down_proj out of its 4 or 8 bits.
+    unpacked = 0 if step.format in DTYPES else s.inner * s.hidden * step.size
+    moments.append(gradient + unpacked)
+    # On the way there, the adapter of up_proj puts out float32, twice, beside three of the residuals.
+    if "up_proj" in step.targets and step.size != FLOAT:
+        moments.append(step.tokens * (2 * s.inner * FLOAT + 3 * s.hidden * step.size) - freed)
+    return max(moments)

@@ -7,7 +7,7 @@ be scored against what its prompt asked for, and its pictures against real ones 
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -101,7 +101,10 @@ def coloured_fashion_mnist(
 
 def random_labels(items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Labels (N, 3) of items (N,) in random colours on random backgrounds; all on the generator's device."""
-    draw = lambda names: torch.randint(len(names), items.shape, generator=generator, device=items.device)  # noqa: E731
+
+    def draw(names: Sized) -> torch.Tensor:
+        return torch.randint(len(names), items.shape, generator=generator, device=items.device)
+
     return torch.stack([items, draw(COLOURS), draw(BACKGROUNDS)], dim=1)
 
 
@@ -157,7 +160,9 @@ def byte_pair_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 def _merged(word: str, rank: dict[tuple[str, str], int]) -> list[str]:
     pieces = [*word[:-1], word[-1] + "</w>"]
     while pairs := [pair for pair in itertools.pairwise(pieces) if pair in rank]:
-        best, rest, pieces = min(pairs, key=rank.get), pieces, []
+        best = min(pairs, key=rank.get)
+        rest = pieces
+        pieces = []
         while rest:
             n = 2 if tuple(rest[:2]) == best else 1
             pieces.append("".join(rest[:n]))
