@@ -48,8 +48,6 @@ runpy.run_path("../set_up.py")  # installs labkit where it is missing
 import torch
 
 from labkit import claims, lab, measure, plot, show, zoo
-from labkit.record import Record
-from labkit.techniques import training
 from labkit.techniques.pruning import magnitude, recovery, structured
 from labkit.techniques.quantization import int8, rounding
 from labkit.techniques.storage import safetensors
@@ -268,6 +266,8 @@ print(f"file expected {expected / 1e6:.2f} MB, measured {measured}")
 # Images are enlarged to 48 × 48. Every step is scored on images that no step has seen.
 
 # %%
+from labkit.techniques import training
+
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
 base = pretrained.model.to(memory_format=torch.channels_last)
 train, test = (
@@ -553,6 +553,8 @@ record.table("file", "compressed", "accuracy", "lost")
 # Compare the two columns of the first rows above.
 
 # %%
+from labkit.record import Record
+
 stored = Record(record.lab, record.scale, lab.SEED)
 stored.add("FP32", bytes=record.get("FP32", "file"))
 for name in ("pruned 90 %, fine-tuned", "static INT8", "stack"):

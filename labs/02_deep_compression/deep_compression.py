@@ -46,18 +46,12 @@ if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its fo
 runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
-import numpy as np
 import torch
 from torch import nn
 
 from labkit import claims, lab, measure, plot, show, zoo
-from labkit.estimate.product import Product
 from labkit.measure import Measurement, averaged, mean_with_interval
-from labkit.table import Table
-from labkit.techniques.distillation import soft_targets
 from labkit.techniques.pruning import magnitude, recovery
-from labkit.techniques.quantization import codebook
-from labkit.techniques.storage import deep_compression, huffman
 
 record, settings, device, files = lab.start(
     "02_deep_compression",
@@ -199,7 +193,7 @@ import copy
 
 
 def one_shot(model: nn.Module, sparsity: float, rounds: int = 1) -> nn.Module:
-    """Prune and retrain, in so many rounds; each drops the same share of what is left."""
+    """Prune and retrain, in rounds that each drop the same share of what is left."""
     steps = settings.retraining_steps // rounds
     for i in range(1, rounds + 1):
         masks = magnitude.lamp_masks(model, 1 - (1 - sparsity) ** (i / rounds))
@@ -251,6 +245,9 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 
 
 # %%
+from labkit.techniques.storage import deep_compression, huffman
+
+
 def pruned_network(name: str, seed: int) -> nn.Module:
     """A network that was pruned while it trained on. It ships with half-precision weights."""
     half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
@@ -298,6 +295,8 @@ for name, models in pruned.items():
 # In one dimension a cluster is an interval, so k-means needs no distance matrix: sort once, and each round is a search for the midpoints between centroids.
 
 # %%
+from labkit.techniques.quantization import codebook
+
 show(codebook.initial_centroids, codebook.kmeans)
 
 # %%
@@ -393,6 +392,8 @@ assert book.gradient(gradient).tolist() == [1001, 100]  # 1 + 1000, and 100
 
 
 # %%
+from labkit.techniques.distillation import soft_targets
+
 show(soft_targets.distillation_loss)
 
 
@@ -430,6 +431,8 @@ plot.curves(both, "bits of a code", "accuracy lost")
 show(huffman.canonical_codes, huffman.decode)
 
 # %%
+import numpy as np
+
 symbols = np.array([0] * 8 + [1] * 4 + [2] * 2 + [3, 4])
 lengths = huffman.code_lengths(np.bincount(symbols))
 for symbol, (code, length) in enumerate(zip(huffman.canonical_codes(lengths), lengths)):
@@ -591,6 +594,8 @@ figure
 # ### 6.4 The naive product, and the measured whole
 
 # %%
+from labkit.estimate.product import Product
+
 stacks, savings = {}, {}
 for name, title in NAMES.items():
     factors = {"pruning, positions free": [], "short codes": []}
@@ -628,6 +633,8 @@ plot.waterfall(stacks["lenet_5"], "smaller")
 # They are not, and they cost *more* for each kept weight the more is pruned: at density $d$ at least $H(d)/d$ bits if they lie at random, with $H$ the binary entropy.
 
 # %%
+from labkit.table import Table
+
 rows = []
 for name, title in NAMES.items():
     entries = deep_compression.contents(files / f"{name} {STEPS[-1]} 0.dc")

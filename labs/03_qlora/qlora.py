@@ -51,8 +51,6 @@ from torch import nn
 from labkit import claims, lab, measure, plot, scale, show, zoo
 from labkit.estimate import block_quantization, kv_cache, training_memory
 from labkit.measure import Measurement, mean_with_interval
-from labkit.record import Row
-from labkit.runs import gpu_run
 from labkit.table import Table
 from labkit.techniques.adapters import lora, qlora
 from labkit.techniques.quantization import nf4
@@ -763,6 +761,10 @@ for what, attempt in {
 
 
 # %%
+from labkit.record import Row
+from labkit.runs import gpu_run
+
+
 def calculated(row: Row) -> dict[str, Measurement]:
     """What the calculator says of a configuration that was run, by part."""
     config = training_memory.PRESETS[row.settings["model"]]
@@ -912,7 +914,8 @@ found = record.findings
 headline = (
     f"QLoRA {found['qlora_improvement'].value:.0f} % better than before, "
     f"{found['qlora_times_lora'].value:.2f}× the perplexity of LoRA; peak at full size "
-    f"{found['peak_share'].value:.0f} % of LoRA's, {found['slowdown'].value:.1f}× the time"
+    f"{found['peak_share'].value:.0f} % of LoRA's, "
+    f"{found['slowdown'].value:.1f}× the time"
 )
 lab.finish(
     headline,

@@ -416,7 +416,8 @@ pair = tomesd.merge.bipartite_soft_matching_random2d(
 )
 assert torch.allclose(ours, pair[1](pair[0](tokens)))
 print(
-    f"{tokens.shape[1]} tokens, merged: {matching.merge(tokens).shape[1]}; as tomesd does"
+    f"{tokens.shape[1]} tokens, merged: {matching.merge(tokens).shape[1]};",
+    "as tomesd does",
 )
 
 HALF = Variant("LCM-LoRA", 4, merged=0.5)

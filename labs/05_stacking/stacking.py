@@ -218,7 +218,7 @@ runners, table, inside, names = {}, [], [], {"images": "points", "text": "nats"}
 
 
 def agrees(new: Measurement, old: Measurement, as_many: bool) -> bool:
-    """Whether the loss lies where the record says or, measured on less, may lie there."""
+    """Whether the loss lies, or on fewer data may lie, where the record says."""
     if as_many:
         return old.low <= new.value <= old.high
     return old.low <= new.high and new.low <= old.high
@@ -663,7 +663,8 @@ headline = (
     f"{found['images_lost'].value:.2f} points lost; SmolLM2 in "
     f"{found['text_file'].value / 1e6:.0f} MB at {found['text_lost'].value:+.3f} nats, "
     f"{found['text_untrained_file'].value / 1e6:.0f} MB without training; "
-    f"{sum(inside)} of {len(inside)} stacks that were run again lie where the record says"
+    f"{sum(inside)} of {len(inside)} stacks that were run again "
+    "lie where the record says"
 )
 lab.finish(headline)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 
@@ -94,3 +95,37 @@ def test_every_key_of_the_bibliography_is_unique_and_used():
         path.read_text() for where in ("book/*.md", "labs/*/*.py", "labs/*/*.toml") for path in ROOT.glob(where)
     )
     assert [key for key in KEYS if key not in used] == []
+
+
+def code_cells(lab: Path) -> list[str]:
+    return [cell.source for cell in jupytext.read(source(lab)).cells if cell.cell_type == "code"]
+
+
+@every_lab
+def test_a_labs_subject_begins_at_most_thirty_lines_after_its_title(lab):
+    """The set-up cell, and the cell with imports and `lab.start`, in which its settings stand."""
+    set_up, start = code_cells(lab)[:2]
+    assert "lab.start(" in start
+    assert len([line for line in f"{set_up}\n{start}".splitlines() if line.strip()]) <= 30
+
+
+@every_lab
+def test_a_lab_ends_with_its_headline_and_its_sources(lab):
+    *_, finish, sources = (cell for cell in code_cells(lab))
+    assert re.search(r"lab\.finish\(\n? *headline", finish) and sources == "lab.sources()"
+
+
+@every_lab
+def test_the_code_of_a_lab_fits_the_page(lab):
+    command = re.compile(r'clone = "git clone .*"')  # one string, which nothing can break
+    lines = [line for cell in code_cells(lab) for line in cell.splitlines() if not command.fullmatch(line)]
+    assert [line for line in lines if len(line) > 88] == []
+
+
+@every_lab
+def test_prose_is_one_sentence_a_line_so_that_diffs_show_sentences(lab):
+    prose = [line for line in source(lab).read_text().splitlines() if re.match(r"# [A-Z]", line)]
+    several = [
+        line for line in prose if re.search(r"[a-z)][.?] [A-Z][a-z]+ [a-z]", re.sub(r"\([^)]*\)|`[^`]*`", "", line))
+    ]
+    assert several == []
