@@ -249,7 +249,7 @@ from labkit.techniques.storage import deep_compression, huffman
 
 
 def pruned_network(name: str, seed: int) -> nn.Module:
-    """A network that was pruned while it trained on. It ships with half-precision weights."""
+    """A network pruned while it trained on; its weights ship in half precision."""
     half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
     model = half.float().eval().to(memory_format=torch.channels_last)
     # Half precision leaves few different values, from which a float32 file
