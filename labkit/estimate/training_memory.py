@@ -17,46 +17,27 @@ DTYPES = {"fp32": 4, "fp16": 2, "bf16": 2}  # bytes
 FORMATS = (*DTYPES, "int8", "nf4", "nf4 double")
 OPTIMIZERS = ("adamw", "adamw 8-bit")
 
-# What config.json of the models says, under the names of transformers' LlamaConfig.
-# LLaMA: Table 2 of Touvron et al. 2023 (arXiv:2302.13971); the inner width is that of the released weights,
-# 2/3 of 4 h, rounded up to a multiple of 256.
-PRESETS: dict[str, dict[str, Any]] = {
-    "1B": dict(
-        hidden_size=2048,
-        num_hidden_layers=22,
-        num_attention_heads=32,
-        num_key_value_heads=4,
-        intermediate_size=5632,
-        vocab_size=32000,
-        source="TinyLlama-1.1B, Zhang et al. 2024, arXiv:2401.02385",
-    ),
-    "7B": dict(
-        hidden_size=4096,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=32,
-        intermediate_size=11008,
-        vocab_size=32000,
-        source="LLaMA-7B, Touvron et al. 2023, arXiv:2302.13971",
-    ),
-    "13B": dict(
-        hidden_size=5120,
-        num_hidden_layers=40,
-        num_attention_heads=40,
-        num_key_value_heads=40,
-        intermediate_size=13824,
-        vocab_size=32000,
-        source="LLaMA-13B, Touvron et al. 2023, arXiv:2302.13971",
-    ),
-    "65B": dict(
-        hidden_size=8192,
-        num_hidden_layers=80,
-        num_attention_heads=64,
-        num_key_value_heads=64,
-        intermediate_size=22016,
-        vocab_size=32000,
-        source="LLaMA-65B, Touvron et al. 2023, arXiv:2302.13971",
-    ),
+
+def _llama(hidden: int, layers: int, heads: int, key_heads: int, inner: int, source: str) -> dict[str, Any]:
+    """What config.json of a model says, under the names of transformers' LlamaConfig."""
+    return {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_heads,
+        "intermediate_size": inner,
+        "vocab_size": 32000,
+        "source": source,
+    }
+
+
+# LLaMA: Table 2 of Touvron et al. 2023; the inner width is that of the released weights, 2/3 of 4 h, rounded up to a
+# multiple of 256.
+PRESETS = {
+    "1B": _llama(2048, 22, 32, 4, 5632, "TinyLlama-1.1B, Zhang et al. 2024, arXiv:2401.02385"),
+    "7B": _llama(4096, 32, 32, 32, 11008, "LLaMA-7B, Touvron et al. 2023, arXiv:2302.13971"),
+    "13B": _llama(5120, 40, 40, 40, 13824, "LLaMA-13B, Touvron et al. 2023, arXiv:2302.13971"),
+    "65B": _llama(8192, 80, 64, 64, 22016, "LLaMA-65B, Touvron et al. 2023, arXiv:2302.13971"),
 }
 
 

@@ -20,6 +20,7 @@ from labkit.techniques.distillation import soft_targets
 from labkit.techniques.pruning.magnitude import prunable
 from labkit.techniques.storage import deep_compression
 from labkit.zoo import FashionModel, Origin, fashion_mnist_model
+from models import apply, is_state, state_of, zeroed
 
 BATCHNORM = frozenset({"BatchNorm"})
 STEPS = (thin(0.25), prune(0.5), recover(2), distill(2), share(3), quantize(), fold(), half())
@@ -97,31 +98,6 @@ def written(steps: tuple[Step, ...]) -> str:
 
 def facts_of(steps: tuple[Step, ...]) -> frozenset[str]:
     return [BATCHNORM, *admit(steps, BATCHNORM)][-1]
-
-
-def apply(task: ImageClassifier, *steps: Step, model: nn.Module | None = None, seed: int = 0) -> nn.Module:
-    """What the steps make of a copy of a model, or of the start."""
-    model = task.start() if model is None else copy.deepcopy(model)
-    for step in steps:
-        torch.manual_seed(seed)
-        model = step.apply(model, task, seed)
-    return model
-
-
-def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def is_state(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
-    now = model.state_dict()
-    return now.keys() == state.keys() and all(torch.equal(now[name], tensor) for name, tensor in state.items())
-
-
-def zeroed(model: nn.Module) -> nn.Module:
-    model = copy.deepcopy(model)
-    for tensor in model.state_dict().values():
-        tensor.zero_()
-    return model
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from labkit.techniques.pruning import wanda
 from labkit.techniques.quantization import packed
 from labkit.techniques.storage import safetensors
 from labkit.zoo import Corpus, LanguageModel, Origin
+from models import apply, is_state, state_of, zeroed
 
 LAYERS, LENGTH, VOCABULARY = 3, 12, 50
 HERE = Origin("tiny", "package", "MIT", "")
@@ -116,31 +117,6 @@ def timed(monkeypatch) -> list[tuple[str, ...]]:
 
     monkeypatch.setattr(measure, "time_in_turn", time_in_turn)
     return calls
-
-
-def apply(task: LanguageModelling, *steps: Step, model: nn.Module | None = None, seed: int = 0) -> nn.Module:
-    """What the steps make of a copy of a model, or of the start."""
-    model = task.start() if model is None else copy.deepcopy(model)
-    for step in steps:
-        torch.manual_seed(seed)
-        model = step.apply(model, task, seed)
-    return model
-
-
-def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def is_state(model: nn.Module, state: dict[str, torch.Tensor]) -> bool:
-    now = model.state_dict()
-    return now.keys() == state.keys() and all(torch.equal(now[name], tensor) for name, tensor in state.items())
-
-
-def zeroed(model: nn.Module) -> nn.Module:
-    model = copy.deepcopy(model)
-    for tensor in model.state_dict().values():
-        tensor.zero_()
-    return model
 
 
 @torch.no_grad()
