@@ -102,7 +102,8 @@ def _errors(*measurements: Measurement) -> np.ndarray:
 
 
 def _named(metric: str, unit: str) -> str:
-    return metric.replace("_", " ") + f" ({unit})" * bool(unit)
+    name = metric.replace("_", " ")
+    return f"{name} ({unit})" if unit else name
 
 
 def _log_axis(axis: Axis, name: str, unit: str) -> None:
@@ -235,7 +236,7 @@ def heat_map(
     for (row, column), m in cells.items():
         told = m.low == m.high or not m.low <= neutral <= m.high
         far = m.value - neutral
-        grid[rows.index(row), columns.index(column)] = np.sign(far) * abs(far) ** 0.5 * told
+        grid[rows.index(row), columns.index(column)] = np.sign(far) * abs(far) ** 0.5 if told else 0
         text = m.short.removesuffix(m.unit).strip()
         if m.low < m.high:
             text += f"\n{m.low:.2g} – {m.high:.2g}"

@@ -40,7 +40,8 @@ def tick_labels(axis) -> list:
     """The labels that are seen: matplotlib keeps more, outside of the view."""
     axis.axes.figure.draw_without_rendering()
     low, high = sorted(axis.get_view_interval())
-    return [label for label in axis.get_ticklabels() if low <= label.get_position()[axis.axis_name == "y"] <= high]
+    along = 1 if axis.axis_name == "y" else 0
+    return [label for label in axis.get_ticklabels() if low <= label.get_position()[along] <= high]
 
 
 def ticks(axis) -> list[str]:

@@ -120,4 +120,9 @@ def space(trial) -> list[Step]:
     times = trial.suggest_categorical("times", [1, 2, 4])
     packed = trial.suggest_categorical("packed", [False, True])
     folded = trial.suggest_categorical("folded", [0, 1, 2])
-    return [*[shrink(times)] * (times > 1), *[pack(8)] * packed, *[fold()] * folded]
+    steps = []
+    if times > 1:
+        steps.append(shrink(times))
+    if packed:
+        steps.append(pack(8))
+    return steps + [fold()] * folded

@@ -556,17 +556,15 @@ for task, runner in recorded.items():
         s: m for s, m in good.items() if "quantize" in str(s) and "share" not in str(s)
     }
     untrained = {s: m for s, m in good.items() if s in fixed}
-    bytes_of = lambda item: item[1]["file"].value  # noqa: E731
     best = min(can.values(), key=lambda m: m["lost"].value)["lost"]
     close = {s: m for s, m in can.items() if m["lost"].value <= best.high}
     fastest = min((m["latency"] for m in good.values()), key=lambda m: m.value)
     quick = {s: m for s, m in good.items() if m["latency"].low <= fastest.high}
+    suited = {"phone": good, "phone, nothing trained": untrained, "laptop": quick}
+    suited |= {"T4": plain, "server": close}
     choices[task] = {
-        "phone": min(good.items(), key=bytes_of),
-        "phone, nothing trained": min(untrained.items(), key=bytes_of),
-        "laptop": min(quick.items(), key=bytes_of),
-        "T4": min(plain.items(), key=bytes_of),
-        "server": min(close.items(), key=bytes_of),
+        need: min(stacks.items(), key=lambda item: item[1]["file"].value)
+        for need, stacks in suited.items()
     }
     shown = {s: m for s, m in everything.items() if m["lost"].value < 4}
     points = [(m["file"], m["lost"]) for m in shown.values()]

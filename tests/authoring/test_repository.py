@@ -124,8 +124,7 @@ def test_a_name_that_begins_alike_is_left_alone(project):
 
 def test_where_the_lab_is_at_home_the_setup_cell_only_says_the_version(monkeypatch, capsys):
     monkeypatch.chdir(ROOT / "labs" / LABS[0])
-    forbidden = lambda *_, **__: pytest.fail("a command was run")  # noqa: E731
-    monkeypatch.setattr(subprocess, "run", forbidden)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a command was run"))
     exec(repository.setup_cell(OLD, LABS[0]), {})
     assert capsys.readouterr().out == f"labkit {metadata.version('efficiency-stack')}\n"
     assert Path.cwd() == ROOT / "labs" / LABS[0]

@@ -189,7 +189,10 @@ def block(model, task):
 
 def space(trial):
     trial.set_user_attr("worker", seed)
-    return [*toy.space(trial), *[block()] * (blocks == "yes" and trial.number == 4)]
+    steps = toy.space(trial)
+    if blocks == "yes" and trial.number == 4:
+        steps.append(block())
+    return steps
 
 
 runner = Runner(toy.Toy(), Rows(folder))

@@ -53,7 +53,10 @@ def test_every_step_is_gradients_then_update_then_progress():
 def test_the_learning_rate_falls_to_zero_along_a_cosine():
     net, rates = model(), []
     optimizer = sgd(net)
-    read = lambda: rates.append(optimizer.param_groups[0]["lr"])  # noqa: E731
+
+    def read():
+        rates.append(optimizer.param_groups[0]["lr"])
+
     train_(net, batches(4), 4, optimizer, before_update=read)
     assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * i / 4)) for i in range(4)])
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0)

@@ -102,7 +102,8 @@ class ImageClassifier:
         """How many times the time of the network as trained the model takes, for 50 pictures on the processor."""
         model = packed.unpack_(copy.deepcopy(model).cpu())
         key = " ".join("x".join(map(str, w.shape)) for w in magnitude.prunable(model).values())
-        key += " folded" * (not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()))
+        if not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
+            key += " folded"
         if key not in self.latencies:
             x, trained = self.inputs[:50], self.pretrained.model.to(memory_format=torch.channels_last)
             timings = measure.time_in_turn({"model": lambda: model(x), "trained": lambda: trained(x)}, rounds=30)

@@ -7,7 +7,7 @@ be scored against what its prompt asked for, and its pictures against real ones 
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -101,7 +101,10 @@ def coloured_fashion_mnist(
 
 def random_labels(items: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Labels (N, 3) of items (N,) in random colours on random backgrounds; all on the generator's device."""
-    draw = lambda names: torch.randint(len(names), items.shape, generator=generator, device=items.device)  # noqa: E731
+
+    def draw(names: Sized) -> torch.Tensor:
+        return torch.randint(len(names), items.shape, generator=generator, device=items.device)
+
     return torch.stack([items, draw(COLOURS), draw(BACKGROUNDS)], dim=1)
 
 

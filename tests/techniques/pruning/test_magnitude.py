@@ -131,7 +131,10 @@ def test_the_number_of_dropped_weights_is_exact_even_among_equal_ones(model, spa
             weight = model.get_parameter(name)
             weight.copy_(torch.randint(values, weight.shape))  # one value: a network of zeros
     count = {name: weight.numel() for name, weight in prunable(model).items()}
-    dropped = lambda masks: {name: (~mask).sum().item() for name, mask in masks.items()}  # noqa: E731
+
+    def dropped(masks):
+        return {name: (~mask).sum().item() for name, mask in masks.items()}
+
     for choose in (global_masks, lamp_masks):
         assert sum(dropped(choose(model, sparsity)).values()) == round(sparsity * sum(count.values()))
     assert dropped(layer_masks(model, sparsity)) == {name: round(sparsity * n) for name, n in count.items()}
@@ -407,7 +410,10 @@ def test_a_pruned_network_learns_from_the_dense_one_and_keeps_its_mask():
     teacher, (x, _) = finetune_(network(0, channels=16), endless(0), 30, lr=0.1), next(endless(1))
     masks = global_masks(teacher, 0.6)
     student = pruned(teacher, masks)
-    apart = lambda: (student(x).softmax(1) - teacher(x).softmax(1)).abs().mean().item()  # noqa: E731
+
+    def apart():
+        return (student(x).softmax(1) - teacher(x).softmax(1)).abs().mean().item()
+
     before, state = apart(), copied(teacher.state_dict())
     loss = partial(distillation_loss, weight=1)
     finetune_(student, with_teacher(endless(0), teacher), 40, masks, loss=loss)
@@ -547,8 +553,11 @@ def test_the_loss_gets_the_logits_and_the_targets_of_the_batches(train):
 def test_nothing_but_the_loss_the_decay_and_the_masks_changes_a_weight(decay, shrunk):
     model = linear([3, -2, 1, -4])
     before = model[0].weight.clone()
-    still = lambda logits, y: 0 * logits.sum()  # noqa: E731
     batch = torch.ones(1, 4), torch.zeros(1)
+
+    def still(logits, y):
+        return 0 * logits.sum()
+
     prune_gradually_(model, [batch], 1, 0.5, lr=0.5, weight_decay=decay, loss=still)
     # The first step of SGD with Nesterov's momentum of 0.9 goes 1.9 times as far as without.
     torch.testing.assert_close(model[0].weight, before * torch.tensor([shrunk, 0, 0, shrunk]))
