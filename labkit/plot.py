@@ -288,7 +288,9 @@ def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) ->
     Beside it the measured whole with its interval, and what share of the product it is. `gain` completes
     "times …": smaller, faster. A factor below 1 is a hatched bar that leads down.
     """
-    ax, last, factors = ax or subplots()[1], len(product.factors), list(product.factors.values())
+    ax = ax or subplots()[1]
+    last = len(product.factors)
+    factors = list(product.factors.values())
     bars = {**product.factors, "predicted product": product.predicted, f"measured: {product.whole}": product.measured}
     running = np.cumprod([1, *(m.value for m in factors)])
     looks = [("white", "xx") if m.value < 1 else (SKY, "") for m in factors] + [("white", "//"), (GREEN, "")]
@@ -316,7 +318,9 @@ def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", a
 
     With a `baseline` the labels give the speed-up over it, paired round by round.
     """
-    ax, names, labels = ax or subplots()[1], list(names or timings), []
+    ax = ax or subplots()[1]
+    names = list(names or timings)
+    labels = []
     for i, (name, (color, marker, _)) in enumerate(zip(names, cycle(LOOKS))):
         m, dots = timings.latency(name), 1e3 * timings[name]
         ax.plot(dots, i + np.linspace(-0.3, 0.3, len(dots)), marker, color=color, markersize=3.5, alpha=0.6)
@@ -381,7 +385,9 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
     that has another unit than the limit of arithmetic.
     """
     x, rates = [intensity for intensity, _ in points.values()], [m for _, m in points.values()]
-    unit, ridge, ax = _one_unit([ceilings.arithmetic, *rates]), ceilings.ridge, ax or subplots()[1]
+    unit = _one_unit([ceilings.arithmetic, *rates])
+    ridge = ceilings.ridge
+    ax = ax or subplots()[1]
     y, corner = [m.value for m in rates], (ridge.value, ceilings.arithmetic.value)
     # Many short pieces: the ends of a band have corners elsewhere, and labels avoid each piece.
     slope = np.geomspace(min([ridge.value, *x]) / 2, ridge.value, 40)

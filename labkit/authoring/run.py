@@ -191,7 +191,10 @@ class LabRun(threading.Thread):
 
     def __init__(self, lab: Path, scale: str, build: Path, timeout: int | None = None, surroundings: str = ""):
         super().__init__(daemon=True)  # if the runner itself breaks, it does not wait for the labs; kernels end with it
-        self.lab, self.scale, self.build, self.timeout = lab.name, scale, build, timeout
+        self.lab = lab.name
+        self.scale = scale
+        self.build = build
+        self.timeout = timeout
         self.source = lab / f"{lab.name[3:]}.py"
         self.expected_peak = expected_peak(lab, scale)
         self.results = Results.of(lab.name, build)
@@ -210,7 +213,9 @@ class LabRun(threading.Thread):
         """Take the results of an earlier run for this one's, where a run would only repeat it."""
         if entry := done_before(self.build, self.lab, fingerprint.of(self.source.parent, self.surroundings)):
             self.state, self.headline = "done before", entry["headline"]
-            self.started, self.ended, self.kernel.peak_bytes = 0.0, entry["seconds"], entry["peak_bytes"]
+            self.started = 0.0
+            self.ended = entry["seconds"]
+            self.kernel.peak_bytes = entry["peak_bytes"]
 
     def start(self, variables: dict[str, str]) -> None:
         """Begin, with these environment variables where the user has not set them."""

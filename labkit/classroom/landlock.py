@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-VERSION_FLAG, PATH_BENEATH, NO_NEW_PRIVS = 1, 1, 38
+VERSION_FLAG = 1
+PATH_BENEATH = 1
+NO_NEW_PRIVS = 38
 PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
 EXECUTE, WRITE, READ, READ_DIR = 1, 2, 4, 8
 # Rights on files by the version that brought them: the first has 13, then come renaming, truncating, ioctl.

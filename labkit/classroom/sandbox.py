@@ -209,7 +209,9 @@ class _Attempt:
                 self.outcome.passed.setdefault(exercise, {})[number] = note
                 self._let_next_begin(process, folder)
             case {"cells": "done"} if not self.tests_sent:
-                self.tests_sent, self.ahead, self.last_progress = True, self.tests_ahead, time.monotonic()
+                self.tests_sent = True
+                self.ahead = self.tests_ahead
+                self.last_progress = time.monotonic()
                 self._send(process, self.tests)
             case {"tests": "done"}:
                 return True

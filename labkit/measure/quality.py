@@ -41,9 +41,12 @@ def accuracy_loss(predictions: torch.Tensor, reference: torch.Tensor, labels: to
     get right or both wrong say nothing, so it is tighter than two intervals side by side.
     """
     ours, theirs = _equal(predictions, labels), _equal(reference, labels)
-    n, lost, won = labels.numel(), (theirs & ~ours).sum().item(), (ours & ~theirs).sum().item()
+    n = labels.numel()
+    lost = (theirs & ~ours).sum().item()
+    won = (ours & ~theirs).sum().item()
     # Half an observation is added to each of the four cells.
-    b, c, m = lost + 0.5, won + 0.5, n + 2
+    b, c = lost + 0.5, won + 0.5
+    m = n + 2
     centre = (b - c) / m
     half = Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     value = (lost - won) / n

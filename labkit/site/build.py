@@ -43,7 +43,9 @@ def select_labs(toc: dict, notebooks: Path) -> tuple[dict, list[Path]]:
     A chapter `labs/NAME` needs `notebooks/NAME.ipynb`, executed; a lab without one is left out. Raises BookError when
     none has one.
     """
-    found, missing, parts = [], [], []
+    found = []
+    missing = []
+    parts = []
     for part in toc["parts"]:
         chapters = []
         for chapter in part["chapters"]:

@@ -66,7 +66,9 @@ class Runner:
     """
 
     def __init__(self, task: Task, rows: Rows | None = None, kept_models: int = 6):
-        self.task, self.rows, self.kept_models = task, rows or Rows(), kept_models
+        self.task = task
+        self.rows = rows or Rows()
+        self.kept_models = kept_models
         self._models: OrderedDict[tuple, nn.Module] = OrderedDict()
         self.applied = 0  #: steps that were run, and not found
 

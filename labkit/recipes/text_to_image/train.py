@@ -131,7 +131,10 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.device = torch.device(args.device)
     if args.toy:
-        args.latents, args.channels, args.batch, args.images = 64, [32, 32, 32], 8, 4
+        args.latents = 64
+        args.channels = [32, 32, 32]
+        args.batch = 8
+        args.images = 4
     return args
 
 

@@ -243,7 +243,9 @@ def _table(values: np.ndarray, lengths: np.ndarray) -> bytes:
 def _read_table(stream: bytes, at: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Values and lengths of the table that begins at that place, and where it ends."""
     number, at = read_varint(stream, at)
-    ranges, total, last = [], 0, 0
+    ranges = []
+    total = 0
+    last = 0
     for _ in range(number):
         step, at = read_varint(stream, at)
         width, at = read_varint(stream, at)

@@ -160,7 +160,9 @@ def byte_pair_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 def _merged(word: str, rank: dict[tuple[str, str], int]) -> list[str]:
     pieces = [*word[:-1], word[-1] + "</w>"]
     while pairs := [pair for pair in itertools.pairwise(pieces) if pair in rank]:
-        best, rest, pieces = min(pairs, key=rank.get), pieces, []
+        best = min(pairs, key=rank.get)
+        rest = pieces
+        pieces = []
         while rest:
             n = 2 if tuple(rest[:2]) == best else 1
             pieces.append("".join(rest[:n]))
