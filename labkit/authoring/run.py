@@ -19,12 +19,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from labkit import files, runs
+from labkit import files
 from labkit.authoring import fingerprint
 from labkit.authoring.kernel import Kernel
 from labkit.authoring.report import Report, describe
 from labkit.authoring.results import Results, done_before, save_state
 from labkit.authoring.site_process import SiteProcess
+from labkit.runs import RECORDED, load, recorded_runs
 
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
 TICK = 0.5  # seconds between two samples of memory, and two pictures of the live table
@@ -64,7 +65,7 @@ def select(labs: list[Path], wanted: list[str]) -> list[Path]:
 
 def expected_peak(lab: Path, scale: str) -> float:
     """Peak memory in bytes of the lab's recorded runs at this scale; 6 GB where there is none."""
-    peaks = [run.peak_bytes for run in runs.recorded_runs(lab).values() if run.scale == scale and run.peak_bytes]
+    peaks = [run.peak_bytes for run in recorded_runs(lab).values() if run.scale == scale and run.peak_bytes]
     return max(peaks, default=UNKNOWN_PEAK)
 
 
@@ -134,7 +135,7 @@ def run_labs(
             show()
     for lab in runs if keep else ():
         if lab.state == "done" and lab.results.record.exists():
-            files.write(lab.source.parent / runs.RECORDED / f"{scale}.json", lab.results.record.read_bytes())
+            files.write(lab.source.parent / RECORDED / f"{scale}.json", lab.results.record.read_bytes())
             console.out(f"{lab.lab}: record kept as recorded/{scale}.json", highlight=False)
     failures = [str(lab.report) for lab in runs if lab.state == "failed"]
     if site.failure:
@@ -264,7 +265,7 @@ class LabRun(threading.Thread):
 
     def _complete_record(self) -> None:
         """What only the runner knows goes into the record; its headline is shown."""
-        run = runs.load(self.results.record)
+        run = load(self.results.record)
         self.headline = run.record.headline
         date = datetime.now(UTC).date().isoformat()
         run.took(round(self.seconds, 1), self.kernel.peak_bytes, date).write(self.results.record)
