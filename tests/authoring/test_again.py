@@ -101,7 +101,7 @@ def test_another_scale_is_run(project):
     ],
 )
 def test_a_change_of_what_a_lab_depends_on_runs_it(project, changed):
-    write(project / changed, '{"scale": "changed"}')
+    write(project / changed, json.dumps(replace(RUN, command="changed").as_dict()))
     assert would_run(project)
 
 
