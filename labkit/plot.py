@@ -225,7 +225,7 @@ def heat_map(
 ) -> Figure:
     """One number for each pair of names (row, column), coloured by how far it is from `neutral`, with its interval.
 
-    The colour goes with the root of the distance, so that small ones are seen beside large ones. A number whose
+    Colour is proportional to the square root of the distance. A number whose
     interval holds `neutral` stands in brackets and has no colour. Columns come in the order of the rows.
     """
     ax = ax or subplots()[1]
@@ -311,7 +311,7 @@ def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) ->
 
 @rc_context(STYLE)
 def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", ax: Axes | None = None) -> Figure:
-    """Latency by contestant: every round a dot, from top to bottom, the quartiles a box, the median a line.
+    """Latency by function: every round a dot, from top to bottom, the quartiles a box, the median a line.
 
     With a `baseline` the labels give the speed-up over it, paired round by round.
     """
@@ -374,7 +374,7 @@ def intervals(
 
 @rc_context(STYLE)
 def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]], ax: Axes | None = None) -> Figure:
-    """Operations a second against operations a byte: the two limits of a machine, and what was measured below them.
+    """FLOP per second against FLOP per byte: the two limits of a machine, and what was measured below them.
 
     `points` are {name: (FLOP/byte, GFLOP/s)}. The bands are the quartiles of the limits. Raises ValueError for a point
     that has another unit than the limit of arithmetic.
@@ -393,7 +393,7 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
         ax.plot(at, height, color=color, linestyle=line, label=label)
         lines += pairwise(zip(at, height))
     ax.errorbar(x, y, _errors(*rates), fmt="o", color="black", ecolor=GREY, markersize=5, elinewidth=1)
-    _log_axis(ax.xaxis, "operations per byte", "FLOP/byte")
+    _log_axis(ax.xaxis, "FLOP per byte", "FLOP/byte")
     _log_axis(ax.yaxis, "performance", unit)
     ax.vlines(ridge.value, ax.set_ylim(ax.get_ylim())[0], corner[1], GREY, ":", linewidth=1)
     ax.plot(*corner, "D", color=GREEN)
@@ -401,4 +401,4 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
     names = [*points, f"ridge: {ridge}"]
     _place_labels(ax, np.array([*zip(x, y), corner]), names, np.array(lines))
     told = [*limits, names[-1], *(f"{name} at {i:.3g} FLOP/byte: {m}" for name, (i, m) in points.items())]
-    return _described(ax, f"Performance by operations per byte. {'; '.join(told)}.")
+    return _described(ax, f"Performance by FLOP per byte. {'; '.join(told)}.")

@@ -48,7 +48,7 @@ class RecordedRun:
 
     @property
     def machine(self) -> str:
-        """The processor or, for a run on one, the GPU; and the cores."""
+        """The CPU or, for a run on one, the GPU; and the cores."""
         on_gpu = self.environment["device"].startswith("cuda")
         return f"{self.environment['gpu' if on_gpu else 'processor']}, {self.environment['cores']} cores"
 

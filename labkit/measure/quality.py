@@ -54,7 +54,7 @@ def accuracy_loss(predictions: torch.Tensor, reference: torch.Tensor, labels: to
 def block_losses(model: nn.Module, blocks: torch.Tensor) -> torch.Tensor:
     """Mean negative log-likelihood, in nats, of a token given those before it in its block: float64 (n,).
 
-    `blocks` are token numbers, int64 (n, length), on the model's device; `model(block).logits` are (1, length,
+    `blocks` are token ids, int64 (n, length), on the model's device; `model(block).logits` are (1, length,
     vocabulary). The model is called as it is: put it in eval mode. Raises ValueError if there is nothing to foretell.
     """
     if blocks.dim() != 2 or len(blocks) < 1 or blocks.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""The roofline model: what a machine allows at most, by how many operations it does on each byte that it moves.
+"""The roofline model: what a machine allows at most, by how many FLOP it does on each byte that it moves.
 
 Source: Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785.
 """
@@ -19,7 +19,7 @@ SIDES = {"cpu": 1536, "cuda": 4096}
 
 
 def rate(work: Measurement, latency: Measurement) -> Measurement:
-    """Work done a second, GFLOP/s or GB/s: a count of FLOP or bytes over the latency of doing it.
+    """Work done per second, GFLOP/s or GB/s: a count of FLOP or bytes over the latency of doing it.
 
     A rate is the inverse of a time, so low and high swap. Raises ValueError for other
     units than FLOP or bytes, and ms.
@@ -39,14 +39,14 @@ class Ceilings:
 
     @property
     def ridge(self) -> Measurement:
-        """The intensity, in FLOP a byte, below which memory is the limit and above which arithmetic is."""
+        """The intensity, in FLOP per byte, below which memory is the limit and above which arithmetic is."""
         a, b = self.arithmetic, self.bandwidth
         return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n))
 
     def attainable(self, intensity: float) -> Measurement:
-        """The most GFLOP/s at an intensity in FLOP a byte: the lower of the two limits. Raises ValueError below 0."""
+        """The most GFLOP/s at an intensity in FLOP per byte: the lower of the two limits. Raises ValueError below 0."""
         if intensity < 0:
-            raise ValueError(f"an intensity is a number of operations a byte, got {intensity}")
+            raise ValueError(f"an intensity is a number of FLOP per byte, got {intensity}")
         a, b = self.arithmetic, self.bandwidth
         return Measurement(
             min(intensity * b.value, a.value),
@@ -68,5 +68,5 @@ def ceilings(device: str = "cpu", rounds: int = 10) -> Ceilings:
     x, numbers = torch.randn(side, side, device=device), torch.ones(ARRAY_BYTES // 4, device=device)
     product = torch.empty_like(x)
     timings = time_in_turn({"product": lambda: torch.mm(x, x, out=product), "signs": numbers.neg_}, rounds)
-    operations, traffic = Measurement.exact(2 * side**3, "FLOP"), Measurement.exact(2 * numbers.nbytes, "bytes")
-    return Ceilings(rate(operations, timings.latency("product")), rate(traffic, timings.latency("signs")))
+    work, traffic = Measurement.exact(2 * side**3, "FLOP"), Measurement.exact(2 * numbers.nbytes, "bytes")
+    return Ceilings(rate(work, timings.latency("product")), rate(traffic, timings.latency("signs")))

@@ -161,7 +161,7 @@ def test_a_run_shows_scale_date_device_and_commit():
     ]
 
 
-def test_a_run_that_left_the_gpu_alone_shows_the_processor():
+def test_a_run_that_left_the_gpu_alone_shows_the_cpu():
     assert "A processor, 2 cores" in ledger.origin(record(gpu="A GPU", device="cpu"))
 
 

@@ -24,7 +24,7 @@ class LanguageModelling:
     """A small language model and the language reference of Python, of which a tenth is held out.
 
     Rows have `file` (bytes of safetensors in zstd that load again; 16 bits for what is not quantized), `smaller` (times
-    smaller than four bytes a parameter), `perplexity` on the held-out blocks, `lost` (nats a token, paired block by
+    smaller than four bytes per parameter), `perplexity` on the held-out blocks, `lost` (nats per token, paired block by
     block with the model at the start) and `latency` (times that of the model at the start, one block, in turn, weights
     unpacked; a property of the number of layers, timed once for each). Raises what the zoo raises.
     """
@@ -78,7 +78,7 @@ class LanguageModelling:
         return self.losses(self.start())
 
     def losses(self, model: nn.Module) -> torch.Tensor:
-        """What the model loses on each held-out block, nats a token, float64 (blocks,)."""
+        """What the model loses on each held-out block, nats per token, float64 (blocks,)."""
         with parametrize.cached():  # unpack once, not for every block
             return measure.block_losses(model, self.held_out)
 
@@ -103,7 +103,7 @@ class LanguageModelling:
         return {name: tensor.half() if _is_rounded(name, tensor) else tensor for name, tensor in state.items()}
 
     def latency(self, model: nn.Module) -> Measurement:
-        """How many times the time of the model at the start this one takes, for one block on the processor."""
+        """How many times the time of the model at the start this one takes, for one block on the CPU."""
         key = f"{len(model.model.layers)} layers"
         if key not in self.latencies:
             full, fewer = (copy.deepcopy(self.pretrained.model).cpu() for _ in range(2))

@@ -1,8 +1,8 @@
-"""Knowledge distillation: learn from a teacher's answers beside the labels.
+"""Knowledge distillation: learn from a teacher's predictions beside the labels.
 
 Source: Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2. The training loop
-stays the one of `training.descend`: `with_teacher` adds the answers to the batches, and
-`distillation_loss` takes them as part of the targets.
+stays the one of `training.train_`: `with_teacher` adds the predictions to the batches,
+and `distillation_loss` takes them as part of the targets.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def with_teacher(
     """The batches of (inputs, labels) as (inputs, (teacher_logits, labels)).
 
     The teacher sees the very inputs that the student will see, augmentation included.
-    It answers in eval mode and without a graph, and is in its own mode again whenever a
-    batch is handed out.
+    It predicts in eval mode and without a graph, and is in its own mode again whenever
+    a batch is handed out.
     """
     for inputs, labels in batches:
         yield inputs, (_answers(teacher, inputs), labels)

@@ -26,7 +26,7 @@ def wanda_masks(
 
     A row makes one output, and its weights compete with one another alone. X_j is input
     feature j over all tokens of `batches`, which are what the model is called with, as
-    in `model(batch)`: for a language model token numbers, int64 (batch, length).
+    in `model(batch)`: for a language model token ids, int64 (batch, length).
     `layers` are full names of Linear layers; None means all, the last one included, and
     an embedding that shares its weight. The paper leaves these two as they are.
 

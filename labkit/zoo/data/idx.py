@@ -1,4 +1,4 @@
-"""Sets of small grey pictures as MNIST ships them: four gzipped IDX archives, two for training and two for test."""
+"""Sets of small grey images as MNIST ships them: four gzipped IDX archives, two for training and two for test."""
 
 import gzip
 import struct
@@ -27,14 +27,14 @@ class ImageSet:
 
 
 def to_input(images: torch.Tensor, size: int, channels: int = 3) -> torch.Tensor:
-    """Turn pictures into a network's input: normalised, resized, grey repeated as so many channels.
+    """Turn images into a network's input: normalised, resized, grey repeated as so many channels.
 
     Every set goes through the same normalisation, so that a network reads clothing and digits alike.
 
     Args:
         images: uint8 (N, 28, 28).
         size: height and width wanted, in pixels.
-        channels: 3, or 1 for a network that takes grey pictures.
+        channels: 3, or 1 for a network that takes grey images.
 
     Returns:
         float32 (N, channels, size, size), stored channels last.
@@ -59,7 +59,7 @@ def read_idx(path: Path) -> torch.Tensor:
 
 
 def read_split(folder: Path, split: str, what: str, classes: tuple[str, ...], source: str, licence: str) -> ImageSet:
-    """One split out of a folder with the four archives; the origin's hash is that of the pictures' archive."""
+    """One split out of a folder with the four archives; the origin's hash is that of the images' archive."""
     archive = folder / f"{PREFIX[split]}-images-idx3-ubyte.gz"
     images = read_idx(archive)
     labels = read_idx(folder / f"{PREFIX[split]}-labels-idx1-ubyte.gz").long()
