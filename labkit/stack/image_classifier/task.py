@@ -29,7 +29,10 @@ class ImageClassifier:
     Rows have `file` (bytes of a Deep Compression file that loads again), `smaller` (times smaller than four bytes per
     parameter), `accuracy` (%), `lost` (points, paired with the network as trained) and `latency` (times that of the
     network as trained, timed in turn on the CPU, weights unpacked). A latency is a property of the architecture: it is
-    timed once for each, and `latencies` keeps it. Raises what `zoo.fashion_mnist` raises.
+    timed once for each, and `latencies` keeps it.
+
+    Raises:
+        ZooError: as `zoo.fashion_mnist`.
     """
 
     def __init__(

@@ -26,7 +26,10 @@ class LanguageModelling:
     Rows have `file` (bytes of safetensors in zstd that load again; 16 bits for what is not quantized), `smaller` (times
     smaller than four bytes per parameter), `perplexity` on the held-out blocks, `lost` (nats per token, paired block by
     block with the model at the start) and `latency` (times that of the model at the start, one block, in turn, weights
-    unpacked; a property of the number of layers, timed once for each). Raises what the zoo raises.
+    unpacked; a property of the number of layers, timed once for each).
+
+    Raises:
+        ZooError: as `zoo.language_model`.
     """
 
     def __init__(
@@ -87,7 +90,11 @@ class LanguageModelling:
         return safetensors.save_weights(self._stored(model), path)
 
     def load(self, path: Path, like: nn.Module) -> nn.Module:
-        """What `save` wrote, into a copy of a model of the same layers and grids; raises ValueError for any other."""
+        """What `save` wrote, into a copy of a model of the same layers and grids.
+
+        Raises:
+            ValueError: the model is any other.
+        """
         model, state = copy.deepcopy(like), safetensors.load_weights(path)
         here, there = ({(name, t.shape, t.dtype) for name, t in s.items()} for s in (self._stored(model), state))
         if wrong := here ^ there:

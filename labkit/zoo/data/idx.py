@@ -18,7 +18,7 @@ MEAN, STD = 0.2860, 0.3530  # of the training pixels of Fashion-MNIST, scaled to
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Pictures with their labels."""
+    """Images with their labels."""
 
     images: torch.Tensor  #: uint8 (N, 28, 28)
     labels: torch.Tensor  #: int64 (N,), indices into `classes`
@@ -46,7 +46,11 @@ def to_input(images: torch.Tensor, size: int, channels: int = 3) -> torch.Tensor
 
 
 def check_split(what: str, split: str) -> None:
-    """Raises ZooError unless `split` is one of those that every set has."""
+    """Refuse a split that no set has.
+
+    Raises:
+        ZooError: `split` is not one of those that every set has.
+    """
     if split not in PREFIX:
         raise ZooError(f"{what} has no split {split!r}. Known: {', '.join(PREFIX)}.")
 
