@@ -108,7 +108,7 @@ class Runner:
         return over_seeds(runs if any(each.random for each in steps) else runs[:1])
 
     def _keys(self, steps: tuple[Step, ...], seed: int) -> list[tuple[tuple[str, ...], int | None]]:
-        """For every beginning of the stack: its steps as text, and the seed if one of them is random."""
+        """For every prefix of the stack: its steps as text, and the seed if one of them is random."""
         keys: list[tuple[tuple[str, ...], int | None]] = [((), None)]
         text: list[str] = []
         is_random = False

@@ -134,7 +134,7 @@ def check_prompt(text: str) -> None:
         raise ValueError(f"the prompt is empty; say what to draw, such as {PROMPTS[0]!r}")
     unknown = [word for word in dict.fromkeys(words) if word not in WORDS]
     if unknown:
-        raise ValueError(f"unknown in {text!r}: {', '.join(unknown)}. Known: {', '.join(WORDS)}")
+        raise ValueError(f"Unknown in {text!r}: {', '.join(unknown)}. Known: {', '.join(WORDS)}")
     if len(words) > LENGTH - 2:
         raise ValueError(f"{text!r} has {len(words)} words; the text encoder reads {LENGTH - 2}")
 
