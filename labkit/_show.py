@@ -31,7 +31,8 @@ class Source(str):
 def show(*objects: Callable) -> Source:
     """Return the source of functions or classes, each under a comment that names its file.
 
-    Raises TypeError for an object without Python source, such as a builtin.
+    Raises:
+        TypeError: an object has no Python source, such as a builtin.
     """
     parts = []
     for thing in objects:

@@ -31,7 +31,17 @@ class Bound:
 
     @classmethod
     def parse(cls, text: str) -> Bound:
-        """Raises ValueError for text that is none of the three forms, or a range from high to low."""
+        """Read a promise.
+
+        Args:
+            text: ">= 4", "<= 0.5" or "0.9 .. 1.1".
+
+        Raises:
+            ValueError: the text has none of the three forms, or is a range from high to low.
+
+        >>> Bound.parse("0.9 .. 1.1").judge(Measurement(1.05, 1.0, 1.2, "×", 5))
+        'undecided'
+        """
         number = r"(-?\d+(?:\.\d+)?)"
         if match := re.fullmatch(rf">=\s*{number}", text):
             return cls(float(match[1]), float("inf"), text)
@@ -88,7 +98,8 @@ class Claim:
     def from_toml(cls, entry: Mapping[str, Any]) -> Claim:
         """The claim of a [[claim]] table.
 
-        Raises ValueError for a missing or unknown field, and for a bound that cannot be read.
+        Raises:
+            ValueError: a field is missing or unknown, or a bound cannot be read.
         """
         only_if = entry.get("only_if", {"condition": "", "finding": "", "promise": entry.get("promise")})
         only_if = {"promise": entry.get("promise"), **only_if}
@@ -153,8 +164,9 @@ class Ledger:
 def load_claims(path: str | Path) -> list[Claim]:
     """Read a lab's claims.toml.
 
-    Raises ValueError that names file and claim for a missing or unknown field, a bound that cannot be
-    read, a condition without its check, or an id that occurs twice, and for anything but [[claim]] tables.
+    Raises:
+        ValueError: a field is missing or unknown, a bound cannot be read, a condition has no check, an id occurs twice,
+            or there is anything but [[claim]] tables; it names file and claim.
     """
     claims: list[Claim] = []
     data = tomllib.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a number depends on besides the code: versions, processor, device and commit."""
+"""What a number depends on besides the code: versions, CPU, device and commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def environment(device: str = "cpu") -> dict:
-    """Versions of Python and packages, processor, cores, threads, device, GPU and commit, ready for JSON."""
+    """Versions of Python and packages, CPU, cores, threads, device, GPU and commit, ready for JSON."""
     import torch
 
     versions = {}
@@ -37,7 +37,7 @@ def environment(device: str = "cpu") -> dict:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": versions,
-        "processor": _processor(),
+        "processor": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,
@@ -46,7 +46,7 @@ def environment(device: str = "cpu") -> dict:
     }
 
 
-def _processor() -> str:
+def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -39,7 +39,8 @@ def start(name: str, device: str | None = None, **settings: tuple) -> Start:
         device: "cpu" for a lab that uses no GPU; None takes one where there is one.
         settings: what depends on the scale, each a tuple in the order (quick, standard, full).
 
-    Raises ValueError for a setting that has not one value for each scale.
+    Raises:
+        ValueError: a setting has not one value for each scale.
     """
     quiet()  # before anything below loads a library
 
@@ -64,7 +65,8 @@ def finish(headline: str, *endings: str) -> Table:
         headline: the lab's result in a line.
         endings: of the findings to show; all of them if there are none.
 
-    Raises RuntimeError where no lab was started.
+    Raises:
+        RuntimeError: no lab was started.
     """
     record = _started()
     record.headline = headline
@@ -77,7 +79,9 @@ def finish(headline: str, *endings: str) -> Table:
 def sources(bibliography: str | Path = "../../book/references.bib") -> Sources:
     """What the lab that was started cites in its text and claims, from the book's bibliography.
 
-    Raises RuntimeError where no lab was started, and KeyError for a key that the bibliography does not have.
+    Raises:
+        RuntimeError: no lab was started.
+        KeyError: the bibliography lacks a key.
     """
     record = _started()
     text = Path(f"{record.lab[3:]}.py").read_text(encoding="utf-8")

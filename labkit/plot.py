@@ -156,11 +156,21 @@ def cost_quality(
     lower_is_better: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Quality against cost, with intervals, of the rows named, or of all that have both.
+    """Quality against cost, with intervals.
 
     Filled points are on the Pareto front; below and right of its staircase, something else is cheaper and no worse.
-    Where lower is better, as with perplexity, the axis of quality runs downwards, so that better is up, still.
-    Raises KeyError for a row that lacks one of the two, ValueError when none has both.
+
+    Args:
+        record: has the rows.
+        cost: a metric, better when lower.
+        quality: a metric.
+        rows: names; none takes all rows that have both metrics.
+        lower_is_better: as with perplexity; the axis of quality then runs downwards, so that better is up, still.
+        ax: where to draw.
+
+    Raises:
+        KeyError: a row lacks one of the two.
+        ValueError: no row has both.
     """
     rows = rows or [name for name, row in record.rows.items() if {cost, quality} <= row.measurements.keys()]
     costs, qualities = [record.get(r, cost) for r in rows], [record.get(r, quality) for r in rows]
@@ -195,8 +205,15 @@ def front(
 ) -> Figure:
     """Many points (cost, loss), both better when lower: dominated ones grey, the front a staircase, a few by name.
 
-    The front is that of the points whose indices are `trusted`; the others, which were run once, are hollow. `named`
-    maps names to indices of points; these have their intervals. The axis of the loss runs downwards.
+    The axis of the loss runs downwards.
+
+    Args:
+        points: cost and loss of each.
+        trusted: indices of the points that make the front; the others, which were run once, are hollow.
+        named: names to indices of points; these have their intervals.
+        cost: name of the horizontal axis.
+        loss: name of the vertical axis.
+        ax: where to draw.
     """
     x, y = (np.array([m.value for m in column]) for column in zip(*points))
     trusted, ax = list(trusted), ax or subplots()[1]
@@ -226,8 +243,8 @@ def heat_map(
 ) -> Figure:
     """One number for each pair of names (row, column), coloured by how far it is from `neutral`, with its interval.
 
-    The colour goes with the root of the distance, so that small ones are seen beside large ones. A number whose
-    interval holds `neutral` stands in brackets and has no colour. Columns come in the order of the rows.
+    Colour is proportional to the square root of the distance. A number whose interval holds `neutral` stands in
+    brackets and has no colour. Columns come in the order of the rows.
     """
     ax = ax or subplots()[1]
     rows, columns = (list(dict.fromkeys(pair[i] for pair in cells)) for i in (0, 1))
@@ -314,9 +331,13 @@ def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) ->
 
 @rc_context(STYLE)
 def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", ax: Axes | None = None) -> Figure:
-    """Latency by contestant: every round a dot, from top to bottom, the quartiles a box, the median a line.
+    """Latency by function: every round a dot, from top to bottom, the quartiles a box, the median a line.
 
-    With a `baseline` the labels give the speed-up over it, paired round by round.
+    Args:
+        timings: of the functions.
+        names: those to draw; none takes all.
+        baseline: a name; the labels then give the speed-up over it, paired round by round.
+        ax: where to draw.
     """
     ax = ax or subplots()[1]
     names = list(names or timings)
@@ -336,10 +357,16 @@ def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", a
 
 @rc_context(STYLE)
 def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax: Axes | None = None) -> Figure:
-    """A metric against something varied, a line with intervals a name: {name: {x: measurement}}.
+    """A metric against something varied, a line with intervals for each name.
 
-    `x` names the horizontal axis with its unit, "sparsity (%)"; `y` names the metric, whose unit the measurements
-    know. Raises ValueError when they have more than one.
+    Args:
+        series: {name: {x: measurement}}.
+        x: the horizontal axis with its unit, "sparsity (%)".
+        y: the metric, whose unit the measurements know.
+        ax: where to draw.
+
+    Raises:
+        ValueError: the measurements have several units.
     """
     unit, ax = _one_unit(m for points in series.values() for m in points.values()), ax or subplots()[1]
     for (name, points), (color, marker, line) in zip(series.items(), cycle(LOOKS)):
@@ -360,7 +387,14 @@ def intervals(
 ) -> Figure:
     """A metric of several things, a row each, first on top: a point with its interval for each series that has it.
 
-    A grey line stands where a thing makes no difference. Raises ValueError when the measurements have several units.
+    Args:
+        series: {series: {thing: measurement}}.
+        metric: name of the axis.
+        neutral: where a thing makes no difference: a grey line.
+        ax: where to draw.
+
+    Raises:
+        ValueError: the measurements have several units.
     """
     unit, ax = _one_unit(m for points in series.values() for m in points.values()), ax or subplots()[1]
     rows = list(dict.fromkeys(name for points in series.values() for name in points))
@@ -379,10 +413,15 @@ def intervals(
 
 @rc_context(STYLE)
 def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]], ax: Axes | None = None) -> Figure:
-    """Operations a second against operations a byte: the two limits of a machine, and what was measured below them.
+    """FLOP per second against FLOP per byte: the two limits of a machine, and what was measured below them.
 
-    `points` are {name: (FLOP/byte, GFLOP/s)}. The bands are the quartiles of the limits. Raises ValueError for a point
-    that has another unit than the limit of arithmetic.
+    Args:
+        ceilings: the limits; the bands are their quartiles.
+        points: {name: (FLOP/byte, GFLOP/s)}.
+        ax: where to draw.
+
+    Raises:
+        ValueError: a point has another unit than the limit of arithmetic.
     """
     x, rates = [intensity for intensity, _ in points.values()], [m for _, m in points.values()]
     unit = _one_unit([ceilings.arithmetic, *rates])
@@ -400,7 +439,7 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
         ax.plot(at, height, color=color, linestyle=line, label=label)
         lines += pairwise(zip(at, height))
     ax.errorbar(x, y, _errors(*rates), fmt="o", color="black", ecolor=GREY, markersize=5, elinewidth=1)
-    _log_axis(ax.xaxis, "operations per byte", "FLOP/byte")
+    _log_axis(ax.xaxis, "FLOP per byte", "FLOP/byte")
     _log_axis(ax.yaxis, "performance", unit)
     ax.vlines(ridge.value, ax.set_ylim(ax.get_ylim())[0], corner[1], GREY, ":", linewidth=1)
     ax.plot(*corner, "D", color=GREEN)
@@ -408,4 +447,4 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
     names = [*points, f"ridge: {ridge}"]
     _place_labels(ax, np.array([*zip(x, y), corner]), names, np.array(lines))
     told = [*limits, names[-1], *(f"{name} at {i:.3g} FLOP/byte: {m}" for name, (i, m) in points.items())]
-    return _described(ax, f"Performance by operations per byte. {'; '.join(told)}.")
+    return _described(ax, f"Performance by FLOP per byte. {'; '.join(told)}.")

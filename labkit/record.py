@@ -59,7 +59,21 @@ class Record:
     ) -> Row:
         """Add a row, or measurements to the row of that name (running a cell again replaces them).
 
-        Raises TypeError for a bare number: a result without its interval and unit is not a result.
+        Args:
+            name: the configuration.
+            techniques: those that it applies, in order.
+            settings: how it was set up, ready for JSON.
+            measurements: by metric.
+
+        Raises:
+            TypeError: a measurement is a bare number: a result without its interval and unit is not a result.
+
+        >>> record = Record("01_example", "quick", seed=0, device="cpu")
+        >>> record.add("FP32", file=Measurement.exact(8e6, "bytes")).measurements["file"].short
+        '8.00 MB'
+        >>> print(record.table())
+                 file
+        FP32  8.00 MB
         """
         for metric, value in measurements.items():
             _check(metric, value)
@@ -87,7 +101,11 @@ class Record:
         return product
 
     def get(self, name: str, metric: str) -> Measurement:
-        """One measurement. Raises KeyError that names what is there."""
+        """One measurement.
+
+        Raises:
+            KeyError: there is none of this name and metric; it names what is there.
+        """
         if name not in self.rows:
             raise KeyError(f"no row {name!r}; there are {', '.join(self.rows) or 'none'}")
         measurements = self.rows[name].measurements

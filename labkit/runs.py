@@ -48,7 +48,7 @@ class RecordedRun:
 
     @property
     def machine(self) -> str:
-        """The processor or, for a run on one, the GPU; and the cores."""
+        """The CPU or, for a run on one, the GPU; and the cores."""
         on_gpu = self.environment["device"].startswith("cuda")
         return f"{self.environment['gpu' if on_gpu else 'processor']}, {self.environment['cores']} cores"
 
@@ -84,7 +84,9 @@ class RecordedRun:
 def load(path: str | Path) -> RecordedRun:
     """The run that a file holds.
 
-    Raises FileNotFoundError, and ValueError for a file that is not the JSON of a run.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not the JSON of a run.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -97,10 +99,15 @@ def load(path: str | Path) -> RecordedRun:
 
 
 def save(record: Record, path: str | Path | None = None, command: str | None = None) -> Path:
-    """Write a record with the command that makes it again and this environment; return where.
+    """Write a record with the command that makes it again and this environment.
 
-    Without a path: `$LABKIT_RECORDS/<lab>.json`, or `records/<lab>.json` in the working directory. Without a command:
-    that of `labkit run`.
+    Args:
+        record: what was found.
+        path: None is `$LABKIT_RECORDS/<lab>.json`, or `records/<lab>.json` in the working directory.
+        command: None is that of `labkit run`.
+
+    Returns:
+        The path of the file.
     """
     path = path or Path(os.environ.get("LABKIT_RECORDS") or "records") / f"{record.lab}.json"
     command = command or f"labkit run {record.lab} --scale {record.scale}"

@@ -13,7 +13,8 @@ SCALES = ("quick", "standard", "full")
 def current() -> str:
     """The scale in force: LABKIT_SCALE, else "full" with a GPU and a reachable hub, else "standard".
 
-    Raises ValueError when LABKIT_SCALE names no scale.
+    Raises:
+        ValueError: LABKIT_SCALE names no scale.
     """
     name = os.environ.get("LABKIT_SCALE", "")
     if not name:
@@ -63,12 +64,14 @@ class Settings(SimpleNamespace):
 def settings(**table: tuple) -> Settings:
     """Choose this scale's column of a lab's settings.
 
-    Each keyword is one setting, its value a tuple in the order (quick, standard, full).
+    Args:
+        table: the settings by name, each a tuple in the order (quick, standard, full).
+
+    Raises:
+        ValueError: a setting does not give one value for each scale.
 
     >>> settings(images=(100, 1000, 10000)).images  # with LABKIT_SCALE=quick
     100
-
-    Raises ValueError for a setting that does not give one value for each scale.
     """
     for name, values in table.items():
         if len(values) != len(SCALES):

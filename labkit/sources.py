@@ -48,7 +48,8 @@ class Sources:
 def read_bibliography(path: str | Path) -> dict[str, Source]:
     """The entries of a BibTeX file by key, in the form of book/references.bib: a field begins a line.
 
-    Raises ValueError that names the entry which lacks author, title or year.
+    Raises:
+        ValueError: an entry lacks author, title or year; it names the entry.
     """
     entries = {}
     for key, body in ENTRY.findall(Path(path).read_text(encoding="utf-8")):

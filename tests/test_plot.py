@@ -382,7 +382,7 @@ def test_labels_give_the_paired_speed_up(timings):
     assert ticks(plot.latencies(timings).axes[0].yaxis)[1] == f"compiled\n{timings.latency('compiled')}"
 
 
-def test_contestants_can_be_chosen(timings):
+def test_functions_can_be_chosen(timings):
     assert len(ticks(plot.latencies(timings, ["compiled"], baseline="eager").axes[0].yaxis)) == 1
 
 
@@ -505,7 +505,7 @@ def test_layers_stand_below_the_roof_at_their_intensity_with_their_quartiles():
     assert ax.containers[0][0].get_xydata().tolist() == [[0.125, 2], [4, 50], [200, 95]]
     assert (40, 60) in intervals(ax, 1)
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert ax.get_xlabel() == "operations per byte (FLOP/byte, log scale)"
+    assert ax.get_xlabel() == "FLOP per byte (FLOP/byte, log scale)"
     assert ax.get_ylabel() == "performance (GFLOP/s, log scale)"
 
 

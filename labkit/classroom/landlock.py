@@ -1,7 +1,7 @@
 """Landlock: keep this process, for good, from files, TCP connections and other processes, without any privilege.
 
 Standard library only: the worker imports it as a neighbour. See landlock(7); the numbers are those of the kernel's
-interface, the same on every processor that these calls exist on.
+interface, the same on every CPU that these calls exist on.
 """
 
 from __future__ import annotations

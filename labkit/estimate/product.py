@@ -22,7 +22,7 @@ class Product:
 
     >>> part = Measurement.exact(4, "×")
     >>> print(Product("FP32", "both", {"INT8": part, "pruned": part}, Measurement.exact(12, "×")).share)
-    0.75×
+    0.750×
     """
 
     base: str

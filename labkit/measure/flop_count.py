@@ -11,8 +11,11 @@ from labkit.measure.measurement import Measurement
 def flops(model: nn.Module, *inputs: torch.Tensor) -> Measurement:
     """Floating-point operations (FLOP) of `model(*inputs)`: a multiplication and its addition count as two.
 
-    Matrix products and convolutions are counted (`torch.utils.flop_counter`), element-wise
-    work is not. A zero weight is multiplied like any other, so pruning by mask changes nothing here.
+    Matrix products and convolutions are counted (`torch.utils.flop_counter`), element-wise work is not. A zero weight
+    is multiplied like any other, so pruning by mask changes nothing here.
+
+    >>> print(flops(nn.Linear(100, 10), torch.ones(1, 100)))
+    2.00 kFLOP
     """
     with FlopCounterMode(display=False) as counter:
         model(*inputs)

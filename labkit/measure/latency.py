@@ -1,9 +1,9 @@
-"""Latency: contestants run in turn, so that a disturbance of the machine meets them all."""
+"""Latency: functions run in turn, so that a disturbance of the machine meets them all."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from labkit.measure.measurement import Measurement
 
 
 class Timings(dict[str, np.ndarray]):
-    """Seconds by contestant, one entry a round; entry i of every contestant is from the same round."""
+    """Seconds by function, one entry per round; entry i of every function is from the same round."""
 
     def latency(self, name: str) -> Measurement:
         """Median and quartiles in milliseconds."""
@@ -37,15 +37,28 @@ def quartiles(samples: np.ndarray, unit: str) -> Measurement:
 
 
 def time_in_turn(
-    functions: dict[str, Callable[[], object]],
+    functions: Mapping[str, Callable[[], object]],
     rounds: int = 30,
     warmup: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timings:
-    """Time functions without arguments in turn (A B A B …), without gradients.
+    """Time functions in turn, without gradients; on a GPU each call waits until the device is done.
 
-    The first `warmup` rounds are not recorded: they compile, fill caches and allocate.
-    On a GPU each call waits until the device is done. `clock` returns seconds.
+    The order is the same in every round, A B C A B C …: each function always follows the same neighbour, and finds the
+    caches as that one left them.
+
+    Args:
+        functions: what is timed, by name; each is called without arguments.
+        rounds: calls of each function that are recorded.
+        warmup: rounds before these, not recorded: they compile, fill caches and allocate.
+        clock: returns seconds.
+
+    Raises:
+        ValueError: there is no round, or a negative number of warm-up rounds.
+
+    >>> timings = time_in_turn({"sum": lambda: sum(range(9)), "nothing": lambda: None}, rounds=5)
+    >>> len(timings["sum"]), timings.latency("sum").unit, timings.ratio("sum", "nothing").unit
+    (5, 'ms', '×')
     """
     if rounds < 1 or warmup < 0:
         raise ValueError(f"timing needs at least one round and no negative warm-up, got {rounds} and {warmup}")

@@ -13,10 +13,14 @@ import numpy as np
 class Measurement:
     """A measured value with its interval.
 
-    What the interval is depends on the quantity: the quartiles of a latency, the 95 % interval
-    of an accuracy, the bootstrap interval of a mean over seeds; `low == high == value` for
-    what is counted exactly, such as a file's bytes. Raises ValueError if the value lies
-    outside its interval or anything is not a number.
+    What the interval is depends on the quantity: the quartiles of a latency, the 95 % interval of an accuracy, the
+    bootstrap interval of a mean over seeds; `low == high == value` for what is counted exactly, such as a file's bytes.
+
+    Raises:
+        ValueError: the value lies outside its interval, or anything is not a number.
+
+    >>> print(Measurement(12.5, 12.0, 13.5, "ms", 30))
+    12.5 ms [12.0, 13.5]
     """
 
     value: float
@@ -33,7 +37,11 @@ class Measurement:
 
     @classmethod
     def exact(cls, value: float, unit: str) -> Measurement:
-        """A count: bytes of a file, parameters of a model."""
+        """A count: bytes of a file, parameters of a model.
+
+        >>> print(Measurement.exact(2_500_000, "bytes"))
+        2.50 MB
+        """
         return cls(value, value, value, unit, 1)
 
     def as_dict(self) -> dict:
@@ -83,7 +91,12 @@ def ratio(of: Measurement, to: Measurement) -> Measurement:
     """How many times `of` is `to`, with the widest interval that the two intervals allow.
 
     For timings taken in turn use `Timings.ratio`, which pairs the rounds and is far tighter.
-    Raises ValueError when the units differ or `to` may be zero.
+
+    Raises:
+        ValueError: the units differ, or `to` may be zero.
+
+    >>> print(ratio(Measurement.exact(8e6, "bytes"), Measurement.exact(2e6, "bytes")))
+    4.00×
     """
     if of.unit != to.unit:
         raise ValueError(f"a ratio needs one unit, got {of.unit!r} and {to.unit!r}")
@@ -97,6 +110,14 @@ def mean_with_interval(values: Sequence[float], unit: str, seed: int = 0) -> Mea
     """Mean with its 95 % percentile-bootstrap interval (Efron 1979), for results over seeds.
 
     With a single value the interval is that value: one seed says nothing about spread.
+
+    Args:
+        values: one per seed.
+        unit: of the values.
+        seed: of the bootstrap.
+
+    >>> print(mean_with_interval([88.0, 89.0, 90.0], "%"))
+    89.0% [88.0, 90.0]
     """
     numbers = np.asarray(values, dtype=float)
     draws = np.random.default_rng(seed).choice(numbers, (10_000, len(numbers))).mean(axis=1)
@@ -109,7 +130,13 @@ def averaged(runs: Sequence[Measurement]) -> Measurement:
     """Mean of one quantity over runs with different seeds, with an interval that holds two kinds of chance.
 
     The spread over seeds (the bootstrap interval of the mean) and the runs' own intervals (averaged, since they share
-    their test data) are independent: half-widths add in quadrature. Raises ValueError when the units differ.
+    their test data) are independent: half-widths add in quadrature.
+
+    Raises:
+        ValueError: the units differ.
+
+    >>> print(averaged([Measurement(88, 87, 89, "%", 1000), Measurement(90, 89, 91, "%", 1000)]))
+    89.0% [87.6, 90.4]
     """
     unit = _one_unit(runs)
     mean = mean_with_interval([run.value for run in runs], unit)
@@ -119,10 +146,15 @@ def averaged(runs: Sequence[Measurement]) -> Measurement:
 
 
 def difference(of: Measurement, *parts: Measurement) -> Measurement:
-    """What `of` is above the sum of the parts; the intervals, taken as independent, add up as squares.
+    """What `of` is above the sum of the parts; the intervals, taken as independent, add in quadrature.
 
-    Results on the same test data are not independent, and the true interval is narrower. Raises ValueError when the
-    units differ.
+    Results on the same test data are not independent, and the true interval is narrower.
+
+    Raises:
+        ValueError: the units differ.
+
+    >>> print(difference(Measurement(5, 4, 6, "points", 100), Measurement(2, 2, 2, "points", 100)))
+    3.00 points [2.00, 4.00]
     """
     unit = _one_unit([of, *parts])
     value = of.value - sum(part.value for part in parts)

@@ -47,10 +47,19 @@ def training_memory(
 ) -> dict[str, Measurement]:
     """Bytes that one training step keeps, by part: weights, activations, gradients, optimizer state.
 
-    `loss()` runs the forward pass and returns the scalar to minimise. Activations are all tensors
-    that autograd saves for the backward pass and that are neither parameters nor buffers; a storage
-    that is saved twice counts once. The count is exact and the same on every device.
-    The step is really taken: model and optimizer are changed by it.
+    Activations are all tensors that autograd saves for the backward pass and that are neither parameters nor buffers; a
+    storage that is saved twice counts once. The count is exact and the same on every device. The step is really taken:
+    model and optimizer are changed by it.
+
+    Args:
+        model: what is trained.
+        loss: runs the forward pass and returns the scalar to minimise.
+        optimizer: of the model's parameters.
+
+    >>> model = nn.Linear(10, 1, bias=False)
+    >>> adam, x = torch.optim.Adam(model.parameters()), torch.ones(4, 10)
+    >>> print(training_memory(model, lambda: model(x).mean(), adam)["gradients"])
+    40.0 bytes
     """
     kept = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
     saved: dict[int, torch.UntypedStorage] = {}

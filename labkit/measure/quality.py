@@ -14,14 +14,34 @@ Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % inte
 
 @torch.no_grad()
 def predict(model: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, batch: int = 100) -> torch.Tensor:
-    """Class of every input, (N,) int64, from logits (N, classes). The model is called as it is: put it in eval mode."""
+    """Class of every input, in batches. The model is called as it is: put it in eval mode.
+
+    Args:
+        model: inputs (n, …) to logits (n, classes).
+        inputs: (N, …), on the model's device.
+        batch: inputs of one call.
+
+    Returns:
+        int64 (N,).
+
+    >>> predict(lambda x: x, torch.tensor([[0.1, 0.9], [0.8, 0.2]]))
+    tensor([1, 0])
+    """
     return torch.cat([model(x).argmax(1) for x in inputs.split(batch)])
 
 
 def accuracy(predictions: torch.Tensor, labels: torch.Tensor) -> Measurement:
     """Percentage of predictions that equal the labels, with Wilson's 95 % interval (Wilson 1927).
 
-    Raises ValueError for shapes that differ or are empty.
+    Args:
+        predictions: int64 (N,).
+        labels: int64 (N,).
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+
+    >>> print(accuracy(torch.tensor([3, 1, 4, 1]), torch.tensor([3, 1, 4, 2])))
+    75.0% [30.1, 95.4]
     """
     return _proportion(_equal(predictions, labels))
 
@@ -30,6 +50,12 @@ def agreement(predictions: torch.Tensor, others: torch.Tensor) -> Measurement:
     """Percentage of inputs on which two models choose the same class, with its 95 % interval.
 
     It needs no labels. It bounds the accuracy lost: two models cannot differ in accuracy by more than they disagree.
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+
+    >>> agreement(torch.tensor([3, 1]), torch.tensor([3, 2])).short
+    '50.0%'
     """
     return accuracy(predictions, others)
 
@@ -37,8 +63,19 @@ def agreement(predictions: torch.Tensor, others: torch.Tensor) -> Measurement:
 def accuracy_loss(predictions: torch.Tensor, reference: torch.Tensor, labels: torch.Tensor) -> Measurement:
     """Points of accuracy lost against a reference model on the same inputs, with a 95 % interval.
 
-    The interval is that of paired proportions (Agresti and Min 2005): inputs that both models
-    get right or both wrong say nothing, so it is tighter than two intervals side by side.
+    The interval is that of paired proportions (Agresti and Min 2005): inputs that both models get right or both wrong
+    say nothing, so it is tighter than two intervals side by side.
+
+    Args:
+        predictions: int64 (N,).
+        reference: predictions of the reference model, int64 (N,).
+        labels: int64 (N,).
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+
+    >>> accuracy_loss(torch.tensor([3, 2]), torch.tensor([3, 1]), labels=torch.tensor([3, 1])).short
+    '50.0 points'
     """
     ours, theirs = _equal(predictions, labels), _equal(reference, labels)
     n = labels.numel()
@@ -55,10 +92,17 @@ def accuracy_loss(predictions: torch.Tensor, reference: torch.Tensor, labels: to
 
 @torch.no_grad()
 def block_losses(model: nn.Module, blocks: torch.Tensor) -> torch.Tensor:
-    """Mean negative log-likelihood, in nats, of a token given those before it in its block: float64 (n,).
+    """Mean negative log-likelihood, in nats, of a token given those before it in its block.
 
-    `blocks` are token numbers, int64 (n, length), on the model's device; `model(block).logits` are (1, length,
-    vocabulary). The model is called as it is: put it in eval mode. Raises ValueError if there is nothing to foretell.
+    Args:
+        model: `model(block).logits` are (1, length, vocabulary). It is called as it is: put it in eval mode.
+        blocks: token ids, int64 (n, length), on the model's device.
+
+    Returns:
+        float64 (n,), on the CPU.
+
+    Raises:
+        ValueError: there is no block, or blocks have fewer than two tokens.
     """
     if blocks.dim() != 2 or len(blocks) < 1 or blocks.shape[1] < 2:
         raise ValueError(
@@ -69,7 +113,11 @@ def block_losses(model: nn.Module, blocks: torch.Tensor) -> torch.Tensor:
 
 
 def perplexity(losses: torch.Tensor) -> Measurement:
-    """exp of the mean of `block_losses`, with the 95 % bootstrap interval over blocks."""
+    """exp of the mean of `block_losses`, with the 95 % bootstrap interval over blocks.
+
+    >>> perplexity(torch.tensor([2.0, 2.0])).short
+    '7.39'
+    """
     return _exp(losses, "")
 
 
@@ -77,7 +125,17 @@ def perplexity_ratio(losses: torch.Tensor, reference: torch.Tensor) -> Measureme
     """How many times the perplexity of one model is that of another on the same blocks, with a 95 % interval.
 
     The bootstrap draws the differences block by block: that one text is harder than another does not blur it, so that
-    it is far tighter than two intervals side by side. Raises ValueError for losses of different numbers of blocks.
+    it is far tighter than two intervals side by side.
+
+    Args:
+        losses: as `block_losses` gives them, (n,).
+        reference: those of the other model.
+
+    Raises:
+        ValueError: the losses are of different numbers of blocks.
+
+    >>> perplexity_ratio(torch.tensor([2.1, 3.1]), torch.tensor([2.0, 3.0])).short
+    '1.11×'
     """
     if losses.shape != reference.shape:
         raise ValueError(f"need losses of the same blocks, got {len(losses)} and {len(reference)}")

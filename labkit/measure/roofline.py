@@ -1,4 +1,4 @@
-"""The roofline model: what a machine allows at most, by how many operations it does on each byte that it moves.
+"""The roofline model: what a machine allows at most, by how many FLOP it does on each byte that it moves.
 
 Source: Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785.
 """
@@ -19,10 +19,17 @@ SIDES = {"cpu": 1536, "cuda": 4096}
 
 
 def rate(work: Measurement, latency: Measurement) -> Measurement:
-    """Work done a second, GFLOP/s or GB/s: a count of FLOP or bytes over the latency of doing it.
+    """Work done per second, GFLOP/s or GB/s. A rate is the inverse of a time, so low and high swap.
 
-    A rate is the inverse of a time, so low and high swap. Raises ValueError for other
-    units than FLOP or bytes, and ms.
+    Args:
+        work: a count of FLOP or bytes.
+        latency: of doing it, in ms.
+
+    Raises:
+        ValueError: the units are others.
+
+    >>> rate(Measurement.exact(2e9, "FLOP"), Measurement(20, 19, 22, "ms", 30)).short
+    '100 GFLOP/s'
     """
     if work.unit not in RATES or latency.unit != "ms":
         raise ValueError(f"a rate is FLOP or bytes over ms, got {work.unit!r} over {latency.unit!r}")
@@ -39,14 +46,22 @@ class Ceilings:
 
     @property
     def ridge(self) -> Measurement:
-        """The intensity, in FLOP a byte, below which memory is the limit and above which arithmetic is."""
+        """The intensity, in FLOP per byte, below which memory is the limit and above which arithmetic is."""
         a, b = self.arithmetic, self.bandwidth
         return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n))
 
     def attainable(self, intensity: float) -> Measurement:
-        """The most GFLOP/s at an intensity in FLOP a byte: the lower of the two limits. Raises ValueError below 0."""
+        """The most GFLOP/s at an intensity in FLOP per byte: the lower of the two limits.
+
+        Raises:
+            ValueError: the intensity is below 0.
+
+        >>> limits = Ceilings(Measurement.exact(100, "GFLOP/s"), Measurement.exact(20, "GB/s"))
+        >>> limits.attainable(2).short, limits.ridge.short
+        ('40.0 GFLOP/s', '5.00 FLOP/byte')
+        """
         if intensity < 0:
-            raise ValueError(f"an intensity is a number of operations a byte, got {intensity}")
+            raise ValueError(f"an intensity is a number of FLOP per byte, got {intensity}")
         a, b = self.arithmetic, self.bandwidth
         return Measurement(
             min(intensity * b.value, a.value),
@@ -58,15 +73,21 @@ class Ceilings:
 
 
 def ceilings(device: str = "cpu", rounds: int = 10) -> Ceilings:
-    """Measure both limits of the CPU or of a GPU ("cuda") in float32: medians with quartiles, in a second or two.
+    """Measure both limits of the CPU or of a GPU in float32: medians with quartiles, in a second or two.
 
     Arithmetic is that of a product of two square matrices. Bandwidth is that of changing the signs of 512 MiB in place,
     counted as read once and written once; a kernel with an output of its own would besides fetch what it overwrites.
-    Raises KeyError for another device.
+
+    Args:
+        device: "cpu" or "cuda".
+        rounds: calls of each.
+
+    Raises:
+        KeyError: for another device.
     """
     side = SIDES[device]
     x, numbers = torch.randn(side, side, device=device), torch.ones(ARRAY_BYTES // 4, device=device)
     product = torch.empty_like(x)
     timings = time_in_turn({"product": lambda: torch.mm(x, x, out=product), "signs": numbers.neg_}, rounds)
-    operations, traffic = Measurement.exact(2 * side**3, "FLOP"), Measurement.exact(2 * numbers.nbytes, "bytes")
-    return Ceilings(rate(operations, timings.latency("product")), rate(traffic, timings.latency("signs")))
+    work, traffic = Measurement.exact(2 * side**3, "FLOP"), Measurement.exact(2 * numbers.nbytes, "bytes")
+    return Ceilings(rate(work, timings.latency("product")), rate(traffic, timings.latency("signs")))

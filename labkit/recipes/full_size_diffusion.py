@@ -35,7 +35,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from labkit import runs
 from labkit.estimate.product import Product
-from labkit.measure import Measurement, Timings, flop_count, parameters, quartiles, time_in_turn
+from labkit.measure import Measurement, Timings, flops, parameters, quartiles, time_in_turn
 from labkit.recipes.cuda_graph import CudaGraph, Function
 from labkit.record import Record
 from labkit.techniques.diffusion.token_merging import tokens_seen
@@ -467,7 +467,7 @@ class Run:
                 self.record.headline = f"{best.name}: {best.measurements['speedup']} over eager"
 
     def shares(self) -> None:
-        """Where a generation's time goes. The loop is the sampler's arithmetic and what the processor does for it."""
+        """Where a generation's time goes. The loop is the sampler's arithmetic and what the CPU does for it."""
         made = self.prepared([c for c in SHARES if c.run == "eager" or c in self.done])
         for c in made:
             functions, inputs = self.bench.functions(c), self.bench.inputs(c.rows)
@@ -495,11 +495,11 @@ class Run:
     def attention(self) -> None:
         """One evaluation, with tokens merged or not, under plain and under fused attention."""
         for pixels in PIXELS if self.bench.sizes is FULL else (128, 192):
-            inputs, contestants = self.bench.inputs(1, pixels), {}
+            inputs, functions = self.bench.inputs(1, pixels), {}
             for attention, merged in product(ATTENTION, (False, True)):
                 model = self.bench.network("SD 1.5", merged, attention)
                 tokens = Measurement.exact(count_tokens(model, inputs, merged), "tokens")
-                count = dict(tokens=tokens, operations=flop_count(model, *inputs))
+                count = dict(tokens=tokens, operations=flops(model, *inputs))
                 title, techniques = f"one evaluation, {pixels} pixels, {attention}", ()
                 if merged:
                     title, techniques = f"{title}, merged", ("token merging",)
@@ -507,9 +507,9 @@ class Run:
                     name = f"{title}, {run}"
                     made = self.attempt(name, partial(self.bench.ready, partial(noise, model), inputs, run))
                     if made:
-                        contestants[name] = partial(made, *inputs)
+                        functions[name] = partial(made, *inputs)
                         self.record.add(name, techniques, **count)
-            timings = self.time(contestants, rounds=9)
+            timings = self.time(functions, rounds=9)
             for name in timings:
                 self.record.add(name, latency=timings.latency(name))
                 unmerged = name.replace(", merged", "")
@@ -520,7 +520,7 @@ class Run:
                         self.record.find(f"merging_{'plain' if 'plain' in name else 'fused'}_{pixels}", gain)
             print(self.record.table("tokens", "operations", "latency"), flush=True)
             print(self.record.table("gain of merging"), flush=True)
-            contestants.clear()
+            functions.clear()
             made = None  # the last of the graphs, which hold gigabytes
             gc.collect()
             if self.bench.device == "cuda":

@@ -176,12 +176,12 @@ def step_times(named: dict[str, dict]) -> Timings:
             model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
             optimizer.step()
 
-    contestants = {}
+    functions = {}
     for name, options in named.items():
         model, tokens, optimizer = prepared(**options)
         optimizer = optimizer([p for p in model.train().parameters() if p.requires_grad], lr=1e-4)
-        contestants[name] = partial(step, model, tokens, optimizer)
-    return time_in_turn(contestants, ROUNDS)
+        functions[name] = partial(step, model, tokens, optimizer)
+    return time_in_turn(functions, ROUNDS)
 
 
 def main() -> None:

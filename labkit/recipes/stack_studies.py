@@ -1,6 +1,6 @@
 """Run and record the studies of Lab 05, which `labkit.stack` defines.
 
-    python -m labkit.recipes.stack_studies latency --task images --out DIR   # on the processor that latencies are for
+    python -m labkit.recipes.stack_studies latency --task images --out DIR   # on the CPU that latencies are for
     python -m labkit.recipes.stack_studies orders --task images --out DIR --device cuda
     python -m labkit.recipes.stack_studies search --task images --out DIR --device cuda --trials 240 --worker 0
     python -m labkit.recipes.stack_studies front --task images --out DIR --device cuda

@@ -37,9 +37,11 @@ class StackResult:
 class Rows:
     """Rows by task, steps and seed; in a folder, where there is one, one small file each.
 
-    A file is written whole or not at all, so that any number of processes may share the folder, and one that is
-    stopped leaves what it had finished. `recorded` are files with a row a line, as `write` makes them; raises
-    ValueError for a damaged line.
+    A file is written whole or not at all, so that any number of processes may share the folder, and one that is stopped
+    leaves what it had finished. `recorded` are files with one row per line, as `write` makes them.
+
+    Raises:
+        ValueError: a line is damaged.
     """
 
     def __init__(self, folder: str | Path | None = None, recorded: Iterable[str | Path] = ()):
@@ -86,7 +88,8 @@ class Rows:
     def averaged(self) -> dict[tuple[str, ...], dict[str, Measurement]]:
         """Every stack, averaged over the seeds with which it was run; a stack that is not random stays as it is.
 
-        Raises ValueError for rows of several tasks.
+        Raises:
+            ValueError: the rows are of several tasks.
         """
         rows = self.all()
         if len(tasks := {row.task for row in rows}) > 1:
@@ -97,7 +100,7 @@ class Rows:
         return {steps: over_seeds([row.measurements for row in found]) for steps, found in runs.items()}
 
     def write(self, path: str | Path) -> Path:
-        """All rows in one file, a row a line."""
+        """All rows in one file, one row per line."""
         files.write(Path(path), "".join(row.as_json() + "\n" for row in self.all()).encode())
         return Path(path)
 

@@ -41,7 +41,8 @@ class TimedTask(Task, Protocol):
 class Recorded:
     """A task of which there are only recorded rows; what they lack cannot be had from it.
 
-    Raises ValueError unless the rows are those of one task.
+    Raises:
+        ValueError: the rows are not those of one task.
     """
 
     def __init__(self, rows: Rows, facts: Facts):
@@ -73,13 +74,29 @@ class Runner:
         self.applied = 0  #: steps that were run, and not found
 
     def run(self, steps: Sequence[Step], seed: int = 0, every_step: bool = True) -> list[StackResult]:
-        """A row for the model at the start and one after every step, or for the last alone; raises Refused."""
+        """Run one stack.
+
+        Args:
+            steps: in order.
+            seed: of the steps that are random.
+            every_step: whether the model is measured after every step, or after the last alone.
+
+        Returns:
+            A row for the model at the start and one after every step, or that of the last.
+
+        Raises:
+            Refused: a step cannot come where it was put.
+        """
         known = [self.task.facts, *admit(steps, self.task.facts)]
         lengths = range(len(steps) + 1) if every_step else [len(steps)]
         return [self._row(tuple(steps[:n]), known[n], seed) for n in lengths]
 
     def run_all(self, stacks: Iterable[Sequence[Step]], seeds: Iterable[int] = (0,), every_step: bool = True) -> None:
-        """Run many stacks with many seeds, those that begin alike in turn; raises Refused before any runs."""
+        """Run many stacks with many seeds, those with a common prefix in turn.
+
+        Raises:
+            Refused: a step cannot come where it was put; nothing was run then.
+        """
         seeds = list(seeds)
         wanted = [(tuple(steps), seed) for steps in stacks for seed in seeds]
         for steps, _ in wanted:
@@ -93,7 +110,7 @@ class Runner:
         return over_seeds(runs if any(each.random for each in steps) else runs[:1])
 
     def _keys(self, steps: tuple[Step, ...], seed: int) -> list[tuple[tuple[str, ...], int | None]]:
-        """For every beginning of the stack: its steps as text, and the seed if one of them is random."""
+        """For every prefix of the stack: its steps as text, and the seed if one of them is random."""
         keys: list[tuple[tuple[str, ...], int | None]] = [((), None)]
         text: list[str] = []
         is_random = False
@@ -111,7 +128,7 @@ class Runner:
         return self.rows.put(StackResult(self.task.name, text, of_seed, self.task.measure(model, facts)))
 
     def model(self, steps: Sequence[Step], seed: int = 0) -> nn.Module:
-        """The model after these steps, from the longest beginning that is still in memory. It is not to be changed."""
+        """The model after these steps, from the longest prefix that is still in memory. It is not to be changed."""
         admit(steps, self.task.facts)
         steps = tuple(steps)
         keys = self._keys(steps, seed)

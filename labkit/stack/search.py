@@ -32,16 +32,25 @@ def search(
 ) -> optuna.Study:
     """Try stacks until the study has so many trials, and return it; its `best_trials` are the Pareto front.
 
-    `space` makes a stack of what a trial suggests; a stack that is refused counts as a trial and gives nothing. Each
-    trial has the steps it tried as the attribute "steps", its sampler as "sampler", and one value for every objective,
-    a metric of the rows.
+    Each trial has the steps it tried as the attribute "steps", its sampler as "sampler", and one value for every
+    objective. A stack that is refused counts as a trial and gives nothing. Every process that calls `search` with the
+    same storage works on the same study. One that is killed loses the trial that it was at, and a search that is called
+    again goes on where it stopped.
 
-    The study lives in `storage`: the path of a file, which processes on one machine may share, or the address of a
-    database ("postgresql://…") for several machines. Every process that calls `search` with the same storage works
-    on the same study; give each a `seed` of its own. One that is killed loses the trial that it was at, and a search
-    that is called again goes on where it stopped. The sampler is NSGA-II (Deb et al. 2002) or TPE (Bergstra et al.
-    2011, in several dimensions Ozaki et al. 2022). Raises ValueError for another, for objectives that rows lack, and
-    for others than those that the study has.
+    Args:
+        runner: runs the stacks.
+        space: makes a stack of what a trial suggests.
+        trials: of the study, those of other processes included.
+        storage: the path of a file, which processes on one machine may share, or the address of a database
+            ("postgresql://…") for several machines.
+        sampler: "nsga2" (NSGA-II, Deb et al. 2002) or "tpe" (TPE, Bergstra et al. 2011, in several dimensions Ozaki et
+            al. 2022).
+        objectives: metrics of the rows, each with its direction.
+        seed: of the sampler; give each process its own.
+
+    Raises:
+        ValueError: the sampler is another, or the objectives are not metrics of the rows or not those that the study
+            has.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"the sampler is {' or '.join(map(repr, SAMPLERS))}, got {sampler!r}")

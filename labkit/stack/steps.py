@@ -34,7 +34,11 @@ class Step:
         return self.text
 
     def after(self, facts: Facts) -> Facts:
-        """What is known when the step is done; raises Refused if it cannot be."""
+        """What is known when the step is done.
+
+        Raises:
+            Refused: the step cannot come after these facts.
+        """
         for fact, why in self.refuses.items():
             if fact in facts:
                 raise Refused(f"{self} does not work on a model with {fact}: {why}")
@@ -53,7 +57,13 @@ def step(
     """Make a step of a function `(model, task, …parameters) → model`; it may change the model that it gets.
 
     The result takes the parameters alone and gives a Step. A function that has a parameter `seed` is taken to be
-    random, and gets the seed of the run. `needs` and `refuses` map facts to the reason that a reader will see.
+    random, and gets the seed of the run.
+
+    Args:
+        gives: facts that hold when the step is done.
+        takes: facts that no longer hold then.
+        needs: facts that must hold before, each with the reason that a reader will see if it does not.
+        refuses: facts that must not hold before, each with the reason that a reader will see if it does.
 
     >>> @step(gives=["noise"], refuses={"integers": "they have no room for it"})
     ... def blur(model, task, seed, spread: float = 0.01):
@@ -96,7 +106,11 @@ def step(
 
 
 def admit(steps: Sequence[Step], facts: Facts) -> list[Facts]:
-    """What is known after each step, one by one; raises Refused for the first that cannot follow those before it."""
+    """What is known after each step, one by one.
+
+    Raises:
+        Refused: a step cannot follow those before it.
+    """
     known = []
     for number, each in enumerate(steps):
         try:
@@ -109,7 +123,13 @@ def admit(steps: Sequence[Step], facts: Facts) -> list[Facts]:
 
 
 def is_admissible(steps: Sequence[Step], facts: Facts) -> bool:
-    """Whether every step can follow those before it."""
+    """Whether every step can follow those before it.
+
+    >>> sow = step(gives=["corn"])(lambda model, task: model)()
+    >>> reap = step(needs={"corn": "nothing grows"})(lambda model, task: model)()
+    >>> is_admissible([sow, reap], frozenset()), is_admissible([reap, sow], frozenset())
+    (True, False)
+    """
     try:
         admit(steps, facts)
     except Refused:
@@ -123,9 +143,14 @@ def orders(steps: Sequence[Step], facts: Facts) -> list[tuple[Step, ...]]:
 
 
 def read(text: str, vocabulary: object) -> Step:
-    """The step that was written as "prune(0.8, global)", from the module that has the steps.
+    """The step that was written as "prune(0.8, global)".
 
-    Raises ValueError if there is no such step in it.
+    Args:
+        text: name and parameters.
+        vocabulary: the module that has the steps.
+
+    Raises:
+        ValueError: there is no such step in it.
     """
     name, _, arguments = text.partition("(")
     make = getattr(vocabulary, name, None)

@@ -23,12 +23,29 @@ def train_(
     after_update: Callable[[int], None] = lambda step: None,
     progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
-    """Train, in place, for `steps` batches; the learning rate falls to zero along a
-    cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """Train, in place; the learning rate falls to zero along a cosine (Loshchilov and
+    Hutter 2017, arXiv:1608.03983).
 
-    `before_update()` finds the gradients ready, `after_update(step)` the parameters
-    changed. Raises ValueError if `batches` ends too soon or the loss is no longer
-    finite.
+    Args:
+        model: left in eval mode.
+        batches: of inputs and targets.
+        steps: batches to take.
+        optimizer: of the model's parameters.
+        loss: of the model's output and the targets, a scalar.
+        before_update: called when the gradients are ready.
+        after_update: called with the step when the parameters are changed.
+        progress: called with the step and its loss.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: `batches` ends too soon, or the loss is no longer finite.
+
+    >>> model, data = nn.Linear(2, 2), (torch.eye(2), torch.tensor([1, 0]))
+    >>> adam = torch.optim.Adam(model.parameters(), lr=0.1)
+    >>> train_(model, [data] * 50, 50, adam)(data[0]).argmax(1)
+    tensor([1, 0])
     """
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     model.train()

@@ -60,7 +60,11 @@ __all__ = [
 
 
 def fetch_all() -> list[Origin]:
-    """Put everything that the labs load into the cache, and say what came from where. Raises ZooError."""
+    """Put everything that the labs load into the cache, and say what came from where.
+
+    Raises:
+        ZooError: something could not be had.
+    """
     return [
         fashion_mnist("train").origin,
         fashion_mnist("test").origin,

@@ -83,7 +83,7 @@ record, settings, device, files = lab.start(
 #
 # With $s = 0.6$ and $b = 8$ that promises $2.5 \times 4 = 10$.
 # But a file must also say *where* the zeros are.
-# If they lie at random, that takes at least $H(s) = -s\log_2 s - (1-s)\log_2(1-s)$ bits a weight, whatever the weights' own precision, and the bound becomes
+# If they lie at random, that takes at least $H(s) = -s\log_2 s - (1-s)\log_2(1-s)$ bits per weight, whatever the weights' own precision, and the bound becomes
 #
 # $$ r = \frac{32}{H(s) + (1-s)\,b} $$
 #
@@ -183,7 +183,7 @@ timings = measure.time_in_turn(
     {name: lambda m=m: m(views[:1]) for name, m in demonstration.items()},
     settings.timing_rounds,
 )
-answers = {name: measure.predict(m, views, 8) for name, m in demonstration.items()}
+predictions = {name: measure.predict(m, views, 8) for name, m in demonstration.items()}
 for name, model in demonstration.items():
     sizes = measure.file_sizes(
         safetensors.save_weights(model.state_dict(), files / "imagenet.safetensors")
@@ -196,7 +196,7 @@ for name, model in demonstration.items():
         file=sizes["raw"],
         gzip=sizes["gzip"],
         latency=timings.latency(name),
-        agreement=measure.agreement(answers[name], answers["baseline"]),
+        agreement=measure.agreement(predictions[name], predictions["baseline"]),
     )
 record
 
@@ -231,7 +231,7 @@ figure
 
 # %% [markdown]
 # Two things were left out.
-# **Quality**: one-shot pruning of an efficient network changes its answers, and a size without that column is half a result.
+# **Quality**: one-shot pruning of an efficient network changes its predictions, and a size without that column is half a result.
 # And **what was quantized**: dynamic INT8 touches `Linear` layers only.
 # How much of the network is that?
 # The file it must give can be computed beforehand: each Linear weight goes from 4 bytes to 1.
@@ -452,12 +452,12 @@ keep(
     thin.state_dict(),
     measure.predict(thin, test_inputs),
 )
-print(f"operations: {cost}", end=" → ")
+print(f"FLOPs: {cost}", end=" → ")
 print(f"{measure.flops(thin, test_inputs[:1])} with channels removed,", end=" ")
 print(f"{measure.flops(sparse, test_inputs[:1])} with 90 % zeros")
 
 # %% [markdown]
-# Fewer operations, not merely more zeros.
+# Fewer FLOPs, not merely more zeros.
 # The price is accuracy: where single weights are pruned, the rest of their channel can learn to make up for them; of a removed channel nothing is left to learn, and a short fine-tuning does not bring everything back.
 #
 # ## 5 · Static INT8: the convolutions, too
@@ -606,7 +606,7 @@ plot.cost_quality(record, "compressed", "accuracy", rows=recovered)
 # %% [markdown]
 # ## 7 · Latency, taken in turn
 #
-# All contestants run in every round, one after the other, and a speed-up is the median of the ratios taken round by round.
+# All run in every round, one after the other, and a speed-up is the median of the ratios taken round by round.
 # FP32 and INT8 are compiled in the same way.
 
 # %%
@@ -614,16 +614,16 @@ from IPython.display import display
 
 for batch in settings.timing_batches:
     x = test_inputs[:batch]
-    contestants = {"FP32": base, "pruned 90 %": sparse, "channels removed": thin}
-    contestants |= {
+    functions = {"FP32": base, "pruned 90 %": sparse, "channels removed": thin}
+    functions |= {
         f"{name}, compiled": compiled(name, batch)
         for name in ("FP32", "channels removed", "stack")
     }
     timings = measure.time_in_turn(
-        {name: lambda m=m: m(x) for name, m in contestants.items()},
+        {name: lambda m=m: m(x) for name, m in functions.items()},
         settings.timing_rounds,
     )
-    for name in contestants:
+    for name in functions:
         record.add(
             f"{name}, batch {batch}",
             latency=timings.latency(name),
@@ -631,7 +631,7 @@ for batch in settings.timing_batches:
             speedup_over_compiled=timings.ratio("FP32, compiled", name),
         )
     display(plot.latencies(timings, baseline="FP32"))
-print("vector instructions of this processor:", torch.backends.cpu.get_cpu_capability())
+print("vector instructions of this CPU:", torch.backends.cpu.get_cpu_capability())
 
 # %% [markdown]
 # Read each picture from the top.
@@ -702,7 +702,7 @@ ledger
 #   Dynamic INT8 leaves convolutions alone, and an exported INT8 graph keeps the float32 weights beside the integers unless somebody removes them, as `static_int8` does.
 # - *Pruned weights need less space*: a zero takes as many bits as any other number until something encodes it.
 # - *Sparsity is speed*: dense kernels multiply by zero.
-#   Unstructured sparsity needs a sparse kernel and far more zeros than 60 % to win on a processor.
+#   Unstructured sparsity needs a sparse kernel and far more zeros than 60 % to win on a CPU.
 # - *60 % is free*: on an over-sized network with ten classes almost, once BatchNorm is corrected; on an efficient ImageNet network by no means.
 #
 # ## 9 · This run and the recorded ones

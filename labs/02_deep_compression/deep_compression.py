@@ -119,7 +119,7 @@ def batches(data: zoo.ImageSet, seed: int, shape: tuple[int, int] = (28, 1)):
     return zoo.random_batches(data, 64, seed, shape)
 
 
-dense, right = {}, {}  # the networks as trained, and what they answer
+dense, right = {}, {}  # the networks as trained, and their predictions
 for name, title in NAMES.items():
     trained = zoo.fashion_mnist_model(name)
     print(trained.origin)
@@ -218,14 +218,16 @@ ways = {
     "gradually": gradual,
     "gradually, by magnitude": lambda m, s: gradual(m, s, magnitude.global_masks),
 }
-retrained, answers = {way: {} for way in ways}, {}
+retrained, predictions = {way: {} for way in ways}, {}
 for way, recipe in ways.items():
     for sparsity in settings.sparsities:
         model = recipe(copy.deepcopy(dense["lenet_300_100"]), sparsity)
-        answers[way] = measure.predict(model, inputs)
-        lost = measure.accuracy_loss(answers[way], right["lenet_300_100"], labels)
+        predictions[way] = measure.predict(model, inputs)
+        lost = measure.accuracy_loss(predictions[way], right["lenet_300_100"], labels)
         retrained[way][100 * sparsity] = record.find(f"{way} {sparsity:.0%}", lost)
-worse = measure.accuracy_loss(answers["one shot"], answers["three rounds"], labels)
+worse = measure.accuracy_loss(
+    predictions["one shot"], predictions["three rounds"], labels
+)
 record.find("one_shot_worse_than_rounds", worse)
 print(f"at {settings.sparsities[-1]:.0%} one shot loses {worse} more than three rounds")
 plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
@@ -234,7 +236,7 @@ plot.curves(retrained, "sparsity of LeNet-300-100 (%)", "accuracy lost")
 # As long as little is pruned, one shot is as good as any: the others still prune while it already repairs.
 # The harder the pruning, the more it pays to let the network adapt on the way.
 # At the highest sparsity none of the four brought everything back in so few steps.
-# Each curve is one training run: the interval is that of the test pictures.
+# Each curve is one training run: the interval is that of the test images.
 #
 # ### 3.3 Retraining takes longer than pruning
 #
@@ -273,7 +275,7 @@ def kept(model: nn.Module) -> float:
 
 def lost(name: str, models: list[nn.Module]) -> Measurement:
     """Points of accuracy lost against the dense network: mean over the seeds, with
-    an interval that holds what the seeds do and what the pictures leave open."""
+    an interval that holds what the seeds do and what the images leave open."""
     losses = [
         measure.accuracy_loss(measure.predict(m, inputs), right[name], labels)
         for m in models
@@ -349,21 +351,21 @@ def shared(model: nn.Module, bits: int, how: str = "linear", seed: int = 0):
     return model, codebook.share_(model, widths, how, seed)
 
 
-starts, answers = {how: {} for how in STARTS}, {}
+starts, predictions = {how: {} for how in STARTS}, {}
 for bits in settings.bits:
     for how in STARTS:
         models = [
             shared(model, bits, how, seed)[0]
             for seed, model in enumerate(pruned["lenet_300_100"])
         ]
-        answers[how, bits] = [measure.predict(m, inputs) for m in models]
+        predictions[how, bits] = [measure.predict(m, inputs) for m in models]
         starts[how][bits] = lost("lenet_300_100", models)
 plot.curves(starts, "bits of a code", "accuracy lost, untrained")
 
 # %%
 for bits in settings.bits:
     for how in ("density", "random"):
-        pairs = zip(answers[how, bits], answers["linear", bits])
+        pairs = zip(predictions[how, bits], predictions["linear", bits])
         worse = averaged([measure.accuracy_loss(a, b, labels) for a, b in pairs])
         record.find(f"{how}_worse_than_linear_{bits}_bits", worse)
         print(f"{bits} bits: a {how} start loses {worse} more than a linear one")
@@ -372,7 +374,7 @@ for bits in settings.bits:
 # ### 4.3 Train the codebook on
 #
 # All weights with the same code move together: the gradient of a centroid is the sum of theirs.
-# The dense network is the teacher {cite}`hinton2015distilling`: its answers say more about an image than the label does.
+# The dense network is the teacher {cite}`hinton2015distilling`: its predictions say more about an image than the label does.
 
 # %%
 show(codebook.Codebook, codebook.finetune_centroids_)
@@ -438,7 +440,7 @@ lengths = huffman.code_lengths(np.bincount(symbols))
 for symbol, (code, length) in enumerate(zip(huffman.canonical_codes(lengths), lengths)):
     print(symbol, f"occurs {(symbols == symbol).sum()} times, code {code:0{length}b}")
 mean = lengths[symbols].mean()
-print(f"{mean} bits a symbol; entropy {huffman.entropy(symbols)}; fixed width 3")
+print(f"{mean} bits per symbol; entropy {huffman.entropy(symbols)}; fixed width 3")
 assert mean == huffman.entropy(symbols)  # all frequencies are powers of 1/2
 
 # %% [markdown]
@@ -690,7 +692,7 @@ Table(["layer", "paper: kept, code, distance, left", "this run"], rows)
 # ## 8 · The paper's own task: digits
 #
 # The whole recipe from nothing, in seconds, on handwritten digits {cite}`lecun1998gradient`: train, prune gradually, share with 5 bits, encode.
-# Where MNIST cannot be reached these are 5,000 of its pictures, 1,000 of them for testing: one picture is a tenth of a point, so read the intervals.
+# Where MNIST cannot be reached these are 5,000 of its images, 1,000 of them for testing: one image is a tenth of a point, so read the intervals.
 
 # %%
 digits, tested = (zoo.digits(s, settings.digits_source) for s in ("train", "test"))
@@ -749,14 +751,16 @@ recovery.reestimate_batchnorm_(small, calibration)
 path = deep_compression.save(small, files / "mobilenet_v2.dc")
 entries = deep_compression.contents(path)
 whole = sum(e.dense_bytes for e in entries)  # BatchNorm's statistics, too
-answer = measure.predict(small, large)
+predicted = measure.predict(small, large)
 record.add("MobileNetV2", file=Measurement.exact(whole, "bytes"))
 record.add(
     "MobileNetV2 pruned, shared, Huffman",
     ("pruned", "shared", "Huffman"),
     file=Measurement.exact(path.stat().st_size, "bytes"),
     rate=Measurement.exact(whole / path.stat().st_size, "×"),
-    lost=measure.accuracy_loss(answer, reference, test.labels[: settings.test_images]),
+    lost=measure.accuracy_loss(
+        predicted, reference, test.labels[: settings.test_images]
+    ),
 )
 plain = sum(e.bytes for e in entries if e.levels == 0)
 share = sum(e.dense_bytes for e in entries if e.levels == 0) / whole
@@ -772,7 +776,7 @@ record.table("file", "rate", "lost")
 #
 # Huffman's code spends whole bits on a symbol.
 # Asymmetric numeral systems {cite}`duda2013asymmetric` do not, and come within a hair of the entropy.
-# The library `constriction` {cite}`bamler2022constriction` encodes the same streams; each pays two bytes a symbol for its table of frequencies.
+# The library `constriction` {cite}`bamler2022constriction` encodes the same streams; each pays two bytes per symbol for its table of frequencies.
 
 
 # %%
@@ -904,12 +908,12 @@ ledger
 #
 # - *Without loss*: a loss is what the dense network has over the pruned one, so it depends on how well the dense one was trained.
 #   All pruned networks trained on for thousands of steps, and the dense ones did not: how much of a gain is the training's was not measured.
-#   And ten thousand test pictures leave open a few tenths of a point.
+#   And ten thousand test images leave open a few tenths of a point.
 # - *The rates multiply*: the positions are paid once, and pruning more makes each of them dearer.
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste.
 #   On the paper's two LeNets that is a fifth or less, much as here.
 #   Its VGG-16 has wider codes in the convolutions than VGG-9 has here, and those waste more.
-# - *Linear is best*: at four bits the codebooks differ, and the accuracies by less than the test pictures can tell.
+# - *Linear is best*: at four bits the codebooks differ, and the accuracies by less than the test images can tell.
 # - *Fewer weights, less time*: a dense kernel multiplies by zeros as fast as by anything.
 #   A sparse kernel reads an index for every weight.
 #   The paper gains with one image, on larger matrices, and nothing in batches; here it is the other way round.
@@ -932,7 +936,7 @@ lab.finish(headline, "rate", "lost", "share", "saving", "batch_1", "batch_64")
 #    Is the file smaller, is it better?
 # 2. Fix `index_bits=5` as the paper did.
 #    How many fillers does each layer store, and what do they cost?
-# 3. Write the positions as a bitmask instead, one bit a weight, and Huffman-code bytes of it.
+# 3. Write the positions as a bitmask instead, one bit per weight, and Huffman-code bytes of it.
 #    From which density on does the index win?
 # 4. Sort the hidden units of LeNet-300-100 by how many weights they keep: the function is the same, is the file?
 # 5. Train the LeNet-300-100 on digits four times longer and compress it again.

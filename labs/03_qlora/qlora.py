@@ -72,8 +72,8 @@ record, settings, device, files = lab.start(
 # %% [markdown]
 # ## 1 · The idea
 #
-# To train a model you keep five things in memory: its weights, the gradients of what is trained, the optimizer's state for it, the activations that the backward pass needs, and whatever the worst moment takes besides.
-# Full fine-tuning in 16 bits with AdamW {cite}`loshchilov2019decoupled` keeps twelve bytes a parameter before the first token is read: two for the weight, two for its gradient, eight for the optimizer.
+# To train a model you keep five things in memory: its weights, the gradients of what is trained, the optimizer's state for it, the activations that the backward pass needs, and the workspace: everything else allocated at the peak.
+# Full fine-tuning in 16 bits with AdamW {cite}`loshchilov2019decoupled` keeps twelve bytes per parameter before the first token is read: two for the weight, two for its gradient, eight for the optimizer.
 # LoRA {cite}`hu2022lora` freezes the weight $W$ and trains two thin matrices beside it; QLoRA {cite}`dettmers2023qlora` moreover holds $W$ in four bits and unpacks it layer by layer, whenever it is needed:
 #
 # $$ y = \operatorname{unpack}(W_4)\, x + \frac{\alpha}{r}\, B A x, \qquad A \in \mathbb{R}^{r \times \text{in}},\; B \in \mathbb{R}^{\text{out} \times r} $$
@@ -112,7 +112,7 @@ print(
 print(" linear layers; the others are embeddings and norms")
 
 # %% [markdown]
-# The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it foretells the next one of the held-out text.
+# The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text.
 # Blocks of text differ more than models do, so models are compared block by block.
 #
 # If the weights come from the package, they have been through four bits before.
@@ -179,7 +179,7 @@ print(f"{codes.numel():,} codes of {name} and {absmax.numel():,} constants are e
 # %% [markdown]
 # ### Half a bit of constants
 #
-# A block's constant is a float32: $32 / 64 = 0.5$ bits a weight.
+# A block's constant is a float32: $32 / 64 = 0.5$ bits per weight.
 # *Double quantization* gives the constants eight bits, in blocks of 256 that share one float32: $8 / 64 + 32 / (64 \cdot 256) = 0.127$ bits.
 
 # %%
@@ -193,7 +193,7 @@ for double in (False, True):
     ]
     bits = {part: 8 * sum(h[part] for h in held) / in_layers for part in held[0]}
     print(
-        f"{block_quantization.bits_per_parameter(double=double):.3f} bits a weight; ",
+        f"{block_quantization.bits_per_parameter(double=double):.3f} bits per weight; ",
         end="",
     )
     print("in this model", ", ".join(f"{part} {b:.3f}" for part, b in bits.items()))
@@ -391,7 +391,7 @@ for seed in range(settings.seeds):
 plot.curves(
     {
         method: {
-            step: mean_with_interval([h[step - 1] for h in runs], "nats a token")
+            step: mean_with_interval([h[step - 1] for h in runs], "nats per token")
             for step in range(1, settings.steps + 1)
         }
         for method, runs in histories.items()
@@ -497,7 +497,7 @@ record.table("time", "times_lora")
 # ### A calculator
 #
 # Every one of these numbers follows from the architecture.
-# `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with what the worst moment takes besides (*workspace*).
+# `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with everything else allocated at the peak (*workspace*).
 
 # %%
 from IPython.display import display
@@ -683,7 +683,7 @@ with torch.no_grad():
     assert torch.equal(again.eval()(block).logits, logits["merged"])
 first, second = (values.argmax(2).cpu() for values in logits.values())
 same = measure.agreement(first, second)
-print(f"merged, it foretells the same token in {same} of cases")
+print(f"merged, it predicts the same token in {same} of cases")
 compared("merged, in 32 bits", again, file)
 del again
 gc.collect()
@@ -730,7 +730,7 @@ record.table("file", "perplexity", "times_trained")
 #
 # ## 10 · When it goes wrong
 #
-# On some processors a 4-bit layer of bitsandbytes stops gradients without a word: the loss stays where it was, and nobody knows why.
+# On some CPUs a 4-bit layer of bitsandbytes stops gradients without a word: the loss stays where it was, and nobody knows why.
 # The training step of this lab looks at the first gradients and refuses.
 # It is one of several things that should be said before they cost an hour.
 
@@ -814,7 +814,7 @@ plot.waterfall(stack, "smaller")
 # %% [markdown]
 # ### What fits where?
 #
-# Training with rank 64 beside all layers, one sequence of 512 tokens, 8-bit AdamW and checkpointing; full fine-tuning in 16 bits with AdamW takes at least twelve bytes a parameter.
+# Training with rank 64 beside all layers, one sequence of 512 tokens, 8-bit AdamW and checkpointing; full fine-tuning in 16 bits with AdamW takes at least twelve bytes per parameter.
 # Cards of 15, 24, 48 and 80 GB are dashed.
 
 # %%
@@ -944,7 +944,7 @@ lab.finish(
 #
 # Five lines to remember:
 #
-# - Four bits are 4.13 bits a weight, and only of the weights that are quantized.
+# - Four bits are 4.13 bits per weight, and only of the weights that are quantized.
 # - Small weights do not make small training: count activations before you buy a card.
 # - Four bits and checkpointing need each other; together they save more than their product, and cost time.
 # - Adapters learn most of what full fine-tuning learns, and undo a part of the rounding.

@@ -451,13 +451,13 @@ for factor in settings.resolutions:
     at = (torch.randn(1, *inputs[0].shape[1:2], size, size), inputs[1], inputs[2][:1])
     at = (at[0].to(device, precision), *at[1:])
     for name, processor in (("plain", AttnProcessor), ("fused", AttnProcessor2_0)):
-        contestants = {}
+        functions = {}
         for ratio in (0, 0.5):
             copied = copy.deepcopy(base)
             copied.unet.set_attn_processor(processor())
             token_merging.merge_tokens_(copied, ratio)
-            contestants[ratio] = partial(copied.unet, *at)
-        timings = time_in_turn(contestants, settings.timing_rounds + 1, warmup=1)
+            functions[ratio] = partial(copied.unet, *at)
+        timings = time_in_turn(functions, settings.timing_rounds + 1, warmup=1)
         gain = timings.ratio(0, 0.5)
         record.find(f"merging_{name}_{size * base.vae_scale_factor}", gain)
         latencies = [str(timings.latency(ratio)) for ratio in (0, 0.5)]
@@ -545,8 +545,8 @@ PARTS = {
 timed = [BASE, *PARTS.values(), FOUR, HALF, LOOSE, EMPTY, BARE, RIVAL]
 timed += [v for v in sweep if v.guidance == 1 and v not in timed]
 timed += [Variant("small, DPM-Solver++", n, GUIDANCE) for n in (25, 4) if loaded.small]
-contestants = {str(v): partial(draw, v, prompts[:1]) for v in timed}
-timings = time_in_turn(contestants, settings.timing_rounds, warmup=0)  # all ran before
+functions = {str(v): partial(draw, v, prompts[:1]) for v in timed}
+timings = time_in_turn(functions, settings.timing_rounds, warmup=0)  # all ran before
 for variant in timed:
     name = str(variant)
     speedup = timings.ratio(str(BASE), name)

@@ -175,9 +175,9 @@ display(Table(["model and data", "recorded", "trials of the search", "on"], abou
 print("commands:", *origin["commands"], sep="\n  ")
 
 # %% [markdown]
-# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes a parameter), `lost` (points of accuracy, or nats a token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a processor).
+# A row says `file` (bytes that load again), `smaller` (times smaller than four bytes per parameter), `lost` (points of accuracy, or nats per token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a CPU).
 # Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each.
-# SmolLM2's file at the start holds 16 bits a parameter, so that its `smaller` is above two before anything is done.
+# SmolLM2's file at the start holds 16 bits per parameter, so that its `smaller` is above two before anything is done.
 #
 # The first model is the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01; the second is the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before.
 #
@@ -242,7 +242,7 @@ head = ["stack", "lost", "recorded", "file", "recorded", "inside"]
 Table(head, table)
 
 # %% [markdown]
-# The record's interval is that of its own pictures and blocks.
+# The record's interval is that of its own images and blocks.
 # On as many of them a loss has to lie inside it; on fewer, the two intervals have to meet.
 # The sizes of stacks without training are the same.
 # Those with training are a few percent larger here if they end in 32 bits: the record's began from the weights as they ship, rounded to 16 bits, and what training never moves still compresses.
@@ -300,15 +300,17 @@ figure
 #   Compare with adapters on the unpruned model in 16 bits, further down.
 #
 # And the pure question, without training: does it matter whether zeros come before or after few values?
-# Such differences are small, and two stacks that are tested on the same pictures are right and wrong on mostly the same ones.
-# So they are compared picture by picture and block by block, on the models of this run: two intervals side by side would hide what this shows.
+# Such differences are small, and two stacks that are tested on the same images are right and wrong on mostly the same ones.
+# So they are compared image by image and block by block, on the models of this run: two intervals side by side would hide what this shows.
 
 # %%
 p, q = images.prune(0.7), images.share(4)
-answers = {}
+predictions = {}
 for order in ((p, q), (q, p)):
-    answers[order] = here["images"].answers(runners["images"].model(order))
-gain = measure.accuracy_loss(answers[q, p], answers[p, q], here["images"].labels)
+    predictions[order] = here["images"].predictions(runners["images"].model(order))
+gain = measure.accuracy_loss(
+    predictions[q, p], predictions[p, q], here["images"].labels
+)
 record.find("prune_first_gain", gain)
 print(f"images: pruning first gains {gain}")
 
@@ -346,7 +348,7 @@ print(gain)
 # For every pair, in every order that is admitted: the loss together minus the sum apart, and the share of the product that the size reaches.
 # The row is done first, then the column.
 # Brackets, and no colour, mean that the interval holds the neutral value.
-# Here the intervals are those of the recorded rows, which keep no answers, side by side: an effect of less than half a point may hide in them.
+# Here the intervals are those of the recorded rows, which keep no predictions, side by side: an effect of less than half a point may hide in them.
 
 # %%
 PAIRS = {
@@ -413,7 +415,7 @@ for which, pairs in {
 # ## 7 · What does each step add?
 #
 # Ablation asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole?
-# Where the two answers differ, the steps interact.
+# Where the two results differ, the steps interact.
 
 # %%
 ablations = {
@@ -462,7 +464,7 @@ for task, whole in ablations.items():
 #
 # ## 8 · Recover: with labels or with a teacher, by magnitude or by activation
 #
-# Distillation {cite}`hinton2015distilling` trains on the answers of the network as it was; fine-tuning on the labels.
+# Distillation {cite}`hinton2015distilling` trains on the predictions of the network as it was; fine-tuning on the labels.
 # The same pruned networks, as many batches of the same size, the same learning rate:
 
 # %%
@@ -497,8 +499,8 @@ plot.curves(ways, "sparsity (%)", "accuracy lost")
 # %% [markdown]
 # The teacher wins everywhere, and a quarter of the steps with it is worth more than all of them with labels.
 # Before you believe that this is about pruning, read what stands above the picture: at 70 % the pruned network loses *less* without any training than with labels, and labels harm even the network that is whole.
-# So what the teacher wins here is mostly what this recipe itself costs: a few steps at this learning rate, on pictures that are not shifted and mirrored as they were when the network was trained.
-# Which of the two it is was not measured; the teacher's answers hold the network where it was, and the labels do not.
+# So what the teacher wins here is mostly what this recipe itself costs: a few steps at this learning rate, on images that are not shifted and mirrored as they were when the network was trained.
+# Which of the two it is was not measured; the teacher's predictions hold the network where it was, and the labels do not.
 # The comparison is with this recipe, and not with fine-tuning at its best.
 #
 # At higher sparsity both fail, because global magnitude empties a layer, through which nothing can be trained: Lab 02 shows the rule that prevents it, and the search below found it, too.
@@ -652,7 +654,7 @@ ledger
 #   Adapters beside integers are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it.
 #   They cost their bytes.
 #
-# And where a verdict is *undecided*, even the same pictures or blocks, one by one, do not tell the order or the interaction from none: a difference so small is no reason to choose.
+# And where a verdict is *undecided*, even the same images or blocks, one by one, do not tell the order or the interaction from none: a difference so small is no reason to choose.
 #
 # ## 11 · This run and the recorded ones
 
@@ -682,9 +684,9 @@ lab.finish(headline)
 # 5. Choose a stack for a need of your own: write down the rule *before* you look at the front.
 # 6. Fold BatchNorm after the training of the stack for the T4, before its weights become integers.
 #    What does it gain, and what does it lose?
-# 7. Let `recover` train on pictures that are shifted and mirrored.
+# 7. Let `recover` train on images that are shifted and mirrored.
 #    Does the teacher still win?
-# 8. The front was chosen among hundreds of stacks by the pictures on which it is reported.
+# 8. The front was chosen among hundreds of stacks by the images on which it is reported.
 #    How would you find out how much too good that makes it?
 #
 # Five lines to remember:

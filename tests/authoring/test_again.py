@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from labkit.authoring import fingerprint, run
-from small_labs import COUNT, SAVE, call, runs, write_lab
+from small_labs import COUNT, RUN, SAVE, call, runs, write_lab
 
 LAB = "labs/01_small"
 OUTPUTS = ["build/notebooks/01_small.ipynb", "build/html/01_small.html", "build/records/01_small.json"]

@@ -1,31 +1,31 @@
-"""Operations: convolutions and matrix products by formula."""
+"""FLOPs: convolutions and matrix products by formula."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from labkit.measure import flop_count
+from labkit.measure import flops
 
 
 @pytest.mark.parametrize("batch, inputs, outputs", [(1, 8, 4), (5, 3, 7)])
 def test_linear(batch, inputs, outputs):
-    flops = flop_count(nn.Linear(inputs, outputs), torch.ones(batch, inputs))
-    assert (flops.value, flops.unit) == (2 * batch * inputs * outputs, "FLOP")
+    counted = flops(nn.Linear(inputs, outputs), torch.ones(batch, inputs))
+    assert (counted.value, counted.unit) == (2 * batch * inputs * outputs, "FLOP")
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("stride, side", [(1, 16), (2, 8)])
 def test_convolution(groups, stride, side):
     conv = nn.Conv2d(4, 8, kernel_size=3, stride=stride, padding=1, groups=groups)
-    # Each of 8 × side × side outputs of each of 2 pictures sums over 3 × 3 places in 4 / groups channels.
+    # Each of 8 × side × side outputs of each of 2 images sums over 3 × 3 places in 4 / groups channels.
     expected = 2 * (2 * 8 * side * side) * (3 * 3 * 4 // groups)
-    assert flop_count(conv, torch.ones(2, 4, 16, 16)).value == expected
+    assert flops(conv, torch.ones(2, 4, 16, 16)).value == expected
 
 
 def test_zeros_are_multiplied_like_any_other():
     network, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 10)), torch.ones(1, 3, 8, 8)
-    dense = flop_count(network, x)
+    dense = flops(network, x)
     for layer in (network[0], network[2]):
         prune.l1_unstructured(layer, "weight", amount=0.9)
-    assert flop_count(network, x) == dense
+    assert flops(network, x) == dense

@@ -1,4 +1,4 @@
-"""Latency: contestants in turn, on a clock that moves only when a function says so."""
+"""Latency: functions in turn, on a clock that moves only when a function says so."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ class Clock:
         return function
 
 
-def test_contestants_run_in_turn_after_a_warm_up_that_is_not_recorded():
+def test_functions_run_in_turn_after_a_warm_up_that_is_not_recorded():
     calls = []
     timings = time_in_turn({"A": lambda: calls.append("A"), "B": lambda: calls.append("B")}, rounds=3, warmup=2)
     assert "".join(calls) == "AB" * 5
@@ -36,8 +36,8 @@ def test_contestants_run_in_turn_after_a_warm_up_that_is_not_recorded():
 
 def test_each_round_holds_the_seconds_of_its_call():
     clock = Clock()
-    contestants = {"A": clock.spending(9, 9, 1, 2, 3), "B": clock.spending(8, 8, 4, 5, 6)}
-    timings = time_in_turn(contestants, rounds=3, warmup=2, clock=clock)
+    functions = {"A": clock.spending(9, 9, 1, 2, 3), "B": clock.spending(8, 8, 4, 5, 6)}
+    timings = time_in_turn(functions, rounds=3, warmup=2, clock=clock)
     assert timings["A"].tolist() == [1, 2, 3]
     assert timings["B"].tolist() == [4, 5, 6]
 

@@ -123,14 +123,14 @@ def test_paired_interval_is_tighter_than_two_side_by_side():
 # Perplexity
 
 
-def foretells(logits: torch.Tensor):
-    """A model that foretells the same, logits (vocabulary,), whatever comes in."""
+def predicts(logits: torch.Tensor):
+    """A model that predicts the same, logits (vocabulary,), whatever comes in."""
     return lambda tokens: SimpleNamespace(logits=logits.expand(*tokens.shape, -1))
 
 
 def test_to_know_nothing_is_a_perplexity_of_the_vocabulary():
     blocks = torch.arange(32).view(4, 8)
-    measured = perplexity(block_losses(foretells(torch.zeros(50)), blocks))
+    measured = perplexity(block_losses(predicts(torch.zeros(50)), blocks))
     assert (measured.unit, measured.n) == ("", 4)
     assert (measured.low, measured.high) == (pytest.approx(50, rel=1e-5), pytest.approx(50, rel=1e-5))
 
@@ -144,14 +144,14 @@ def test_the_loss_of_a_block_is_that_of_its_tokens_but_the_first():
 
 def test_measuring_perplexity_keeps_no_gradient():
     seen = []
-    model = foretells(torch.zeros(50))
+    model = predicts(torch.zeros(50))
     block_losses(lambda tokens: (seen.append(torch.is_grad_enabled()), model(tokens))[1], torch.zeros(1, 4).long())
     assert seen == [False]
 
 
 def test_the_interval_of_a_perplexity_is_over_blocks():
     blocks = torch.tensor([[0, 0, 0], [1, 1, 1]])
-    measured = perplexity(block_losses(foretells(torch.tensor([0.0, math.log(4)])), blocks))
+    measured = perplexity(block_losses(predicts(torch.tensor([0.0, math.log(4)])), blocks))
     assert measured.value == pytest.approx(5 / 2)  # probabilities 1/5 and 4/5: the root of 5 · 5/4
     assert (measured.low, measured.high) == (pytest.approx(5 / 4), pytest.approx(5))
 
@@ -171,9 +171,9 @@ def test_a_ratio_is_that_of_the_perplexities():
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (3, 1), (8,)])
-def test_nothing_to_foretell_is_an_error(shape):
+def test_nothing_to_predict_is_an_error(shape):
     with pytest.raises(ValueError, match="two tokens or more"):
-        block_losses(foretells(torch.zeros(50)), torch.zeros(shape, dtype=torch.long))
+        block_losses(predicts(torch.zeros(50)), torch.zeros(shape, dtype=torch.long))
 
 
 def test_losses_of_different_blocks_have_no_ratio():

@@ -7,7 +7,7 @@ from labkit.measure import Ceilings, Measurement, ceilings, rate
 
 @pytest.fixture
 def machine():
-    """100 GFLOP/s and 20 GB/s, so that the limits meet at 5 FLOP a byte."""
+    """100 GFLOP/s and 20 GB/s, so that the limits meet at 5 FLOP per byte."""
     return Ceilings(Measurement(100, 80, 120, "GFLOP/s", 7), Measurement(20, 10, 40, "GB/s", 5))
 
 
@@ -35,7 +35,7 @@ def test_near_the_ridge_one_end_of_the_interval_is_a_limit_of_memory_and_the_oth
 
 def test_without_operations_nothing_is_attained_and_there_are_no_fewer(machine):
     assert machine.attainable(0).value == 0
-    with pytest.raises(ValueError, match="operations a byte, got -1"):
+    with pytest.raises(ValueError, match="FLOP per byte, got -1"):
         machine.attainable(-1)
 
 

@@ -36,7 +36,7 @@ def test_random_bytes_do_not_compress(tmp_path):
 @pytest.mark.parametrize("p", [0.5, 0.3, 0.1])
 def test_two_symbols_compress_to_near_their_entropy(tmp_path, p):
     n = 100_000
-    entropy = -(p * math.log2(p) + (1 - p) * math.log2(1 - p))  # bits a symbol
+    entropy = -(p * math.log2(p) + (1 - p) * math.log2(1 - p))  # bits per symbol
     symbols = np.random.default_rng(0).random(n) < p
     measured = sizes(tmp_path / "symbols", symbols.astype(np.uint8).tobytes())
     bound = n * entropy / 8

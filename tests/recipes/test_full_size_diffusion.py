@@ -1,4 +1,4 @@
-"""The recipe that times Stable Diffusion at full size on a GPU, rehearsed in small on a processor."""
+"""The recipe that times Stable Diffusion at full size on a GPU, rehearsed in small on a CPU."""
 
 import sys
 from dataclasses import replace

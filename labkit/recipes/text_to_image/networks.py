@@ -25,7 +25,7 @@ def new_autoencoder(channels: tuple[int, int] = (32, 64)) -> AutoencoderKL:
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Token numbers (N, 8) to contexts (N, 8, 64)."""
+    """Token ids (N, 8) to contexts (N, 8, 64)."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,

@@ -14,7 +14,7 @@ from labkit.zoo.models.judges import Judge, Moments, frechet_distance, moments
 from labkit.zoo.sources.precision import halved, widened
 
 BATCH = 250  # pictures drawn at once
-FEW = (20, 50)  # pictures, as many as somebody may draw who has only a processor
+FEW = (20, 50)  # pictures, as many as somebody may draw who has only a CPU
 
 
 def save_judge(folder: Path, judge: Judge) -> None:

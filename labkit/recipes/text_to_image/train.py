@@ -276,7 +276,7 @@ def noised(args: argparse.Namespace, generator: torch.Generator, batch: int, dro
 
 
 def tokens(tokenizer: CLIPTokenizer, device: torch.device) -> torch.Tensor:
-    """Token numbers of all prompts and the empty one, (321, 8)."""
+    """Token ids of all prompts and the empty one, (321, 8)."""
     texts = [*PROMPTS, ""]
     return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
 

@@ -51,7 +51,7 @@ def recover(model: nn.Module, task: ImageClassifier, seed: int, steps: int) -> n
 
 @step(needs=WITHOUT, refuses={**INTEGERS, **HALF})
 def distill(model: nn.Module, task: ImageClassifier, seed: int, steps: int) -> nn.Module:
-    """As `recover`, with the answers of the network as trained for a teacher."""
+    """As `recover`, with the predictions of the network as trained for a teacher."""
     batches = soft_targets.with_teacher(task.batches(seed), task.start())
     return _retrained(model, task, steps, batches, loss=soft_targets.distillation_loss)
 

@@ -24,12 +24,15 @@ BATCH = 64
 
 
 class ImageClassifier:
-    """A network that ships, trained on Fashion-MNIST, measured on its test pictures.
+    """A network that ships, trained on Fashion-MNIST, measured on its test images.
 
-    Rows have `file` (bytes of a Deep Compression file that loads again), `smaller` (times smaller than four bytes a
+    Rows have `file` (bytes of a Deep Compression file that loads again), `smaller` (times smaller than four bytes per
     parameter), `accuracy` (%), `lost` (points, paired with the network as trained) and `latency` (times that of the
     network as trained, timed in turn on the CPU, weights unpacked). A latency is a property of the architecture: it is
-    timed once for each, and `latencies` keeps it. Raises what `zoo.fashion_mnist` raises.
+    timed once for each, and `latencies` keeps it.
+
+    Raises:
+        ZooError: as `zoo.fashion_mnist`.
     """
 
     def __init__(
@@ -66,24 +69,24 @@ class ImageClassifier:
 
     def measure(self, model: nn.Module, facts: Facts) -> dict[str, Measurement]:
         """The measurements of a row; its file is written, to know its size, and removed."""
-        answers = self.answers(model)
+        predictions = self.predictions(model)
         with tempfile.TemporaryDirectory() as folder:
             file = self.save(model, facts, Path(folder, "model.dc")).stat().st_size
         whole = 4 * measure.parameters(self.pretrained.model).value
         return {
             "file": Measurement.exact(file, "bytes"),
             "smaller": Measurement.exact(whole / file, "×"),
-            "accuracy": measure.accuracy(answers, self.labels),
-            "lost": measure.accuracy_loss(answers, self._reference, self.labels),
+            "accuracy": measure.accuracy(predictions, self.labels),
+            "lost": measure.accuracy_loss(predictions, self._reference, self.labels),
             "latency": self.latency(model),
         }
 
     @cached_property
     def _reference(self) -> torch.Tensor:
-        return self.answers(self.start())
+        return self.predictions(self.start())
 
-    def answers(self, model: nn.Module) -> torch.Tensor:
-        """The class that the model gives each test picture, int64 (pictures,)."""
+    def predictions(self, model: nn.Module) -> torch.Tensor:
+        """The class that the model gives each test image, int64 (images,)."""
         batch = 100 if self.device == "cpu" else 1000
         return measure.predict(lambda x: model(x.to(self.device)), self.inputs, batch).cpu()
 
@@ -99,7 +102,7 @@ class ImageClassifier:
         return model.float().to(memory_format=torch.channels_last).eval()
 
     def latency(self, model: nn.Module) -> Measurement:
-        """How many times the time of the network as trained the model takes, for 50 pictures on the processor."""
+        """How many times the time of the network as trained the model takes, for 50 images on the CPU."""
         model = packed.unpack_(copy.deepcopy(model).cpu())
         key = " ".join("x".join(map(str, w.shape)) for w in magnitude.prunable(model).values())
         if not any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):

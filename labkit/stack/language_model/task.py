@@ -24,9 +24,12 @@ class LanguageModelling:
     """A small language model and the language reference of Python, of which a tenth is held out.
 
     Rows have `file` (bytes of safetensors in zstd that load again; 16 bits for what is not quantized), `smaller` (times
-    smaller than four bytes a parameter), `perplexity` on the held-out blocks, `lost` (nats a token, paired block by
+    smaller than four bytes per parameter), `perplexity` on the held-out blocks, `lost` (nats per token, paired block by
     block with the model at the start) and `latency` (times that of the model at the start, one block, in turn, weights
-    unpacked; a property of the number of layers, timed once for each). Raises what the zoo raises.
+    unpacked; a property of the number of layers, timed once for each).
+
+    Raises:
+        ZooError: as `zoo.language_model`.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class LanguageModelling:
         return self.losses(self.start())
 
     def losses(self, model: nn.Module) -> torch.Tensor:
-        """What the model loses on each held-out block, nats a token, float64 (blocks,)."""
+        """What the model loses on each held-out block, nats per token, float64 (blocks,)."""
         with parametrize.cached():  # unpack once, not for every block
             return measure.block_losses(model, self.held_out)
 
@@ -87,7 +90,11 @@ class LanguageModelling:
         return safetensors.save_weights(self._stored(model), path)
 
     def load(self, path: Path, like: nn.Module) -> nn.Module:
-        """What `save` wrote, into a copy of a model of the same layers and grids; raises ValueError for any other."""
+        """What `save` wrote, into a copy of a model of the same layers and grids.
+
+        Raises:
+            ValueError: the model is any other.
+        """
         model, state = copy.deepcopy(like), safetensors.load_weights(path)
         here, there = ({(name, t.shape, t.dtype) for name, t in s.items()} for s in (self._stored(model), state))
         if wrong := here ^ there:
@@ -103,7 +110,7 @@ class LanguageModelling:
         return {name: tensor.half() if _is_rounded(name, tensor) else tensor for name, tensor in state.items()}
 
     def latency(self, model: nn.Module) -> Measurement:
-        """How many times the time of the model at the start this one takes, for one block on the processor."""
+        """How many times the time of the model at the start this one takes, for one block on the CPU."""
         key = f"{len(model.model.layers)} layers"
         if key not in self.latencies:
             full, fewer = (copy.deepcopy(self.pretrained.model).cpu() for _ in range(2))

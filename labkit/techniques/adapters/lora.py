@@ -28,6 +28,10 @@ class LoRALinear(nn.Module):
 
     A starts random and B at zero, so that training starts at the model as it was.
     Dividing by r is meant to spare a new learning rate for every rank.
+
+    >>> layer = LoRALinear(nn.Linear(100, 50), rank=4, alpha=8)
+    >>> [(n, *p.shape) for n, p in layer.named_parameters() if p.requires_grad]
+    [('A', 4, 100), ('B', 50, 4)]
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
@@ -60,7 +64,10 @@ def attach_(
     """Put LoRA beside the layers named `target_modules`, in place, and freeze the rest.
 
     The adapters are float32 whatever the model is in: peft sees to that, since small
-    steps would be lost in 16 bits. Raises ValueError for names that the model lacks.
+    steps would be lost in 16 bits.
+
+    Raises:
+        ValueError: the model lacks one of the names.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -94,11 +101,22 @@ def train_(
     progress: training.Progress = lambda step, loss: None,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> nn.Module:
-    """Train what is trainable, in place, for `steps` batches of token ids, int64
-    (batch, length), each token to be predicted from those before it.
+    """Train what is trainable, in place; each token is predicted from those before it.
 
-    `progress(step, loss)` is called after every step. Raises ValueError if adapters
-    receive no gradient in the first step, and what `training.train_` raises.
+    Args:
+        model: a causal language model with adapters.
+        batches: token ids, int64 (batch, length).
+        steps: batches to take.
+        lr: learning rate at the start.
+        progress: called with the step and its loss, in nats per token.
+        optimizer: makes one of the trainable parameters and `lr`.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: nothing is trainable, adapters receive no gradient in the first
+            step, or for what `training.train_` refuses.
     """
     trained = _trainable(model)
     if not trained:

@@ -28,10 +28,18 @@ def quantized(
 ) -> PreTrainedModel:
     """A causal language model whose linear layers are held in 4 or 8 bits.
 
-    `source` is the folder of a model, or a model in full precision, which is copied.
-    Embeddings, norms and the last layer, which puts out the logits, stay in `dtype`;
-    in it, 4-bit layers compute as well. `double` quantizes the constants of the 4-bit
-    blocks, too. Raises ValueError for a kind that is unknown or cannot be double.
+    Embeddings, norms and the last layer, which puts out the logits, stay in `dtype`; in
+    it, 4-bit layers compute as well.
+
+    Args:
+        source: the folder of a model, or a model in full precision, which is copied.
+        kind: what holds a weight.
+        double: whether the constants of the 4-bit blocks are quantized, too.
+        dtype: of what is not quantized.
+        device: where the model is put.
+
+    Raises:
+        ValueError: the kind is unknown or cannot be double.
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 

@@ -24,7 +24,13 @@ def boundary(time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     At time 0 they are 1 and 0: f leaves a finished picture as it is, whatever the
     network says. Without that, a network that maps everything to one picture would be
-    consistent. `time` counts from 0 to 999.
+    consistent.
+
+    Args:
+        time: from 0 to 999.
+
+    >>> boundary(torch.tensor(0.0))
+    (tensor(1.), tensor(0.))
     """
     scaled = TIME_SCALE * time
     total = scaled**2 + SIGMA_DATA**2
@@ -34,13 +40,17 @@ def boundary(time: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def attach_lcm_(pipeline: StableDiffusionPipeline, adapter: Path, fuse: bool) -> None:
     """Turn a pipeline into a latent consistency model, in place: scheduler and LoRA.
 
-    `adapter` is a file that diffusers reads. Fused, its product is added to the
-    weights,
-    and the emptied layers of the adapter are removed: they would still be called.
+    Args:
+        pipeline: of the architecture that the adapter is for.
+        adapter: a file that diffusers reads.
+        fuse: whether the adapter's product is added to the weights; its emptied layers,
+            which would still be called, are then removed.
 
-    Raises ValueError for an adapter of another architecture, or a pipeline that has
-    one, before anything is changed, and RuntimeError if diffusers drops a part of the
-    adapter, which it does with a mere warning.
+    Raises:
+        ValueError: the adapter is of another architecture, or the pipeline has one;
+            nothing was changed then.
+        RuntimeError: diffusers drops a part of the adapter, which it does with a mere
+            warning.
     """
     from diffusers import LCMScheduler
 

@@ -37,16 +37,25 @@ def generate(
     size: int | None = None,
     batch: int = 10,
 ) -> torch.Tensor:
-    """Pictures for prompts: float32 (N, 3, size, size) in [0, 1], on the CPU.
+    """Pictures for prompts.
 
     Args:
+        pipeline: with the scheduler that is to be used.
+        prompts: N texts.
+        steps: of the scheduler.
         guidance: 1 is none; more asks the network twice in each step, with and without
             the prompt, and goes further in the direction from one to the other.
         seed: gives every sampler the same starting noise, and every picture its own.
         size: pixels; None is what the model was trained for.
+        batch: pictures of one call.
 
-    Raises ValueError for no prompt, an empty one, no steps, a size that the U-Net
-    cannot take, or guidance out of the range that a consistency model takes.
+    Returns:
+        float32 (N, 3, size, size) in [0, 1], on the CPU.
+
+    Raises:
+        ValueError: there is no prompt, or an empty one; there are no steps; the U-Net
+            cannot take the size; or guidance is out of the range that a consistency
+            model takes.
     """
     if isinstance(prompts, str):
         raise ValueError(f"prompts are a list, got the one string {prompts!r}")

@@ -56,18 +56,25 @@ def _gather(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
-    """Bipartite soft matching of the tokens of images.
-
-    Args:
-        x: (N, height times width, C), row by row. Similarity is cosine
-            similarity.
-        ratio: share of the tokens to merge, 0 to 0.75.
+    """Bipartite soft matching of the tokens of images, by cosine similarity.
 
     One round: each token that is no destination looks for the most similar destination,
     and the most similar pairs of all merge. tomesd picks a destination at random in
     each square if told to; here it is the upper left.
 
-    Raises ValueError for a ratio out of its range, or another number of tokens.
+    Args:
+        x: (N, height times width, C), row by row.
+        height: of the images, in tokens.
+        width: of the images, in tokens.
+        ratio: share of the tokens to merge, 0 to 0.75.
+
+    Raises:
+        ValueError: the ratio is out of its range, or the number of tokens is another.
+
+    >>> x = torch.randn(1, 16, 8)
+    >>> matching = match(x, 4, 4, ratio=0.5)
+    >>> matching.merge(x).shape, matching.unmerge(matching.merge(x)).shape
+    (torch.Size([1, 8, 8]), torch.Size([1, 16, 8]))
     """
     check_ratio(ratio)
     tokens = x.shape[1]
@@ -90,7 +97,11 @@ def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
 
 
 def check_ratio(ratio: float) -> None:
-    """Raises ValueError for a share of tokens that cannot be merged."""
+    """Refuse a share of tokens that cannot be merged.
+
+    Raises:
+        ValueError: it is not in the range from 0 to 0.75.
+    """
     if not 0 <= ratio <= LARGEST:
         raise ValueError(
             f"the ratio is {ratio}; one token of each four is what the others merge "
@@ -101,12 +112,16 @@ def check_ratio(ratio: float) -> None:
 def merge_tokens_(pipeline: Any, ratio: float) -> int:
     """Let tomesd merge tokens of a pipeline's U-Net, in place; 0 undoes it.
 
-    Returns how many transformer blocks were patched. Of these, merge those that see as
-    many tokens as there are latents. tomesd picks destinations at random, from a state
-    that it takes from PyTorch's when it merges first: `torch.manual_seed` repeats them.
+    Of the blocks that are patched, those merge that see as many tokens as there are
+    latents. tomesd picks destinations at random, from a state that it takes from
+    PyTorch's when it merges first: `torch.manual_seed` repeats them.
 
-    Raises ValueError for a ratio out of its range, and where tomesd has nothing to
-    patch: it would say nothing, and change nothing.
+    Returns:
+        How many transformer blocks were patched.
+
+    Raises:
+        ValueError: the ratio is out of its range, or tomesd has nothing to patch: it
+            would say nothing, and change nothing.
     """
     import tomesd
 
@@ -134,9 +149,12 @@ def merge_tokens_(pipeline: Any, ratio: float) -> int:
 def tokens_seen(unet: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     """Tokens that each self-attention is given, counted there, by name of the layer.
 
-    `inputs` are those of one evaluation: (N, channels, height, width), a time, (N,
-    words, width). Count before and after merging: what was not patched sees as many as
-    before.
+    Count before and after merging: what was not patched sees as many as before.
+
+    Args:
+        unet: called once.
+        inputs: of one evaluation: (N, channels, height, width), a time, (N, words,
+            width).
     """
     seen: dict[str, int] = {}
 

@@ -1,1 +1,1 @@
-"""Distillation: learn from another network's answers."""
+"""Distillation: learn from another network's predictions."""

@@ -1,8 +1,8 @@
-"""Knowledge distillation: learn from a teacher's answers beside the labels.
+"""Knowledge distillation: learn from a teacher's predictions beside the labels.
 
 Source: Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2. The training loop
-stays the one of `training.descend`: `with_teacher` adds the answers to the batches, and
-`distillation_loss` takes them as part of the targets.
+stays the one of `training.train_`: `with_teacher` adds the predictions to the batches,
+and `distillation_loss` takes them as part of the targets.
 """
 
 from __future__ import annotations
@@ -26,16 +26,31 @@ def distillation_loss(
     weight: float = 0.9,
 ) -> torch.Tensor:
     """weight · T² · KL(teacher ‖ student) + (1 − weight) · cross-entropy with the
-    labels: a scalar, in nats, the mean over the batch.
+    labels.
 
-    `logits` (N, C) are the student's, `targets` the teacher's logits (N, C) and the
-    labels (N,). Both distributions of the divergence are softened: the softmax is of
-    logits over the `temperature` T, so that the classes that the teacher thinks
-    unlikely count, too. That makes the gradient of the divergence about T² times
-    smaller: once because the logits are divided by T, and once because softened
-    distributions differ T times less. The factor T² makes up for it, and the two terms
-    keep their shares whatever the temperature. Raises ValueError for logits of
-    different shapes, a temperature that is not above zero, or a weight outside [0, 1].
+    Both distributions of the divergence are softened: the softmax is of logits over the
+    `temperature` T, so that the classes that the teacher thinks unlikely count, too.
+    That makes the gradient of the divergence about T² times smaller: once because the
+    logits are divided by T, and once because softened distributions differ T times
+    less. The factor T² makes up for it, and the two terms keep their shares whatever
+    the temperature.
+
+    Args:
+        logits: the student's, (N, C).
+        targets: the teacher's logits (N, C) and the labels (N,).
+        temperature: T, above zero.
+        weight: of the divergence, in [0, 1].
+
+    Returns:
+        A scalar, in nats, the mean over the batch.
+
+    Raises:
+        ValueError: the logits differ in shape, or temperature or weight is out of
+            range.
+
+    >>> logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    >>> distillation_loss(logits, (logits, labels), weight=1.0).item()  # they agree
+    0.0
     """
     teacher_logits, labels = targets
     _check(logits, teacher_logits, temperature, weight)
@@ -71,8 +86,13 @@ def with_teacher(
     """The batches of (inputs, labels) as (inputs, (teacher_logits, labels)).
 
     The teacher sees the very inputs that the student will see, augmentation included.
-    It answers in eval mode and without a graph, and is in its own mode again whenever a
-    batch is handed out.
+    It predicts in eval mode and without a graph, and is in its own mode again whenever
+    a batch is handed out.
+
+    >>> batch = torch.ones(1, 3), torch.tensor([0])
+    >>> inputs, (logits, labels) = next(with_teacher([batch], nn.Linear(3, 10)))
+    >>> logits.shape, logits.requires_grad
+    (torch.Size([1, 10]), False)
     """
     for inputs, labels in batches:
         yield inputs, (_answers(teacher, inputs), labels)

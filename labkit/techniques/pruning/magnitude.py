@@ -26,6 +26,9 @@ def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
 
     Biases and BatchNorm parameters are left out: they are few, and each serves a whole
     channel.
+
+    >>> list(prunable(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))))
+    ['0.weight']
     """
     return {
         f"{name}.weight": module.weight.detach()
@@ -38,8 +41,16 @@ def global_masks(model: nn.Module, sparsity: float) -> Masks:
     """Masks that drop the smallest weights of the whole network by magnitude: one
     threshold, unequal layers.
 
-    `sparsity` is the fraction of prunable weights to drop, in [0, 1). Same choice as
-    `torch.nn.utils.prune.global_unstructured` with `L1Unstructured`.
+    Same choice as `torch.nn.utils.prune.global_unstructured` with `L1Unstructured`.
+
+    Args:
+        model: whose prunable weights are considered.
+        sparsity: fraction of them to drop, in [0, 1).
+
+    >>> model = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 10))
+    >>> masks = global_masks(model, 0.8)
+    >>> sum(mask.sum().item() for mask in masks.values())  # of 5,500
+    1100
     """
     weights = prunable(model)
     magnitudes = torch.cat([w.abs().flatten() for w in weights.values()])
@@ -52,6 +63,10 @@ def global_masks(model: nn.Module, sparsity: float) -> Masks:
 def layer_masks(model: nn.Module, sparsity: float) -> Masks:
     """Masks that drop the same fraction of every layer: one sparsity, unequal
     thresholds.
+
+    >>> masks = layer_masks(nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2)), 0.5)
+    >>> [mask.sum().item() for mask in masks.values()]
+    [4, 2]
     """
     return {
         name: keep_largest(w.abs().flatten(), sparsity).view_as(w)
@@ -65,6 +80,10 @@ def lamp_masks(model: nn.Module, sparsity: float) -> Masks:
 
     The largest weight of every layer scores 1, so that no layer is emptied, and layers
     of different scale can share one threshold (Lee et al. 2021, arXiv:2010.07611).
+
+    >>> masks = lamp_masks(nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2)), 0.75)
+    >>> sum(mask.sum().item() for mask in masks.values())  # of 12
+    3
     """
     scores = {}
     for name, w in prunable(model).items():
@@ -86,7 +105,15 @@ def check_sparsity(sparsity: float) -> None:
 def keep_largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
     """True for all but the round(sparsity * n) smallest of n entries.
 
-    Of all entries of (n,), or of each row of (rows, n).
+    Args:
+        magnitudes: (n,), or (rows, n), of which each row is judged by itself.
+        sparsity: fraction to drop, in [0, 1).
+
+    Returns:
+        bool, of the same shape.
+
+    >>> keep_largest(torch.tensor([3.0, 1.0, 4.0, 2.0]), 0.5)
+    tensor([ True, False,  True, False])
     """
     check_sparsity(sparsity)
     count = round(sparsity * magnitudes.shape[-1])
@@ -100,6 +127,10 @@ def apply_masks_(model: nn.Module, masks: Masks) -> nn.Module:
 
     A weight that is held in few bits (`labkit.techniques.quantization.packed`) keeps
     its grid, and an adapter beside it stays.
+
+    >>> model = nn.Linear(4, 2)
+    >>> apply_masks_(model, layer_masks(model, 0.5)).weight.count_nonzero().item()
+    4
     """
     for name, mask in masks.items():
         path, _, leaf = name.rpartition(".")
@@ -117,5 +148,11 @@ def apply_masks_(model: nn.Module, masks: Masks) -> nn.Module:
 
 
 def pruned(model: nn.Module, masks: Masks) -> nn.Module:
-    """A pruned copy; the original stays as it is."""
+    """A pruned copy; the original stays as it is.
+
+    >>> model = nn.Linear(4, 2)
+    >>> copied = pruned(model, layer_masks(model, 0.5))
+    >>> copied.weight.count_nonzero().item(), model.weight.count_nonzero().item()
+    (4, 8)
+    """
     return apply_masks_(copy.deepcopy(model), masks)

@@ -28,9 +28,18 @@ def reestimate_batchnorm_(
     weight.
 
     Pruning shifts what every layer puts out, while BatchNorm still subtracts the old
-    mean. `batches` are inputs (N, C, H, W); no labels are needed. Everything but
-    BatchNorm stays in eval mode. Raises ValueError if there are none: then the old
-    statistics are gone and no new ones came.
+    mean. Everything but BatchNorm stays in eval mode.
+
+    Args:
+        model: with BatchNorm layers.
+        batches: inputs (N, C, H, W); no labels are needed.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: there are no batches: the old statistics are gone then, and no new
+            ones came.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
@@ -61,13 +70,24 @@ def finetune_(
     loss: Loss = F.cross_entropy,
     progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
-    """Train on, in place, for `steps` batches of (inputs, targets), with the dropped
-    weights held at zero.
+    """Train on, in place, with the dropped weights held at zero.
 
-    `loss` takes the logits and the targets that `batches` gives: labels, or what a
-    teacher adds to them (`labkit.techniques.distillation.soft_targets`).
-    `progress(step, loss)` is called after every step. Raises ValueError if `batches`
-    ends too soon or the loss is no longer finite.
+    Args:
+        model: left in eval mode.
+        batches: of inputs and targets.
+        steps: batches to take.
+        masks: of the weights to keep; None keeps all.
+        lr: learning rate at the start.
+        weight_decay: of SGD.
+        loss: takes the logits and the targets that `batches` gives: labels, or what a
+            teacher adds to them (`labkit.techniques.distillation.soft_targets`).
+        progress: called with the step and its loss.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: `batches` ends too soon, or the loss is no longer finite.
     """
 
     def drop(step: int) -> None:
@@ -97,8 +117,23 @@ def prune_gradually_(
     The masks are chosen again every 20 steps, under the cubic schedule of Zhu and Gupta
     2017 (arXiv:1710.01878): fast at first, when many weights can go, and slowly at the
     end. Until then a dropped weight may come back, if the last step made it large.
-    `loss` takes the logits and the targets that `batches` gives. Raises ValueError as
-    `finetune_` does.
+
+    Args:
+        model: left in eval mode.
+        batches: of inputs and targets.
+        steps: batches to take.
+        sparsity: fraction of the weights to drop, in [0, 1).
+        lr: learning rate at the start.
+        weight_decay: of SGD.
+        choose: makes masks of a model and a sparsity.
+        loss: takes the logits and the targets that `batches` gives.
+        progress: called with the step and its loss.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: as `finetune_`.
     """
     check_sparsity(sparsity)
     ramp, masks = max(1, steps // 2), {}

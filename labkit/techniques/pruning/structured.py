@@ -16,13 +16,17 @@ from torch import nn
 def channels_pruned(
     model: nn.Module, example: torch.Tensor, sparsity: float, keep: Iterable[nn.Module]
 ) -> nn.Module:
-    """A smaller dense copy: whole channels are removed, the fraction `sparsity` of
-    every group.
+    """A smaller dense copy: whole channels are removed, the same fraction of every
+    group.
 
     Channels that are added or concatenated must go together; Torch-Pruning finds these
-    groups (Fang et al. 2023) and ranks them by their L1 norm. `keep` lists modules
-    whose outputs stay, such as the classifier. `example` is one input batch (N, C, H,
-    W).
+    groups (Fang et al. 2023) and ranks them by their L1 norm.
+
+    Args:
+        model: is left as it is.
+        example: one input batch (N, C, H, W).
+        sparsity: fraction of the channels to remove.
+        keep: modules whose outputs stay, such as the classifier.
     """
     import torch_pruning
 

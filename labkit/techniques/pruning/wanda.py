@@ -25,15 +25,24 @@ def wanda_masks(
     counts, too (Wanda, Sun et al. 2024, arXiv:2306.11695).
 
     A row makes one output, and its weights compete with one another alone. X_j is input
-    feature j over all tokens of `batches`, which are what the model is called with, as
-    in `model(batch)`: for a language model token numbers, int64 (batch, length).
-    `layers` are full names of Linear layers; None means all, the last one included, and
-    an embedding that shares its weight. The paper leaves these two as they are.
+    feature j over all tokens of `batches`. All norms are those of the dense model, in
+    one pass. The paper goes from block to block, and measures each behind blocks that
+    are pruned already.
 
-    All norms are those of the dense model, in one pass. The paper goes from block to
-    block, and measures each behind blocks that are pruned already. The model is called
-    as it is: put it in eval mode. Raises ValueError for a name that is no Linear layer,
-    or if a layer received no input.
+    Args:
+        model: called as it is: put it in eval mode.
+        batches: what the model is called with, as in `model(batch)`: for a language
+            model token ids, int64 (batch, length).
+        sparsity: fraction of every row to drop, in [0, 1).
+        layers: full names of Linear layers; None means all, the last one included, and
+            an embedding that shares its weight. The paper leaves these two as they are.
+
+    Raises:
+        ValueError: a name is no Linear layer, or a layer received no input.
+
+    >>> masks = wanda_masks(nn.Sequential(nn.Linear(4, 2)), [torch.ones(3, 4)], 0.5)
+    >>> masks["0.weight"].sum(1)
+    tensor([2, 2])
     """
     check_sparsity(sparsity)
     linear = _linear_layers(model, layers)
@@ -63,11 +72,15 @@ def _linear_layers(
 def input_norms(
     model: nn.Module, batches: Iterable[torch.Tensor], layers: dict[str, nn.Module]
 ) -> dict[str, torch.Tensor]:
-    """‖X_j‖₂ of every input feature j over all tokens of the batches: by the name of
-    the layer, float32 (in_features,).
+    """‖X_j‖₂ of every input feature j over all tokens of the batches.
 
-    Only sums of squares are kept, and never the inputs. Raises ValueError if a layer
-    received none.
+    Only sums of squares are kept, and never the inputs.
+
+    Returns:
+        By the name of the layer, float32 (in_features,).
+
+    Raises:
+        ValueError: a layer received no input.
     """
     squares = {}
 

@@ -1,1 +1,1 @@
-"""Quantization: fewer bits a weight."""
+"""Quantization: fewer bits per weight."""

@@ -48,12 +48,25 @@ class Codebook:
 def initial_centroids(
     weights: torch.Tensor, levels: int, how: Initialisation = "linear", seed: int = 0
 ) -> torch.Tensor:
-    """Where k-means starts: (levels,), ascending, from `weights` (n,).
+    """Where k-means starts.
 
-    "linear" spaces the centroids evenly between the smallest and the largest weight, so
-    that the few large weights get centroids; "density" evenly over the sorted weights,
-    so that each centroid starts with as many; "random" draws weights. Raises ValueError
-    for any other name.
+    Args:
+        weights: (n,).
+        levels: number of centroids.
+        how: "linear" spaces the centroids evenly between the smallest and the largest
+            weight, so that the few large weights get centroids; "density" evenly over
+            the sorted weights, so that each centroid starts with as many; "random"
+            draws weights.
+        seed: of "random".
+
+    Returns:
+        Centroids, (levels,), ascending.
+
+    Raises:
+        ValueError: `how` is none of the three.
+
+    >>> initial_centroids(torch.tensor([0.0, 0.1, 0.2, 1.0]), 3)
+    tensor([0.0000, 0.5000, 1.0000])
     """
     if how == "linear":
         return torch.linspace(weights.min(), weights.max(), levels)
@@ -69,11 +82,22 @@ def initial_centroids(
 def kmeans(
     weights: torch.Tensor, centroids: torch.Tensor, rounds: int = 300
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lloyd's algorithm in one dimension: centroids (k,) ascending, codes (n,).
+    """Lloyd's algorithm in one dimension.
 
     In one dimension a cluster is an interval of the sorted weights: it ends at the
     midpoints between centroids, and its mean is a difference of two running sums. So a
     round costs O(k log n), not O(k n). Empty clusters are dropped.
+
+    Args:
+        weights: (n,).
+        centroids: where it starts, ascending.
+        rounds: at most.
+
+    Returns:
+        Centroids, (k,), ascending, and the code of every weight, (n,).
+
+    >>> kmeans(torch.tensor([0.0, 0.2, 0.9, 1.1]), torch.tensor([0.0, 1.0]))
+    (tensor([0.1000, 1.0000]), tensor([0, 0, 1, 1]))
     """
     ordered = weights.double().msort()
     running = F.pad(ordered.cumsum(0), (1, 0))  # running[i]: sum of the first i weights
@@ -103,9 +127,22 @@ def share_(
 ) -> dict[str, Codebook]:
     """Give each named parameter a codebook of 2**bits values, in place.
 
-    `bits` maps names of parameters to bits: every layer has its own. One of the values
-    is zero, which pruned weights keep; 2**bits - 1 centroids share the others. Raises
-    ValueError for a parameter in which nothing is left.
+    One of the values is zero, which pruned weights keep; 2**bits - 1 centroids share
+    the others.
+
+    Args:
+        model: whose parameters take the values of their codebooks.
+        bits: names of parameters to bits: every layer has its own.
+        how: as in `initial_centroids`.
+        seed: of "random".
+
+    Raises:
+        ValueError: nothing is left in a parameter.
+
+    >>> model = nn.Linear(100, 10)
+    >>> codebooks = share_(model, {"weight": 3})
+    >>> len(model.weight.unique())
+    7
     """
     codebooks = {}
     for name, width in bits.items():
@@ -139,13 +176,26 @@ def finetune_centroids_(
     loss: Loss = F.cross_entropy,
     progress: Progress = lambda step, loss: None,
 ) -> nn.Module:
-    """Train the centroids on, in place, for `steps` batches of (inputs, labels).
+    """Train the centroids on, in place.
 
     Which weight has which code does not change, nor does any parameter without a
     codebook. Adam (Kingma and Ba 2015), because a centroid's gradient grows with the
-    number of weights that share it, and Adam's step does not. `loss` takes the logits
-    and the targets that `batches` gives. Raises ValueError if `batches` ends too soon
-    or the loss is no longer finite.
+    number of weights that share it, and Adam's step does not.
+
+    Args:
+        model: of the codebooks.
+        codebooks: by parameter name, as `share_` gave them.
+        batches: of inputs and targets.
+        steps: batches to take.
+        lr: learning rate at the start.
+        loss: takes the logits and the targets that `batches` gives.
+        progress: called with the step and its loss.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: `batches` ends too soon, or the loss is no longer finite.
     """
 
     def sum_by_cluster() -> None:

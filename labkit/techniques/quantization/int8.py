@@ -33,12 +33,18 @@ def statically_quantized(
     """A copy with INT8 weights and activations in convolutions and Linear layers.
 
     The model is exported to a graph (for any batch size), BatchNorm is folded into the
-    convolutions, observers record the range of every activation while `calibration`
-    batches (N, C, H, W) pass through, and the graph is rewritten with quantize and
-    dequantize nodes. Run as it is, that graph imitates INT8 in float32, slowly;
-    compiled by `compile_frozen`, the nodes fuse into integer kernels. Raises ValueError
-    without a batch, or for a first batch of one input: a size of 1 would be fixed at
-    export.
+    convolutions, observers record the range of every activation while the calibration
+    batches pass through, and the graph is rewritten with quantize and dequantize nodes.
+    Run as it is, that graph imitates INT8 in float32, slowly; compiled by
+    `compile_frozen`, the nodes fuse into integer kernels.
+
+    Args:
+        model: is left as it is.
+        calibration: batches (N, C, H, W).
+
+    Raises:
+        ValueError: there is no batch, or the first is of one input: a size of 1 would
+            be fixed at export.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -118,10 +124,15 @@ def int8_state(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
 def load_int8(
     state: dict[str, torch.Tensor], model: nn.Module, example: torch.Tensor
 ) -> torch.fx.GraphModule:
-    """The graph that `int8_state` described. `model` gives the architecture, its
-    weights are not used.
+    """The graph that `int8_state` described.
 
-    Raises ValueError when the state is of another architecture.
+    Args:
+        state: as `int8_state` gave it.
+        model: gives the architecture; its weights are not used.
+        example: one input batch.
+
+    Raises:
+        ValueError: the state is of another architecture.
     """
     graph = statically_quantized(model, [example])
     weights = dict(state)
@@ -154,8 +165,15 @@ def compile_frozen(
     Freezing lets the compiler fold constants and pack weights: for a graph of
     `statically_quantized` it is what turns quantize, float convolution, dequantize into
     one integer convolution. The same treatment for FP32 and INT8 keeps their comparison
-    fair. The weights are read now: later changes to the model have no effect. The
-    result raises ValueError for an input of another shape or memory layout.
+    fair. The weights are read now: later changes to the model have no effect.
+
+    Args:
+        model: in eval mode.
+        example: one input batch.
+
+    Returns:
+        What computes as the model; it raises ValueError for an input of another shape
+        or memory layout.
     """
     import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor

@@ -22,6 +22,9 @@ def nf4_values() -> torch.Tensor:
     Quantiles of the standard normal distribution, evenly spaced in probability from 1/2
     to `OFFSET`, divided by the largest: eight above zero, seven below, and zero itself,
     so that a weight of zero stays zero. They lie where weights are dense.
+
+    >>> [round(value, 3) for value in nf4_values()[7:11].tolist()]
+    [0.0, 0.08, 0.161, 0.246]
     """
 
     def quantiles(n: int) -> torch.Tensor:
@@ -37,9 +40,12 @@ def fp4_values() -> torch.Tensor:
     """The 16 numbers of bitsandbytes' FP4, by code: float32 (16,), from -1 to 1.
 
     A code is sign, exponent e (two bits) and mantissa m (one bit): m / 16 if e = 0,
-    otherwise (1 + m / 2) 2^(4 - e), all divided by 12. There are two zeros, the numbers
-    are not in the order of the codes, and all but the smallest are those of E2M1 (OCP
-    Microscaling Formats 1.0), where it would be 16 times as large.
+    otherwise (1 + m / 2) 2^(4 - e), all divided by 12. There are two zeros. The numbers
+    are not in the order of the codes. All but the smallest are those of E2M1 (OCP
+    Microscaling Formats 1.0); E2M1's smallest would be 16 times as large.
+
+    >>> [round(value, 3) for value in fp4_values()[:8].tolist()]
+    [0.0, 0.005, 0.667, 1.0, 0.333, 0.5, 0.167, 0.25]
     """
     exponent = torch.arange(8) >> 1
     mantissa = torch.arange(8) & 1
@@ -54,6 +60,9 @@ def dynamic_values() -> torch.Tensor:
     Seven decades, each with twice as many numbers as the one below it (1, 2, … 64),
     evenly spaced and of either sign; then 0 and 1. The steps shrink with the number,
     and near 1 they are about twice those of INT8.
+
+    >>> dynamic_values()[[0, 127, 255]]
+    tensor([-0.9930,  0.0000,  1.0000])
     """
     decades = []
     for decade in range(7):
@@ -66,14 +75,27 @@ def dynamic_values() -> torch.Tensor:
 def quantize_blocks(
     weight: torch.Tensor, values: torch.Tensor, block: int = 64
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide every block by its largest magnitude and take the nearest of `values`,
-    which lie in [-1, 1].
+    """Divide every block by its largest magnitude and take the nearest of `values`.
 
-    A block is `block` weights that follow each other, row by row; the last may be
-    shorter. Returns codes, indices into `values` (uint8, shape of weight), and absmax
-    (float32, (blocks,)). A weight in the middle of two values takes the lower one.
-    Raises TypeError for weights that are not float32, float16 or bfloat16, ValueError
-    for weights that are not finite, for none, and for values or a block that cannot be.
+    A weight in the middle of two values takes the lower one.
+
+    Args:
+        weight: float32, float16 or bfloat16, of any shape.
+        values: 2 to 256 numbers in [-1, 1].
+        block: weights that follow each other, row by row; the last block may be
+            shorter.
+
+    Returns:
+        Codes, indices into `values` (uint8, shape of weight), and absmax (float32,
+        (blocks,)).
+
+    Raises:
+        TypeError: the weights are of another type.
+        ValueError: weights are not finite, there are none, or values or block cannot
+            be.
+
+    >>> quantize_blocks(torch.tensor([0.5, -2.0, 0.0]), torch.tensor([-1.0, 0.0, 1.0]))
+    (tensor([1, 0, 1], dtype=torch.uint8), tensor([2.]))
     """
     _check(weight, values, block)
     flat = weight.detach().flatten().float()
@@ -110,10 +132,23 @@ def _check(weight: torch.Tensor, values: torch.Tensor, block: int) -> None:
 def dequantize_blocks(
     codes: torch.Tensor, absmax: torch.Tensor, values: torch.Tensor, block: int = 64
 ) -> torch.Tensor:
-    """The weights that codes (uint8) and absmax (blocks,) stand for, float32 of the
-    shape of codes.
+    """The weights that codes and absmax stand for.
 
-    Raises ValueError if absmax is not one number for each block of the codes.
+    Args:
+        codes: uint8, of any shape.
+        absmax: (blocks,).
+        values: that the codes index.
+        block: as it was given to `quantize_blocks`.
+
+    Returns:
+        float32, shape of codes.
+
+    Raises:
+        ValueError: absmax is not one number for each block of the codes.
+
+    >>> codes = torch.tensor([1, 0, 1], dtype=torch.uint8)
+    >>> dequantize_blocks(codes, torch.tensor([2.0]), torch.tensor([-1.0, 0.0]))
+    tensor([ 0., -2.,  0.])
     """
     n = codes.numel()
     if absmax.shape != (-(-n // block),):
@@ -129,8 +164,13 @@ def dequantize_blocks(
 def pack_nibbles(codes: torch.Tensor) -> torch.Tensor:
     """Two codes of four bits in a byte, the first in its upper half: uint8 (bytes,).
 
-    If their number is odd, the last lower half stays 0. Raises ValueError for codes
-    that four bits cannot hold.
+    If their number is odd, the last lower half stays 0.
+
+    Raises:
+        ValueError: four bits cannot hold the codes.
+
+    >>> pack_nibbles(torch.tensor([1, 2, 15], dtype=torch.uint8))
+    tensor([ 18, 240], dtype=torch.uint8)
     """
     if codes.dtype != torch.uint8 or (codes > 15).any():
         raise ValueError("only uint8 codes from 0 to 15 go two into a byte")
@@ -141,7 +181,11 @@ def pack_nibbles(codes: torch.Tensor) -> torch.Tensor:
 def unpack_nibbles(packed: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """The codes that `pack_nibbles` put into bytes, uint8 of `shape`.
 
-    Raises ValueError if the number of bytes is not that of such codes.
+    Raises:
+        ValueError: the number of bytes is not that of such codes.
+
+    >>> unpack_nibbles(torch.tensor([18, 240], dtype=torch.uint8), (3,))
+    tensor([ 1,  2, 15], dtype=torch.uint8)
     """
     n = torch.Size(shape).numel()
     if packed.dtype != torch.uint8 or packed.numel() != -(-n // 2):
@@ -158,9 +202,21 @@ def double_quantize(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Quantize the constants of the first quantization, in turn: 8 bits, not 32.
 
-    Returns codes (uint8, (blocks,)), the absmax of every `block` of them (float32), and
-    the mean (float32, ()), which is subtracted first: absmax is never negative, and a
-    signed format would waste half its codes. Raises what `quantize_blocks` raises.
+    Args:
+        absmax: (blocks,).
+        block: constants that share one of their own.
+
+    Returns:
+        Codes (uint8, (blocks,)), the absmax of every `block` of them (float32), and the
+        mean (float32, ()), which is subtracted first: absmax is never negative, and a
+        signed format would waste half its codes.
+
+    Raises:
+        ValueError: as `quantize_blocks`.
+
+    >>> codes, scales, mean = double_quantize(torch.tensor([1.0, 2.0, 3.0]))
+    >>> double_dequantize(codes, scales, mean)
+    tensor([1.0070, 2.0000, 3.0000])
     """
     mean = absmax.mean()
     codes, scales = quantize_blocks(absmax - mean, dynamic_values(), block)

@@ -17,7 +17,7 @@ from labkit.techniques.quantization import nf4, rounding
 
 
 class Int8(nn.Module):
-    """One scale for every output channel or row, 8 bits a weight."""
+    """One scale for every output channel or row, 8 bits per weight."""
 
     def forward(self, q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         return rounding.dequantize(q, scale)

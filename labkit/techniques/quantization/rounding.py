@@ -15,10 +15,19 @@ def quantize_tensor(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Round to 255 equal steps: integers q in [-127, 127] and a scale s with x ≈ s q.
 
-    One scale for the tensor, or one for each index along `axis` (for a weight (out, in,
-    …), axis 0 gives every output channel its own). Returns q (int8, shape of x) and s
-    (float32, broadcastable to x). The error is at most s / 2. Zero stays exactly zero,
-    so pruned weights stay pruned.
+    The error is at most s / 2. Zero stays exactly zero, so pruned weights stay pruned.
+
+    Args:
+        x: of any shape.
+        axis: None gives the tensor one scale; otherwise each index along the axis has
+            one (for a weight (out, in, …), axis 0 gives every output channel its own).
+
+    Returns:
+        q (int8, shape of x) and s (float32, broadcastable to x).
+
+    >>> q, s = quantize_tensor(torch.tensor([0.5, -1.0, 0.0]))
+    >>> q
+    tensor([  64, -127,    0], dtype=torch.int8)
     """
     dims = [d for d in range(x.dim()) if axis is None or d != axis % x.dim()]
     largest = x.abs().amax(dims, keepdim=True).float()
@@ -27,5 +36,9 @@ def quantize_tensor(
 
 
 def dequantize(q: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The numbers that the integers stand for."""
+    """The numbers that the integers stand for.
+
+    >>> dequantize(torch.tensor([2, -127], dtype=torch.int8), torch.tensor(0.5))
+    tensor([  1.0000, -63.5000])
+    """
     return q * scale

@@ -277,7 +277,8 @@ def varint(number: int) -> bytes:
 def read_varint(stream: bytes, at: int) -> tuple[int, int]:
     """The number that begins at byte `at`, and the byte behind it.
 
-    Raises ValueError if it does not end within ten bytes or before the stream does.
+    Raises:
+        ValueError: it does not end within ten bytes or before the stream does.
     """
     number = 0
     for i, byte in enumerate(stream[at : at + 10]):

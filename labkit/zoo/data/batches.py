@@ -6,7 +6,7 @@ import torch
 
 from labkit.zoo.data.idx import ImageSet, to_input
 
-Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]  #: of pictures, uint8 (N, 28, 28), to others
+Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]  #: of images, uint8 (N, 28, 28), to others
 
 
 def random_batches(
@@ -17,14 +17,14 @@ def random_batches(
     augment: Augment | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of pictures drawn at random, each time from all of them, without end.
+    """Batches of images drawn at random, each time from all of them, without end.
 
     Args:
-        data: pictures with labels; batches are on their device.
-        size: pictures in a batch.
+        data: images with labels; batches are on their device.
+        size: images in a batch.
         seed: of the random numbers.
         shape: pixels to a side and channels of the network's input, as `to_input` takes them.
-        augment: changes pictures before they become inputs, with random numbers of the generator that it is given, such
+        augment: changes images before they become inputs, with random numbers of the generator that it is given, such
             as `mirrored`.
         device: where random numbers are drawn. On the CPU they are the same wherever the data are.
 

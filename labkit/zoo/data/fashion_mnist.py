@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28x28 grey pictures of ten kinds of clothing (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)."""
+"""Fashion-MNIST: 28x28 grey images of ten kinds of clothing (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747)."""
 
 import shutil
 from pathlib import Path
@@ -29,10 +29,10 @@ def fashion_mnist(
     """Load one split of Fashion-MNIST.
 
     Args:
-        split: "train" (60,000 pictures) or "test" (10,000).
+        split: "train" (60,000 images) or "test" (10,000).
         source: "torchvision" (the download that torchvision uses), "debian" (the package dataset-fashion-mnist,
             unpacked without root rights), or "embedded" (a class-balanced subset that ships with labkit: 12,000 and
-            5,000 pictures). None takes the first that delivers. The official archives, once cached, are read from
+            5,000 images). None takes the first that delivers. The official archives, once cached, are read from
             there.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sets of small grey pictures as MNIST ships them: four gzipped IDX archives, two for training and two for test."""
+"""Sets of small grey images as MNIST ships them: four gzipped IDX archives, two for training and two for test."""
 
 import gzip
 import struct
@@ -18,7 +18,7 @@ MEAN, STD = 0.2860, 0.3530  # of the training pixels of Fashion-MNIST, scaled to
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Pictures with their labels."""
+    """Images with their labels."""
 
     images: torch.Tensor  #: uint8 (N, 28, 28)
     labels: torch.Tensor  #: int64 (N,), indices into `classes`
@@ -27,14 +27,14 @@ class ImageSet:
 
 
 def to_input(images: torch.Tensor, size: int, channels: int = 3) -> torch.Tensor:
-    """Turn pictures into a network's input: normalised, resized, grey repeated as so many channels.
+    """Turn images into a network's input: normalised, resized, grey repeated as so many channels.
 
     Every set goes through the same normalisation, so that a network reads clothing and digits alike.
 
     Args:
         images: uint8 (N, 28, 28).
         size: height and width wanted, in pixels.
-        channels: 3, or 1 for a network that takes grey pictures.
+        channels: 3, or 1 for a network that takes grey images.
 
     Returns:
         float32 (N, channels, size, size), stored channels last.
@@ -46,7 +46,11 @@ def to_input(images: torch.Tensor, size: int, channels: int = 3) -> torch.Tensor
 
 
 def check_split(what: str, split: str) -> None:
-    """Raises ZooError unless `split` is one of those that every set has."""
+    """Refuse a split that no set has.
+
+    Raises:
+        ZooError: `split` is not one of those that every set has.
+    """
     if split not in PREFIX:
         raise ZooError(f"{what} has no split {split!r}. Known: {', '.join(PREFIX)}.")
 
@@ -59,7 +63,7 @@ def read_idx(path: Path) -> torch.Tensor:
 
 
 def read_split(folder: Path, split: str, what: str, classes: tuple[str, ...], source: str, licence: str) -> ImageSet:
-    """One split out of a folder with the four archives; the origin's hash is that of the pictures' archive."""
+    """One split out of a folder with the four archives; the origin's hash is that of the images' archive."""
     archive = folder / f"{PREFIX[split]}-images-idx3-ubyte.gz"
     images = read_idx(archive)
     labels = read_idx(folder / f"{PREFIX[split]}-labels-idx1-ubyte.gz").long()

@@ -113,8 +113,8 @@ def fashion_mnist_model(name: str) -> FashionModel:
 def pruned_file(name: str, seed: int) -> Path:
     """Path of a pruned network that ships: "vgg_9", "lenet_5" or "lenet_300_100", seed 0, 1 or 2, fp16.
 
-    `assets/prune.py` made it from `fashion_mnist_model(name)`, and `labkit.techniques.storage.deep_compression` reads
-    it; scores and command are in the JSON file beside it.
+    `labkit.recipes.pruned_classifiers` made it from `fashion_mnist_model(name)`, and
+    `labkit.techniques.storage.deep_compression` reads it; scores and command are in the JSON file beside it.
 
     Raises:
         ZooError: there is no such network or seed, or the file that ships is missing or damaged.

@@ -54,7 +54,11 @@ class Moments(NamedTuple):
 
 
 def moments(features: torch.Tensor) -> Moments:
-    """Moments of features (N, D). Raises ValueError for fewer than two: they have no covariance."""
+    """Moments of features (N, D).
+
+    Raises:
+        ValueError: there are fewer than two: they have no covariance.
+    """
     if features.dim() != 2 or len(features) < 2:
         raise ValueError(f"features are (N, D) with N of two or more, got {tuple(features.shape)}")
     return Moments(features.double().mean(0), features.double().T.cov())

@@ -36,7 +36,7 @@ MANIFEST = "sha256.json"
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel(Pretrained):
-    """A causal language model of transformers: token numbers (batch, tokens) → `.logits` (batch, tokens, vocabulary).
+    """A causal language model of transformers: token ids (batch, tokens) → `.logits` (batch, tokens, vocabulary).
 
     `tokenizer.apply_chat_template` writes a conversation the way the model was trained to read it.
     `model.name_or_path` is the folder of its files, from which transformers can load it again in another precision.

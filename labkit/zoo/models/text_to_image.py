@@ -67,7 +67,11 @@ class TextToImage:
     small: "UNet2DConditionModel | None"  #: distilled from `pipeline.unet` with blocks removed, where there is one
 
     def check(self, prompt: str) -> None:
-        """Raises ValueError if the prompt is empty, too long, or has words that the embedded model was never shown."""
+        """Refuse a prompt that the model cannot draw.
+
+        Raises:
+            ValueError: it is empty, too long, or has words that the embedded model was never shown.
+        """
         if self.origin.source == "embedded":
             check_prompt(prompt)
         else:

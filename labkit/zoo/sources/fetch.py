@@ -40,7 +40,11 @@ def is_intact(path: Path, sha256: str) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder; a second process waits. What the file system refuses becomes a ZooError."""
+    """Hold the lock of a cache folder; a second process waits.
+
+    Raises:
+        ZooError: the file system refuses something.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -55,7 +59,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def install(source: BinaryIO, path: Path, sha256: str) -> None:
-    """Copy an open file to `path` in one step. Raises ZooError if its SHA-256 does not begin with `sha256`."""
+    """Copy an open file to `path` in one step.
+
+    Raises:
+        ZooError: its SHA-256 does not begin with `sha256`.
+    """
     new = path.with_name(path.name + ".new")
     try:
         with open(new, "wb") as file:
@@ -68,7 +76,11 @@ def install(source: BinaryIO, path: Path, sha256: str) -> None:
 
 
 def run_program(command: list[str], folder: str) -> None:
-    """Run a program in `folder` without output. Raises ZooError with what it complained about."""
+    """Run a program in `folder` without output.
+
+    Raises:
+        ZooError: it failed; with what it complained about.
+    """
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         complaint = " ".join((done.stderr or done.stdout).split())[-700:]  # what matters most stands at the end
@@ -90,11 +102,12 @@ def fetch(
     missing.
 
     Args:
+        url: where it is.
+        path: where it is to be.
         sha256: the SHA-256 in hex, or its first digits when no more are known.
         connect_timeout: seconds to wait for a connection.
         stall_timeout: seconds without a single byte after which a download counts as stalled.
-        attempts: how often in all to ask a server that cuts, stalls or fails inside. One that is not there is asked
-            once.
+        attempts: tries in all where a download is cut or stalls or the server answers 5xx; an unreachable one gets one.
 
     Raises:
         ZooError: no connection, refused, cut, stalled, wrong SHA-256, full disk, or a cache that cannot be written.

@@ -9,7 +9,11 @@ from labkit.zoo.sources.fetch import ZooError, is_intact, sha256_of
 
 
 def require(*modules: str) -> None:
-    """Raises ZooError that says how to install a module that is missing."""
+    """Check that modules are installed.
+
+    Raises:
+        ZooError: one is missing; it says how to install it.
+    """
     for module in modules:
         if find_spec(module) is None:
             raise ZooError(f"{module} is not installed. Run: labkit doctor, which says what is missing, and what to do")

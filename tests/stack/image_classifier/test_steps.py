@@ -159,9 +159,9 @@ def test_the_start_is_the_same_at_every_call_and_a_copy_each_time(task):
 
 def test_rounding_the_start_gives_the_shipped_answers():
     task = ImageClassifier("lenet_5", test_images=500, source="embedded")
-    shipped = task.answers(fashion_mnist_model("lenet_5").model)
-    assert torch.equal(task.answers(apply(task, half())), shipped)
-    assert (task.answers(task.start()) == shipped).float().mean() >= 0.99
+    shipped = task.predictions(fashion_mnist_model("lenet_5").model)
+    assert torch.equal(task.predictions(apply(task, half())), shipped)
+    assert (task.predictions(task.start()) == shipped).float().mean() >= 0.99
     assert measure.accuracy(shipped, task.labels).value > 80
 
 
@@ -224,8 +224,8 @@ def test_the_file_is_the_one_that_loads_again_and_is_compared_to_four_bytes_a_pa
 
 
 def test_what_is_lost_is_the_accuracy_of_the_start_less_that_of_the_model(models, task, timed):
-    answers = logits(task.start(), task).argmax(1)
-    task.labels = answers.clone()  # so that the start is always right
+    predictions = logits(task.start(), task).argmax(1)
+    task.labels = predictions.clone()  # so that the start is always right
     steps = (prune(0.5), share(3))
     row = task.measure(models.model(steps), facts_of(steps))
     assert row["lost"].value == pytest.approx(100 - row["accuracy"].value) and row["lost"].value > 0

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from labkit.measure import flop_count, parameters
+from labkit.measure import flops, parameters
 from labkit.techniques.distillation.soft_targets import distillation_loss, with_teacher
 from labkit.techniques.pruning.magnitude import global_masks, lamp_masks, layer_masks, prunable, pruned
 from labkit.techniques.pruning.recovery import finetune_, prune_gradually_, reestimate_batchnorm_
@@ -592,7 +592,7 @@ def test_removed_channels_leave_a_smaller_dense_network(residual):
     assert (thin.stem.out_channels, thin.branch.in_channels, thin.branch.out_channels) == (8, 8, 8)
     assert thin.norm.num_features == thin.head.in_features == 8
     assert parameters(thin).value < 0.5 * parameters(residual).value
-    assert flop_count(thin, X).value < 0.5 * flop_count(residual, X).value
+    assert flops(thin, X).value < 0.5 * flops(residual, X).value
     assert not thin.training
 
 

@@ -160,7 +160,7 @@ def test_a_prompt_that_the_model_can_read_passes():
 
 
 def test_unknown_words_are_named_with_those_that_are_known():
-    with pytest.raises(ValueError, match=r"unknown in 'a scarlet hat, a scarlet bag': scarlet, hat,\. Known: a, red, "):
+    with pytest.raises(ValueError, match=r"Unknown in 'a scarlet hat, a scarlet bag': scarlet, hat,\. Known: a, red, "):
         check_prompt("a scarlet hat, a scarlet bag")
 
 

@@ -92,7 +92,7 @@ def test_its_judge_reads_real_pictures(shipped):
     ("prompt", "complaint"),
     [
         (" ", "the prompt is empty"),
-        ("a scarlet bag on black", "unknown in .*: scarlet"),
+        ("a scarlet bag on black", "Unknown in .*: scarlet"),
         ("a red red red bag on black", "has 7 words; the text encoder reads 6"),
     ],
 )
