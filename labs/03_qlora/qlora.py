@@ -658,12 +658,12 @@ def compared(title: str, model: nn.Module, file: Measurement) -> None:
     )
 
 
-qlora, block = tuned["QLoRA"], held_out[:1]
-qlora.save_pretrained(files / "adapter")
+adapted, block = tuned["QLoRA"], held_out[:1]
+adapted.save_pretrained(files / "adapter")
 adapter = files / "adapter" / "adapter_model.safetensors"
 again = PeftModel.from_pretrained(base("QLoRA"), files / "adapter").eval()
 with torch.no_grad():
-    assert torch.equal(again(block).logits, qlora(block).logits)
+    assert torch.equal(again(block).logits, adapted(block).logits)
 bytes_of = adapter.stat().st_size
 print(f"{bytes_of:,} bytes of adapter load beside the same weights as the same model")
 base_file = record.get("NF4 double", "file").value
@@ -672,10 +672,10 @@ del again
 _ = gc.collect()
 
 # %%
-merged = merged_into(copy.deepcopy(full), qlora)
+merged = merged_into(copy.deepcopy(full), adapted)
 file = stored(merged, "merged", torch.float32)
 with torch.no_grad():
-    logits = {"merged": merged(block).logits, "beside": qlora(block).logits}
+    logits = {"merged": merged(block).logits, "beside": adapted(block).logits}
 del merged  # and what is left of it is the file
 gc.collect()
 again = AutoModelForCausalLM.from_pretrained(files / "merged", device_map={"": device})

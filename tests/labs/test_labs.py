@@ -129,3 +129,12 @@ def test_prose_is_one_sentence_a_line_so_that_diffs_show_sentences(lab):
         line for line in prose if re.search(r"[a-z)][.?] [A-Z][a-z]+ [a-z]", re.sub(r"\([^)]*\)|`[^`]*`", "", line))
     ]
     assert several == []
+
+
+@every_lab
+def test_no_variable_of_a_lab_hides_what_it_imports(lab):
+    nodes = list(ast.walk(ast.parse(source(lab).read_text())))
+    imports = [name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for name in node.names]
+    imported = {(name.asname or name.name).split(".")[0] for name in imports}
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    assert imported & (stored | {node.arg for node in nodes if isinstance(node, ast.arg)}) == set()
