@@ -245,9 +245,9 @@ from diffusers import LCMScheduler
 
 bare = copy.deepcopy(base)
 bare.scheduler = LCMScheduler.from_config(base.scheduler.config)
-adapted = copy.deepcopy(base)
-lcm.attach_lcm_(adapted, loaded.adapter, fuse=True)
-pipelines = {"DPM-Solver++": base, "LCM without adapter": bare, "LCM-LoRA": adapted}
+distilled = copy.deepcopy(base)
+lcm.attach_lcm_(distilled, loaded.adapter, fuse=True)
+pipelines = {"DPM-Solver++": base, "LCM without adapter": bare, "LCM-LoRA": distilled}
 if loaded.small:
     pipelines["small, DPM-Solver++"] = copy.deepcopy(base)
     small = loaded.small.to(device, precision, memory_format=torch.channels_last)
@@ -382,7 +382,7 @@ record.find("adapter_share", share)
 print(f"the adapter has {share} of the U-Net's parameters")
 one = tuple(part[:1] if part.dim() else part for part in inputs)
 networks = {"without adapter": unet, "not fused": unfused.unet, "fused": fused.unet}
-networks["fused, removed"] = adapted.unet
+networks["fused, removed"] = distilled.unet
 evaluations = {name: partial(network, *one) for name, network in networks.items()}
 timings = time_in_turn(evaluations, 15 * settings.timing_rounds)
 for name in [*networks][1:]:
@@ -421,10 +421,10 @@ print(
 )
 
 HALF = Variant("LCM-LoRA", 4, merged=0.5)
-seen = {"before": token_merging.tokens_seen(adapted.unet, *inputs)}
-token_merging.merge_tokens_(adapted, 0.5)
-seen["merged"] = token_merging.tokens_seen(adapted.unet, *inputs)
-token_merging.merge_tokens_(adapted, 0)
+seen = {"before": token_merging.tokens_seen(distilled.unet, *inputs)}
+token_merging.merge_tokens_(distilled, 0.5)
+seen["merged"] = token_merging.tokens_seen(distilled.unet, *inputs)
+token_merging.merge_tokens_(distilled, 0)
 most = {name: max(counts.values()) for name, counts in seen.items()}
 layers = sum(seen["before"][name] > seen["merged"][name] for name in seen["before"])
 print(f"tokens at the largest self-attention: {most}; {layers} layers see fewer")
