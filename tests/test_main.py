@@ -1,13 +1,13 @@
 """The command line: what each command answers, and that it does not keep the user waiting for imports."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
-from labkit import authoring, zoo
+from labkit import authoring, runs, zoo
 from labkit.__main__ import find_root, main
+from labkit.record import Record
 
 
 @pytest.fixture
@@ -76,9 +76,8 @@ def test_a_missing_package_is_named(project, monkeypatch, capsys):
 
 def test_claims_reads_the_records_of_the_build_folder(project, capsys):
     records = project / "build/records"
-    records.mkdir(parents=True)
     verdict = {"verdict": "holds", "claim": "Pruned weights compress."}
-    (records / "01_one.json").write_text(json.dumps({"lab": "01_one", "scale": "quick", "verdicts": [verdict]}))
+    runs.save(Record("01_one", "quick", 0, verdicts=[verdict]), records / "01_one.json")
     assert main(["claims"]) == main(["claims", "--build", "build"]) == 0
     assert "Pruned weights compress." in capsys.readouterr().out
 

@@ -60,7 +60,7 @@ def generate(
     if isinstance(prompts, str):
         raise ValueError(f"prompts are a list, got the one string {prompts!r}")
     if not prompts or not all(prompt.strip() for prompt in prompts):
-        raise ValueError("a prompt is empty; say what to generate")
+        raise ValueError("a prompt is empty; say what to draw")
     if steps < 1:
         raise ValueError(f"{steps} steps; sampling takes one or more")
     config, multiple = pipeline.unet.config, size_step(pipeline)

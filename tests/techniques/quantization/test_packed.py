@@ -36,7 +36,7 @@ def layer(kind: str = "linear") -> nn.Module:
     return LAYERS[kind]()
 
 
-def packed(grid: str, kind: str = "linear") -> nn.Module:
+def held(grid: str, kind: str = "linear") -> nn.Module:
     module = layer(kind)
     packed.hold_packed_(module, GRIDS[grid](module.weight.shape))
     return module
@@ -73,7 +73,7 @@ def random_mask(weight: torch.Tensor) -> torch.Tensor:
 def test_int8_holds_what_quantize_tensor_gives_each_output_channel(kind):
     weight = layer(kind).weight.detach()
     q, scale = rounding.quantize_tensor(weight, axis=0)
-    module = packed("int8", kind)
+    module = held("int8", kind)
     assert [part.dtype for part in parts(module)] == [torch.int8, torch.float32]
     assert torch.equal(parts(module)[0], q) and torch.equal(parts(module)[1], scale)
     assert scale.numel() == len(weight)
@@ -85,7 +85,7 @@ def test_nf4_holds_two_codes_a_byte_and_constants_quantized_in_turn(kind):
     weight = layer(kind).weight.detach()
     codes, absmax = nf4.quantize_blocks(weight, nf4.nf4_values())
     expected = [nf4.pack_nibbles(codes), *nf4.double_quantize(absmax)]
-    module = packed("nf4", kind)
+    module = held("nf4", kind)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(parts(module), expected, strict=True))
     unpacked = nf4.dequantize_blocks(codes, nf4.double_dequantize(*expected[1:]), nf4.nf4_values())
     assert torch.equal(module.weight, unpacked)
@@ -112,7 +112,7 @@ def test_nf4_holds_the_codes_of_bitsandbytes_and_unpacks_what_it_stored_to_the_s
 @both
 @layers
 def test_the_state_has_the_parts_and_no_float_copy_of_the_weight(grid, kind):
-    module = packed(grid, kind)
+    module = held(grid, kind)
     state = {name: t for name, t in module.state_dict().items() if name != "bias"}
     assert list(state) == [f"parametrizations.weight.original{i}" for i in range(len(parts(module)))]
     assert next(iter(state.values())).dtype == (torch.int8 if grid == "int8" else torch.uint8)
@@ -124,7 +124,7 @@ def test_the_state_has_the_parts_and_no_float_copy_of_the_weight(grid, kind):
 
 @both
 def test_nothing_on_a_grid_is_trained(grid):
-    module = packed(grid)
+    module = held(grid)
     assert [name for name, p in module.named_parameters() if p.requires_grad] == ["bias"]
     assert not module.weight.requires_grad
 
@@ -132,7 +132,7 @@ def test_nothing_on_a_grid_is_trained(grid):
 @both
 @layers
 def test_the_layer_computes_with_the_unpacked_weight(grid, kind):
-    module, plain = packed(grid, kind), layer(kind)
+    module, plain = held(grid, kind), layer(kind)
     plain.weight.data.copy_(module.weight)
     assert torch.equal(module(INPUTS[kind]), plain(INPUTS[kind]))
 
@@ -150,7 +150,7 @@ def test_rows_of_zeros_stay_zero_on_either_grid():
 
 @both
 def test_deep_copies_do_not_share_what_they_hold(grid):
-    module = with_adapters(packed(grid))
+    module = with_adapters(held(grid))
     before, copied = module.weight.detach().clone(), copy.deepcopy(module)
     assert torch.equal(copied.weight, before)
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_deep_copies_do_not_share_what_they_hold(grid):
 @both
 @pytest.mark.parametrize("which", ["copy", "original"])
 def test_unpacking_one_of_two_copies_leaves_the_other_as_it_was(grid, which):
-    module = packed(grid)
+    module = held(grid)
     pair = {"original": module, "copy": copy.deepcopy(module)}
     x, before = INPUTS["linear"], module.weight.detach().clone()
     packed.unpack_module_(pair.pop(which))
@@ -177,7 +177,7 @@ def test_unpacking_one_of_two_copies_leaves_the_other_as_it_was(grid, which):
 
 
 def test_difference_pytorchs_own_way_back_takes_the_weight_of_the_original_of_a_deep_copy():
-    module = packed("int8")
+    module = held("int8")
     parametrize.remove_parametrizations(copy.deepcopy(module), "weight")
     with pytest.raises(AttributeError, match="weight"):
         module.weight
@@ -186,7 +186,7 @@ def test_difference_pytorchs_own_way_back_takes_the_weight_of_the_original_of_a_
 @both
 @layers
 def test_unpacked_is_a_plain_layer_with_the_same_outputs(grid, kind):
-    module = packed(grid, kind)
+    module = held(grid, kind)
     expected, state = module(INPUTS[kind]), {name: t.clone() for name, t in module.state_dict().items()}
     plain = packed.unpack_(copy.deepcopy(module))
     assert type(plain) is type(layer(kind))
@@ -197,7 +197,7 @@ def test_unpacked_is_a_plain_layer_with_the_same_outputs(grid, kind):
 
 
 def test_a_model_of_plain_packed_and_adapted_layers_is_unpacked_as_a_whole():
-    model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), with_adapters(packed("nf4")), with_adapters(nn.Linear(40, 5)))
+    model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), with_adapters(held("nf4")), with_adapters(nn.Linear(40, 5)))
     x = torch.randn(7, 6)
     expected = model(x)
     assert packed.unpack_(model) is model
@@ -211,10 +211,10 @@ def test_a_model_of_plain_packed_and_adapted_layers_is_unpacked_as_a_whole():
 
 DROPPED_FROM = {
     "plain": layer,
-    "int8": lambda: packed("int8"),
-    "nf4": lambda: packed("nf4"),
-    "int8 with adapters": lambda: with_adapters(packed("int8")),
-    "nf4 with adapters": lambda: with_adapters(packed("nf4")),
+    "int8": lambda: held("int8"),
+    "nf4": lambda: held("nf4"),
+    "int8 with adapters": lambda: with_adapters(held("int8")),
+    "nf4 with adapters": lambda: with_adapters(held("nf4")),
 }
 
 
@@ -256,7 +256,7 @@ def test_drop_leaves_the_adapters_alone(held):
 
 @both
 def test_drop_by_the_masks_of_a_packed_model_changes_that_copy_only(grid):
-    model = nn.Sequential(packed(grid))
+    model = nn.Sequential(held(grid))
     copied, before = copy.deepcopy(model), model[0].weight.detach().clone()
     masks = layer_masks(copied, 0.75)
     magnitude.apply_masks_(copied, masks)
@@ -266,7 +266,7 @@ def test_drop_by_the_masks_of_a_packed_model_changes_that_copy_only(grid):
 
 @both
 def test_a_weight_of_which_nothing_is_left_stays_empty(grid):
-    model = nn.Sequential(packed(grid))
+    model = nn.Sequential(held(grid))
     for _ in range(2):
         magnitude.apply_masks_(model, {"0.weight": torch.zeros_like(model[0].weight, dtype=torch.bool)})
         assert not model[0].weight.any()
@@ -313,7 +313,7 @@ def test_under_a_mask_low_rank_keeps_zeros_and_changes_every_other_weight():
 
 @both
 def test_beside_a_grid_only_the_adapters_are_trained_and_their_mask_is_not_stored(grid):
-    module = packed(grid)
+    module = held(grid)
     with_adapters(module, 2, module.weight != 0)
     module.bias.requires_grad_(False)
     module(INPUTS["linear"]).sum().backward()

@@ -7,7 +7,7 @@ from nbclient import NotebookClient
 pytestmark = pytest.mark.slow
 
 SHOW = """\
-from labkit.zoo import progress
+from labkit.zoo.sources import progress
 progress.EVERY = 0
 with progress.shown("a <model>", total=2_000_000, done=500_000) as advance:
     advance(1_000_000)
