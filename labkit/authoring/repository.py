@@ -74,7 +74,7 @@ clone = "git clone -q --depth 1 -b {branch} {address} efficiency-stack"
 if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
     subprocess.run(f"test -d efficiency-stack || {{clone}}", shell=True, check=True)
     os.chdir("efficiency-stack/labs/{lab}")
-runpy.run_path("../set_up.py")  # installs labkit where it is missing
+_ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 """
 
 

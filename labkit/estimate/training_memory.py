@@ -95,6 +95,7 @@ class Architecture:
 
 
 def one_of(given: Choice, choices: Collection[str]) -> Choice:
+    """The given word; raises ValueError for one that is not among the choices."""
     if given not in choices:
         raise ValueError(f"got {given!r}; choose one of {', '.join(choices)}")
     return given

@@ -42,7 +42,7 @@ clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/effi
 if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
     subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
     os.chdir("efficiency-stack/labs/01_prune_quantize")
-runpy.run_path("../set_up.py")  # installs labkit where it is missing
+_ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
 import torch
@@ -699,7 +699,7 @@ ledger
 # - *Effects multiply*: they overlap.
 #   The positions of the zeros are paid once, at full price, and are a small part of a 32-bit file but a large part of an 8-bit one.
 # - *INT8 is a quarter*: only of what is quantized.
-#   Dynamic INT8 leaves convolutions alone, and an exported INT8 graph keeps the float32 weights beside the integers unless somebody removes them, as `static_int8` does.
+#   Dynamic INT8 leaves convolutions alone, and an exported INT8 graph keeps the float32 weights beside the integers unless somebody removes them, as `statically_quantized` does.
 # - *Pruned weights need less space*: a zero takes as many bits as any other number until something encodes it.
 # - *Sparsity is speed*: dense kernels multiply by zero.
 #   Unstructured sparsity needs a sparse kernel and far more zeros than 60 % to win on a CPU.

@@ -43,7 +43,7 @@ clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/effi
 if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
     subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
     os.chdir("efficiency-stack/labs/02_deep_compression")
-runpy.run_path("../set_up.py")  # installs labkit where it is missing
+_ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%
 import torch

@@ -110,6 +110,12 @@ def test_a_labs_subject_begins_at_most_thirty_lines_after_its_title(lab):
 
 
 @every_lab
+def test_the_set_up_cell_shows_no_value(lab):
+    """That of `runpy.run_path` is all that Python's namespace holds."""
+    assert not isinstance(ast.parse(code_cells(lab)[0]).body[-1], ast.Expr)
+
+
+@every_lab
 def test_a_lab_ends_with_its_headline_and_its_sources(lab):
     *_, finish, sources = (cell for cell in code_cells(lab))
     assert re.search(r"lab\.finish\(\n? *headline", finish) and sources == "lab.sources()"

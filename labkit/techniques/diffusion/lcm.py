@@ -106,6 +106,7 @@ def _is_adapted(pipeline: StableDiffusionPipeline) -> bool:
 
 
 def is_consistency_model(pipeline: StableDiffusionPipeline) -> bool:
+    """Whether `attach_lcm_` has made it one: it has an adapter, and LCM's scheduler."""
     from diffusers import LCMScheduler
 
     return _is_adapted(pipeline) and isinstance(pipeline.scheduler, LCMScheduler)

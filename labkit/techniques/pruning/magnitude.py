@@ -98,6 +98,7 @@ def lamp_masks(model: nn.Module, sparsity: float) -> Masks:
 
 
 def check_sparsity(sparsity: float) -> None:
+    """Raises ValueError for what is no fraction from 0 to below 1."""
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity is a fraction in [0, 1), got {sparsity}")
 
