@@ -916,7 +916,8 @@ ledger
 # - *Linear is best*: at four bits the codebooks differ, and the accuracies by less than the test images can tell.
 # - *Fewer weights, less time*: a dense kernel multiplies by zeros as fast as by anything.
 #   A sparse kernel reads an index for every weight.
-#   The paper gains with one image, on larger matrices, and nothing in batches; here it is the other way round.
+#   The paper gains with one image, on larger matrices, and nothing in batches.
+#   Here batches gain most; whether one image gains differs from machine to machine, so take its verdict for that of this run alone.
 #
 # ## 13 · This run and the recorded ones
 
