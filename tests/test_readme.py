@@ -76,7 +76,7 @@ def clone(tmp_path_factory) -> Path:
         if path.name not in ("book", "conftest.py", "executed.py", "rehearsals", "test_scale.py"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     (folder / "tests" / "rehearsals" / "class_of_100.py").unlink()  # which stands on tests that are gone
-    (folder / "tests" / "book" / "test_site.py").write_text(TEST)
+    (folder / "tests" / "book" / "test_site.py").write_text(TEST.lstrip())
     (folder / "book" / "_toc.yml").write_text(TOC)
     (folder / "book" / "index.md").write_text("# A small book\n")
     (folder / ".venv").symlink_to(sys.prefix)
