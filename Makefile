@@ -11,7 +11,7 @@ export LABKIT_SCALE = $(SCALE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help labs test lint check pages lab notebooks bench book print links assignments grade constraints clean
+.PHONY: help labs test lint check pages lab notebooks bench book print links colab newest assignments grade constraints clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,9 +34,14 @@ check: lint  ## Lint, then run the unit tests, two files at a time
 pages: .venv/.ready  ## Execute every lab at scale quick, as Colab does, build the site and open each page
 	@$(python) -m labkit.site.browser || true
 	@echo "Executing the labs at scale quick, each opened alone, as in Colab"
-	LABKIT_SCALE=quick LABKIT_RECORDS="$(CURDIR)/build/test/records" TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" \
-		$(python) tests/rehearsals/colab.py build/test
+	TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" $(python) tests/rehearsals/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
+
+colab: .venv/.ready  ## Execute every lab at scale quick with Colab's own versions of Python and packages
+	$(python) tests/rehearsals/colab.py build/colab colab
+
+newest: .venv/.ready  ## Execute every lab at scale quick with the newest version of every package
+	$(python) tests/rehearsals/colab.py build/newest newest
 
 lab: .venv/.ready  ## Open JupyterLab on the labs
 	$(python) -m jupyterlab labs

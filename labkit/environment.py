@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def environment(device: str = "cpu") -> dict:
-    """Versions of Python and packages, CPU, cores, threads, device, GPU and commit, ready for JSON."""
+    """Versions of Python and packages, Colab's release, CPU, cores, threads, device, GPU and commit, ready for JSON."""
     import torch
 
     versions = {}
@@ -37,6 +37,7 @@ def environment(device: str = "cpu") -> dict:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": versions,
+        "colab": os.environ.get("COLAB_RELEASE_TAG"),  # set on Colab's machines alone
         "processor": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

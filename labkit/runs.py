@@ -48,9 +48,10 @@ class RecordedRun:
 
     @property
     def machine(self) -> str:
-        """The CPU or, for a run on one, the GPU; and the cores."""
+        """The CPU or, for a run on one, the GPU; the cores; and Colab, if it was there."""
         on_gpu = self.environment["device"].startswith("cuda")
-        return f"{self.environment['gpu' if on_gpu else 'processor']}, {self.environment['cores']} cores"
+        machine = f"{self.environment['gpu' if on_gpu else 'processor']}, {self.environment['cores']} cores"
+        return f"{machine}, Colab" if self.environment.get("colab") else machine
 
     @property
     def time(self) -> str:

@@ -32,6 +32,14 @@ def test_a_saved_record_loads_as_it_was_with_where_it_ran_and_how_to_repeat_it(r
     assert (run.seconds, run.peak_bytes, run.date) == (None, None, None)
 
 
+def test_a_run_on_colab_says_so(record, tmp_path, monkeypatch):
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    assert "Colab" not in runs.load(runs.save(record, tmp_path / "here.json")).machine
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-2026-08")
+    there = runs.load(runs.save(record, tmp_path / "there.json"))
+    assert there.environment["colab"] == "release-2026-08" and there.machine.endswith(", Colab")
+
+
 def test_another_command_can_make_it_again(record, tmp_path):
     path = runs.save(record, tmp_path / "record.json", "python -m labkit.recipes.full_size_qlora")
     assert runs.load(path).command == "python -m labkit.recipes.full_size_qlora"

@@ -1,35 +1,90 @@
 """Execute every lab's notebook as Colab does: opened alone, where the helper package is missing.
 
-    python tests/rehearsals/colab.py FOLDER
+    python tests/rehearsals/colab.py FOLDER [own | colab | newest] [NN_name ...]
 
-FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, beside what stands in for the rest of Colab:
-`python`, an environment with this one's packages but `labkit`; and `repository`, the working tree as one commit,
-which git fetches in place of the address that the set-up cell names. The package index is not asked.
+FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, and records/. Beside them lies what stands in
+for the rest of Colab: `repository`, the working tree as one commit, which git fetches in place of the address that the
+set-up cell names; and the environments that the kernels run in:
+
+own: the packages of the environment that runs this script, without labkit. The package index is not asked.
+colab: Colab's versions, as colab.txt lists them, on Colab's Python. They are installed once, in .colab; each lab gets
+    a layer of its own above them, where its set-up cell installs what is missing, from the index and with an empty
+    cache, as on a machine of Colab's. What it changed is printed. It may change no package that Colab has, but for
+    those in MAY_MOVE. The verdicts are compared with those of the recorded run.
+newest: pip installs the project from the repository into an empty environment: the newest version of everything.
 """
 
+from __future__ import annotations
+
+import json
 import os
 import shutil
 import site
 import subprocess
 import sys
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from labkit import runs
 from labkit.authoring import repository
 
 ROOT = Path(__file__).parents[2]
+VERSIONS = Path(__file__).with_name("colab.txt")
+PYTHON = "3.13"  # Colab's
+MAY_MOVE = {"torchao"}  # Colab's is too old for INT8 convolutions, and nothing of Colab's own needs it
 
 
-def make_environment(folder: Path) -> Path:
-    """An environment with the packages of this one, but without those that are installed from a source tree.
+def layer(folder: Path, base: Path, packages: list[str]) -> Path:
+    """An environment above the packages in some folders: what pip installs in it hides what lies there.
 
-    Returns its interpreter.
+    Args:
+        folder: is made.
+        base: the interpreter to make it with.
+        packages: folders of packages, which stay as they are.
+
+    Returns:
+        Its interpreter, with a kernel.
     """
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
-    where = subprocess.check_output([python, "-c", "import site; print(site.getsitepackages()[0])"], text=True)
-    # Lines of a .pth are read only in an environment's own folder: what ours says of a source tree is not seen.
-    (Path(where.strip()) / "packages.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    # Lines of a .pth are read only in an environment's own folder: what theirs say of a source tree is not seen.
+    (packages_of(python) / "packages.pth").write_text("\n".join(packages) + "\n")
     subprocess.run([python, "-m", "ipykernel", "install", "--sys-prefix"], check=True, capture_output=True)
+    return python
+
+
+def packages_of(python: Path) -> Path:
+    """The folder that an environment's packages lie in."""
+    command = [python, "-c", "import site; print(site.getsitepackages()[0])"]
+    return Path(subprocess.check_output(command, text=True).strip())
+
+
+def colabs_python() -> str:
+    """An interpreter of Colab's version or, said loudly, this one."""
+    for python in ("python" + PYTHON, *map(str, Path.home().glob(f".pyenv/versions/{PYTHON}.*/bin/python"))):
+        try:
+            subprocess.run([python, "--version"], check=True, capture_output=True)
+            return python
+        except (OSError, subprocess.CalledProcessError):  # none, or a shim without one behind it
+            pass
+    print(f"NO PYTHON {PYTHON}, WHICH IS COLAB'S: THIS REHEARSAL RUNS IN PYTHON {sys.version.split()[0]}", flush=True)
+    return sys.executable
+
+
+def colabs_environment(folder: Path) -> Path:
+    """The environment that holds Colab's versions, made if it is not there, or of another list; its interpreter."""
+    python, made = folder / "bin" / "python", folder / "colab.txt"
+    if not made.is_file() or made.read_bytes() != VERSIONS.read_bytes():
+        print("Making the environment with Colab's versions: once, in about four minutes and 6 GB", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([colabs_python(), "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", VERSIONS], check=True)
+        shutil.copy(VERSIONS, made)
     return python
 
 
@@ -46,44 +101,115 @@ def make_repository(folder: Path, branch: str) -> None:
 
 
 def surroundings(folder: Path, setting: repository.Repository) -> dict[str, str]:
-    """The variables under which git finds the stand-in for the repository, and pip installs without an index."""
+    """The variables under which git finds the stand-in for the repository."""
     return {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": setting.address,
-        "PIP_NO_INDEX": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # as the option: pip reads 0 here as "no isolation"
     }
 
 
-def main(folder: Path) -> int:
+def installed(packages: Path) -> dict[str, str]:
+    """Names and versions of the packages in a folder."""
+    there = metadata.distributions(path=[str(packages)])
+    return {canonicalize_name(d.metadata["Name"]): d.version for d in there}
+
+
+def moved(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The packages that have another version after than before, with both."""
+    return {name: (before[name], version) for name, version in after.items() if before.get(name, version) != version}
+
+
+def faults(moves: Mapping[str, tuple[str, str]]) -> list[str]:
+    """What a set-up cell must not have done to Colab's packages, in words."""
+    return [
+        f"{name} {old} was replaced by {new}"
+        for name, (old, new) in moves.items()
+        if name not in MAY_MOVE or Version(new) < Version(old)
+    ]
+
+
+def seconds_of_first_cell(notebook: Path) -> float:
+    """How long the first code cell of an executed notebook took."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    times = next(cell for cell in cells if cell["cell_type"] == "code")["metadata"]["execution"]
+    start, end = (datetime.fromisoformat(times[key]) for key in ("iopub.execute_input", "shell.execute_reply"))
+    return (end - start).total_seconds()
+
+
+def other_verdicts(lab: str, record: Path) -> list[str]:
+    """The claims on which this run and the recorded one at its scale differ, in words."""
+    run = runs.load(record)
+    recorded = {row["id"]: row for row in runs.recorded_runs(ROOT / "labs" / lab)[run.scale].record.verdicts}
+    return [
+        f"{row['id']}: {row['verdict']} ({row['measured']}), recorded {old['verdict']} ({old['measured']})"
+        for row in run.record.verdicts
+        if (old := recorded[row["id"]])["verdict"] != row["verdict"]
+    ]
+
+
+def execute(notebook: Path, python: Path, environment: Mapping[str, str]) -> bool:
+    """Execute a notebook in its folder, by a kernel of another environment; whether it ran through."""
+    kernels = {"JUPYTER_PATH": str(python.parents[1] / "share" / "jupyter")}
+    command = [sys.executable, "-m", "pytest", "--quiet", "--nbmake", "--overwrite", "-p", "no:cacheprovider"]
+    command += ["-c", os.devnull, "--rootdir", notebook.parent, notebook]
+    return subprocess.run(command, cwd=notebook.parent, env={**environment, **kernels}).returncode == 0
+
+
+def main(folder: Path, kind: str = "own", *labs: str) -> int:
+    """Execute the labs; 1 if one fails or does to Colab's packages what it must not."""
     shutil.rmtree(folder, ignore_errors=True)
     setting = repository.read(ROOT)
-    python = make_environment(folder / "python")
     make_repository(folder / "repository", setting.branch)
-    for notebook in sorted(ROOT.glob("labs/[0-9][0-9]_*/*.ipynb")):
-        alone = folder / "labs" / notebook.parent.name
-        alone.mkdir(parents=True)
-        shutil.copy(notebook, alone)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which leads to ours
-    missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, env=environment, capture_output=True)
-    if missing.returncode == 0:
-        sys.exit("the environment without labkit has it all the same: the rehearsal would prove nothing")
-    command = [
-        python,
-        "-m",
-        "pytest",
-        "--nbmake",
-        "--overwrite",
-        "-c",
-        os.devnull,
-        "--rootdir",
-        folder,
-        *sorted(folder.glob("labs/*/*.ipynb")),
-    ]
     environment |= surroundings(folder / "repository", setting)
-    return subprocess.run(command, cwd=folder, env=environment).returncode
+    environment |= {"LABKIT_SCALE": "quick", "LABKIT_RECORDS": str(folder / "records")}
+    if kind == "own":
+        shared = layer(folder / "python", Path(sys.executable), site.getsitepackages())
+        # 0 is read as "no isolation": the package is built by what is there.
+        environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    elif kind == "newest":
+        subprocess.run([sys.executable, "-m", "venv", folder / "python"], check=True)
+        shared = folder / "python" / "bin" / "python"
+        project = f"efficiency-stack[labs] @ {(folder / 'repository').as_uri()}"
+        subprocess.run([shared, "-m", "pip", "install", "--quiet", project, "ipykernel"], check=True)
+        subprocess.run([shared, "-m", "ipykernel", "install", "--sys-prefix"], check=True, capture_output=True)
+    else:
+        colab = colabs_environment(ROOT / ".colab")
+        before = installed(packages_of(colab))
+        environment |= {"PIP_NO_CACHE_DIR": "1", "COLAB_RELEASE_TAG": "a rehearsal"}
+    wrong = []
+    for notebook in sorted(ROOT.glob("labs/[0-9][0-9]_*/*.ipynb")):
+        lab = notebook.parent.name
+        if labs and lab not in labs:
+            continue
+        alone = folder / "labs" / lab / notebook.name
+        alone.parent.mkdir(parents=True)
+        shutil.copy(notebook, alone)
+        python = layer(folder / "layers" / lab, colab, [str(packages_of(colab))]) if kind == "colab" else shared
+        if kind != "newest":
+            missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, env=environment, capture_output=True)
+            if missing.returncode == 0:
+                sys.exit("the environment without labkit has it all the same: the rehearsal would prove nothing")
+        print(f"{lab}, in Python {python_version(python)}", flush=True)
+        if not execute(alone, python, environment):
+            wrong.append(f"{lab} stopped")
+        elif kind == "colab":
+            after = installed(packages_of(python))
+            moves = moved(before, after)
+            print(f"set up in {seconds_of_first_cell(alone):.0f} s. Installed:", *sorted(after.keys() - before))
+            print("replaced:", *(f"{name} {old} by {new}" for name, (old, new) in moves.items()))
+            print(*other_verdicts(lab, folder / "records" / f"{lab}.json"), sep="\n", flush=True)
+            wrong += [f"{lab}: {fault}" for fault in faults(moves)]
+            shutil.rmtree(folder / "layers" / lab)
+    print(*wrong, sep="\n")
+    return 1 if wrong else 0
+
+
+def python_version(python: Path) -> str:
+    """The version of an interpreter."""
+    return subprocess.check_output([python, "-c", "import platform; print(platform.python_version())"], text=True)[:-1]
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).absolute()))
+    sys.exit(main(Path(sys.argv[1]).absolute(), *sys.argv[2:]))

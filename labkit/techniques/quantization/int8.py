@@ -57,8 +57,10 @@ def statically_quantized(
             f"{len(first)}"
         )
     batch = torch.export.Dim("batch", min=1, max=65536)
+    # Strict: only Dynamo notes which module a node comes from (`source_fn_stack`), by
+    # which the quantizer of older versions of torch finds its layers.
     graph = torch.export.export(
-        copy.deepcopy(model), (first,), dynamic_shapes=({0: batch},)
+        copy.deepcopy(model), (first,), dynamic_shapes=({0: batch},), strict=True
     ).module()
     quantizer = x86.X86InductorQuantizer().set_global(
         x86.get_default_x86_inductor_quantization_config()
