@@ -4,7 +4,7 @@
 
 FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, beside what stands in for the rest of Colab:
 `python`, an environment with this one's packages but `labkit`; and `repository`, the working tree as one commit,
-which git fetches in place of the address that the set-up cell names. The package index is not asked.
+published at a made-up address, in place of which git fetches it. The package index is not asked.
 """
 
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 from labkit.authoring import repository
 
 ROOT = Path(__file__).parents[2]
+ADDRESS = "no--body/efficiency-stack"  # GitHub gives nobody a name with two hyphens
 
 
 def make_environment(folder: Path) -> Path:
@@ -33,16 +34,20 @@ def make_environment(folder: Path) -> Path:
     return python
 
 
-def make_repository(folder: Path, branch: str) -> None:
-    """One commit of all files that git keeps, or would keep, as they are now."""
+def make_repository(folder: Path) -> repository.Repository:
+    """One commit of all files that git keeps, or would keep, as they are now, but published at ADDRESS with its tag."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    repository.change(folder, ADDRESS)
+    setting = repository.read(folder)
     author = ["-c", "user.name=a rehearsal", "-c", "user.email=rehearsal@localhost"]
-    for command in (["init", "-q", "-b", branch], ["add", "-A"], [*author, "commit", "-q", "-m", "The working tree"]):
+    commit, tag = [*author, "commit", "-q", "-m", "The working tree"], ["tag", setting.revision]
+    for command in (["init", "-q"], ["add", "-A"], commit, tag):
         subprocess.run(["git", *command], cwd=folder, check=True)
+    return setting
 
 
 def surroundings(folder: Path, setting: repository.Repository) -> dict[str, str]:
@@ -58,10 +63,9 @@ def surroundings(folder: Path, setting: repository.Repository) -> dict[str, str]
 
 def main(folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
-    setting = repository.read(ROOT)
     python = make_environment(folder / "python")
-    make_repository(folder / "repository", setting.branch)
-    for notebook in sorted(ROOT.glob("labs/[0-9][0-9]_*/*.ipynb")):
+    setting = make_repository(folder / "repository")
+    for notebook in sorted(folder.glob("repository/labs/[0-9][0-9]_*/*.ipynb")):
         alone = folder / "labs" / notebook.parent.name
         alone.mkdir(parents=True)
         shutil.copy(notebook, alone)
