@@ -77,10 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     new.set_defaults(command=_new)
 
     repository = commands.add_parser(
-        "repository", help="say where Colab opens the labs from, or name another place, such as a fork"
+        "repository", help="write the project's address and the tag of its version into set-up cells, badges and links"
     )
-    repository.add_argument("name", nargs="?", metavar="OWNER/NAME", help="as in its address on GitHub")
-    repository.add_argument("--branch", help="branch or tag; default: the one that is set")
+    repository.add_argument(
+        "name", nargs="?", metavar="OWNER/NAME", help="as in its address on GitHub; default: the one that is set"
+    )
     repository.set_defaults(command=_repository)
 
     homework = commands.add_parser("assign", help="make student notebooks and autograders of the labs' assignments")
@@ -169,16 +170,17 @@ def _repository(options: argparse.Namespace) -> int:
     try:
         root = find_root(Path.cwd())
         old = repository.read(root)
-        branch = old.branch if options.branch is None else options.branch
-        new = repository.Repository(options.name or old.name, branch)
-        changed = repository.change(root, new)
+        if not (name := options.name or (old and old.name)):
+            raise ValueError("no repository is set: name it, as in `labkit repository OWNER/NAME`")
+        changed = repository.change(root, name)
+        new = repository.read(root)
     except (ValueError, FileNotFoundError) as error:
         print(f"labkit repository: {error}", file=sys.stderr)
         return 2
     for path in changed:
         print(f"changed {path.relative_to(root)}")
-    todo = ": commit and push what changed" if changed else ""
-    print(f"Colab opens the labs from {new.address}, {new.branch}{todo}")
+    todo = f": commit what changed, tag that commit {new.revision}, and push both" if changed else ""
+    print(f"Colab opens the labs from {new.address}, {new.revision}{todo}")
     return 0
 
 

@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 
 from labkit.authoring import repository
-from rehearsals import colab
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SETTING = repository.read(ROOT)
 # In a block a command ends where its comment begins; in a line of text it stands between backticks.
 BLOCK = re.findall(r"^(\S.*?)(?:  +#.*)?$", "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)), re.MULTILINE)
 COMMANDS = {*BLOCK, *re.findall(r"`((?:make|git|conda|labkit|\.venv/\S+) [^`]*|make)`", README)}
@@ -81,7 +79,7 @@ def clone(tmp_path_factory) -> Path:
     (folder / "book" / "index.md").write_text("# A small book\n")
     (folder / ".venv").symlink_to(sys.prefix)
     author = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
-    for command in (["init", "-q", "-b", SETTING.branch], ["add", "-A"], [*author, "commit", "-q", "-m", "all"]):
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "all"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
     return folder
 
@@ -112,13 +110,7 @@ def run(clone: Path, command: str, good: tuple[int, ...] = (0,), **variables: st
 
 def test_every_command_of_the_readme_is_typed_below():
     typed = re.findall(r'\b(?:run|start)\(\w+, f?"([^"]*)"', Path(__file__).read_text())
-    assert len(COMMANDS) > 5 and COMMANDS <= {command.format(SETTING=SETTING) for command in typed}
-
-
-def test_the_project_is_cloned_from_its_address(clone, tmp_path):
-    variables = colab.surroundings(clone, SETTING)
-    run(tmp_path, f"git clone {SETTING.address} efficiency-stack && cd efficiency-stack", **variables)
-    assert (tmp_path / "efficiency-stack" / "Makefile").is_file()
+    assert len(COMMANDS) > 5 and COMMANDS <= set(typed)
 
 
 def test_make_labs_runs_the_labs_and_builds_the_site(clone):

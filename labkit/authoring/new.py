@@ -91,10 +91,10 @@ def fill_template(folder: Path, values: dict[str, str]) -> None:
         files.write(folder / target, text.encode())
 
 
-def readme_row(lab: str, title: str, question: str, ran: runs.RecordedRun, source: repository.Repository) -> str:
+def readme_row(lab: str, title: str, question: str, ran: runs.RecordedRun, source: repository.Repository | None) -> str:
     """The lab's row of the table in README.md."""
-    link = f"[{title}](labs/{lab}/)"
-    return f"| {lab[:2]} | {link} | {question} | {ran.time} | {ran.memory} | [open]({source.colab(lab)}) |"
+    links = repository.readme_link(source, lab, title)
+    return f"| {lab[:2]} | {links} | {question} | {ran.time} | {ran.memory} |"
 
 
 def add_to_lists(root: Path, lab: str, row: str) -> dict[Path, str]:

@@ -1,7 +1,9 @@
 """The repository that Colab opens the labs from, and that a lab opened alone fetches its folder and this package from.
 
-It is one setting, `[tool.labkit]` in pyproject.toml. The badge, the set-up cell and the links that follow from it stand
-in many files; `labkit repository OWNER/NAME` changes them all.
+No file names one before it is chosen: whoever owns the name has his code run on the readers' machines. `labkit
+repository OWNER/NAME` writes the one setting, `[project.urls]` in pyproject.toml, and what follows from it in many
+files: set-up cells, badges and links. They name the tag of the project's version, so a notebook fetches the package
+that it was published with, and not that of the day.
 """
 
 from __future__ import annotations
@@ -17,24 +19,21 @@ from labkit import files
 
 HOST = "https://github.com"
 NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
-BRANCH = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A public repository on GitHub: `name` is "owner/name", `branch` a branch or tag.
+    """A public repository on GitHub: `name` is "owner/name", `revision` one of its tags or commits.
 
-    Raises ValueError for what cannot be one.
+    Raises ValueError for a name that cannot be one.
     """
 
     name: str
-    branch: str = "main"
+    revision: str
 
     def __post_init__(self):
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no repository; it is written OWNER/NAME, as in its address on GitHub")
-        if not BRANCH.fullmatch(self.branch):
-            raise ValueError(f"{self.branch!r} is no name of a branch or tag")
 
     @property
     def address(self) -> str:
@@ -42,56 +41,111 @@ class Repository:
 
     def source(self, path: str) -> str:
         """Where GitHub shows a file of the repository."""
-        return f"{self.address}/blob/{self.branch}/{path}"
+        return f"{self.address}/blob/{self.revision}/{path}"
 
     def colab(self, lab: str) -> str:
         """Where Colab opens the notebook of a lab, NN_name."""
-        return f"https://colab.research.google.com/github/{self.name}/blob/{self.branch}/labs/{lab}/{lab[3:]}.ipynb"
+        return f"https://colab.research.google.com/github/{self.name}/blob/{self.revision}/labs/{lab}/{lab[3:]}.ipynb"
 
 
-def read(root: Path) -> Repository:
-    """The setting of the project in `root`."""
-    setting = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["labkit"]
-    return Repository(setting["repository"], setting["branch"])
+def read(root: Path) -> Repository | None:
+    """The repository of the project in `root`, at the tag of its version; None before it is chosen.
+
+    Raises ValueError for an address that is not one on GitHub.
+    """
+    address = _project(root).get("urls", {}).get("Repository")
+    return Repository(address.removeprefix(f"{HOST}/"), tag(root)) if address else None
 
 
-def badge(repository: Repository, lab: str) -> str:
-    """The link to Colab in a lab's first cell, in Markdown. Its picture is ours: a page asks no other host for it."""
-    return f"[![Open in Colab](../colab.svg)]({repository.colab(lab)})"
+def tag(root: Path) -> str:
+    """The tag under which the project's version is published: v0.1.0 for 0.1.0."""
+    return f"v{_project(root)['version']}"
 
 
-def setup_cell(repository: Repository, lab: str) -> str:
-    """The source of a lab's first code cell: it finds the lab's folder and the package, or fetches them."""
-    return SETUP.format(address=repository.address, branch=repository.branch, lab=lab)
+def _project(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def badge(repository: Repository | None, lab: str) -> str:
+    """The line below a lab's title, in Markdown: the link to Colab, or where else the lab runs.
+
+    The picture is ours: a page asks no other host for it.
+    """
+    return f"[![Open in Colab](../colab.svg)]({repository.colab(lab)})" if repository else NO_BADGE
+
+
+def readme_link(repository: Repository | None, lab: str, title: str) -> str:
+    """The links to a lab in the table of README.md: to its folder and, where there is a repository, to Colab."""
+    folder = f"[{title}](labs/{lab}/)"
+    return f"{folder} ([Colab]({repository.colab(lab)}))" if repository else folder
+
+
+def setup_cell(repository: Repository | None, lab: str) -> str:
+    """The source of a lab's first code cell: it finds the lab's folder and the package.
+
+    In a notebook that was opened alone it fetches them from the repository, or says that there is none.
+    """
+    if repository is None:
+        return SETUP_OF_A_CLONE
+    return SETUP.format(address=repository.address, tag=repository.revision, lab=lab)
+
+
+NO_BADGE = "To run this lab, clone its whole repository and open the notebook there."
 SETUP = """\
 import os
 import runpy
 import subprocess
 
-clone = "git clone -q --depth 1 -b {branch} {address} efficiency-stack"
+clone = "git clone -q -c advice.detachedHead=false --depth 1 -b {tag} {address} efficiency-stack"
 if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
     subprocess.run(f"test -d efficiency-stack || {{clone}}", shell=True, check=True)
     os.chdir("efficiency-stack/labs/{lab}")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 """
+SETUP_OF_A_CLONE = '''\
+import os
+import runpy
+
+if not os.path.exists("claims.toml"):
+    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
+It needs its whole repository: clone that, and open the notebook in the clone.
+(The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
+_ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
+'''
+
+PROJECT_URLS = """\
+[project.urls] # `labkit repository OWNER/NAME` writes it, and all that follows from it
+Repository = "{address}"
+Changelog = "{address}/blob/HEAD/CHANGELOG.md"
+Issues = "{address}/issues"
+
+"""
+
+# What `change` writes anew, whatever repository or version it named before.
+BADGE = rf"^# (?:\[!\[Open in Colab\]\(.*|{re.escape(NO_BADGE)})$"
+SETUP_CELL = r"^import os\n(?:.*\n)*?_ = runpy\.run_path\(.*\n"
+README_LINK = r"^(\| \d\d \| )\[(.*?)\]\(labs/(\w+)/\)(?: \(\[Colab\]\(\S+\)\))?"
+URLS = r"^\[project\.urls\].*\n(?:[^\[\n].*\n)*\n?"
+CITED = r"^repository-code:.*\n"
 
 
-def change(root: Path, new: Repository) -> list[Path]:
-    """Name another repository in the setting and wherever it is used, and derive the notebooks anew.
+def change(root: Path, name: str) -> list[Path]:
+    """Write the repository OWNER/NAME and the tag of the project's version wherever they stand; derive the notebooks.
 
-    Returns the files that changed. All texts are made before the first is written.
+    Returns the files that changed. All texts are made before the first is written. Raises ValueError for a name that
+    is none, and for a file in which the place of the repository was lost.
     """
-    old = read(root)
-    texts = {path: path.read_text(encoding="utf-8") for path in _files(root)}
-    changed = {path: _renamed(text, old, new, _lab(root, path)) for path, text in texts.items()}
+    new = Repository(name, tag(root))
+    scripts = [lab / f"{lab.name[3:]}.py" for lab in sorted(root.glob("labs/[0-9][0-9]_*"))]
+    others = [root / other for other in ("CITATION.cff", "README.md", "pyproject.toml")]
+    texts = {path: path.read_text(encoding="utf-8") for path in [*filter(Path.is_file, scripts), *others]}
+    changed = {path: _named(path, text, new) for path, text in texts.items()}
     changed = {path: text for path, text in changed.items() if text != texts[path]}
     written = []
     for path, text in changed.items():
         files.write(path, text.encode())
         written.append(path)
-        if _lab(root, path):
+        if path in scripts:
             derive(path)
             written.append(path.with_suffix(".ipynb"))
     return written
@@ -103,21 +157,23 @@ def derive(script: Path) -> None:
     subprocess.run(command, cwd=script.parent, check=True)
 
 
-def _files(root: Path) -> list[Path]:
-    scripts = [lab / f"{lab.name[3:]}.py" for lab in sorted(root.glob("labs/[0-9][0-9]_*"))]
-    # The setting comes last: whoever is interrupted before can give the command again.
-    others = [root / name for name in ("CITATION.cff", "README.md", "pyproject.toml")]
-    return [*filter(Path.is_file, scripts), *others]
+def _named(path: Path, text: str, new: Repository) -> str:
+    """The text of a file with the new repository in it."""
+    if path.name == "README.md":
+        return re.sub(README_LINK, lambda row: row[1] + readme_link(new, row[3], row[2]), text, flags=re.MULTILINE)
+    if path.name == "CITATION.cff":
+        text = re.sub(CITED, "", text, flags=re.MULTILINE)
+        return _put(path, text, r"^(?=keywords:)", f'repository-code: "{new.address}"\n')
+    if path.name == "pyproject.toml":
+        text = re.sub(URLS, "", text, flags=re.MULTILINE)
+        return _put(path, text, r"^(?=\[project\.scripts\])", PROJECT_URLS.format(address=new.address))
+    text = _put(path, text, BADGE, f"# {badge(new, path.parent.name)}")
+    return _put(path, text, SETUP_CELL, setup_cell(new, path.parent.name))
 
 
-def _lab(root: Path, path: Path) -> str | None:
-    return path.parent.name if path.parent.parent == root / "labs" else None
-
-
-def _renamed(text: str, old: Repository, new: Repository, lab: str | None) -> str:
-    if lab:
-        text = text.replace(setup_cell(old, lab), setup_cell(new, lab))
-    setting = 'repository = "{0.name}"\nbranch = "{0.branch}"\n'
-    text = text.replace(setting.format(old), setting.format(new))
-    text = text.replace(f"/github/{old.name}/blob/{old.branch}/", f"/github/{new.name}/blob/{new.branch}/")
-    return re.sub(re.escape(old.address) + r"(?![\w-]|\.\w)", new.address, text)
+def _put(path: Path, text: str, place: str, new: str) -> str:
+    """The text with what the pattern `place` finds first replaced."""
+    text, count = re.subn(place, lambda _: new, text, count=1, flags=re.MULTILINE)
+    if not count:
+        raise ValueError(f"{path} has no place for the repository: nothing in it matches {place!r}")
+    return text

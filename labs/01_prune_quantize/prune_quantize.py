@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 01 · Pruning × quantization
 #
-# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/01_prune_quantize/prune_quantize.ipynb)
+# To run this lab, clone its whole repository and open the notebook there.
 #
 # **Prune 60 % and quantize to INT8: how much smaller, how much faster, how much worse, and is the whole the product of the parts?**
 #
@@ -36,12 +36,11 @@
 # %% tags=["hide-input"]
 import os
 import runpy
-import subprocess
 
-clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack efficiency-stack"
-if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
-    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
-    os.chdir("efficiency-stack/labs/01_prune_quantize")
+if not os.path.exists("claims.toml"):
+    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
+It needs its whole repository: clone that, and open the notebook in the clone.
+(The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%

@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 03 · QLoRA, from sixteen numbers to a fine-tuned model
 #
-# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/03_qlora/qlora.ipynb)
+# To run this lab, clone its whole repository and open the notebook there.
 #
 # **Fine-tune a language model whose weights have four bits: what is saved, where, and what does it cost in quality and time?**
 #
@@ -36,12 +36,11 @@
 # %% tags=["hide-input"]
 import os
 import runpy
-import subprocess
 
-clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack efficiency-stack"
-if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
-    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
-    os.chdir("efficiency-stack/labs/03_qlora")
+if not os.path.exists("claims.toml"):
+    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
+It needs its whole repository: clone that, and open the notebook in the clone.
+(The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%

@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Lab 05 · Stacking: order, interaction, ablation, choice
 #
-# [![Open in Colab](../colab.svg)](https://colab.research.google.com/github/efficiency-stack/efficiency-stack/blob/main/labs/05_stacking/stacking.ipynb)
+# To run this lab, clone its whole repository and open the notebook there.
 #
 # **Given pruning, distillation, quantization and adapters: in which order, how much of each, and what does each one add to the stack?**
 #
@@ -37,12 +37,11 @@
 # %% tags=["hide-input"]
 import os
 import runpy
-import subprocess
 
-clone = "git clone -q --depth 1 -b main https://github.com/efficiency-stack/efficiency-stack efficiency-stack"
-if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
-    subprocess.run(f"test -d efficiency-stack || {clone}", shell=True, check=True)
-    os.chdir("efficiency-stack/labs/05_stacking")
+if not os.path.exists("claims.toml"):
+    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
+It needs its whole repository: clone that, and open the notebook in the clone.
+(The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
 # %%

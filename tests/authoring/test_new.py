@@ -35,10 +35,10 @@ parts:
       - file: ledger
 """
 README = """\
-| | Lab | Question | Time | Memory | |
-| --- | --- | --- | --- | --- | --- |
-| 01 | [First](labs/01_first/) | Is it? | 1 min | 1 GB | [open](https://example.org) |
-| 04 | [Fourth](labs/04_fourth/) | Are they? | 1 min | 1 GB | [open](https://example.org) |
+| | Lab | Question | Time | Memory |
+| --- | --- | --- | --- | --- |
+| 01 | [First](labs/01_first/) | Is it? | 1 min | 1 GB |
+| 04 | [Fourth](labs/04_fourth/) | Are they? | 1 min | 1 GB |
 
 Lab 01 is in [its folder](labs/01_first/).
 """
@@ -81,7 +81,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (root / "book/references.bib").touch()
     (root / "labs/set_up.py").touch()
     (root / "README.md").write_text(README)
-    (root / "pyproject.toml").write_text('[tool.labkit]\nrepository = "us/ours"\nbranch = "main"\n')
+    (root / "pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
     template.mkdir()
     (template / "lab.py.txt").write_text(TINY)
     (template / "claims.toml").write_text("# How Lab @number@ checks it.\n")
@@ -130,8 +130,7 @@ def test_a_lab_gets_the_number_after_the_last_and_its_files(project, capsys):
     source = (lab / "two_words.py").read_text()
     assert "# # Lab 05 · Two words\n" in source
     assert "# **What is lost?**\n" in source
-    assert "github/us/ours/blob/main/labs/05_two_words/two_words.ipynb)" in source
-    assert 'os.chdir("efficiency-stack/labs/05_two_words")' in source
+    assert f"# {repository.badge(None, lab.name)}\n" in source and repository.setup_cell(None, lab.name) in source
     assert "Lab 05 checks" in (lab / "claims.toml").read_text()
     assert "Lab 05 · Two words" in json.loads((lab / "two_words.ipynb").read_text())["cells"][0]["source"][0]
     recorded = json.loads((lab / "recorded/quick.json").read_text())
@@ -156,9 +155,18 @@ def test_the_lab_stands_in_the_book_and_the_readme_after_the_last_and_all_else_s
     ]
     readme = (project / "README.md").read_text()
     (row,) = added(README, readme)
-    colab = "https://colab.research.google.com/github/us/ours/blob/main/labs/05_two_words/two_words.ipynb"
-    assert row == f"| 05 | [Two words](labs/05_two_words/) | a or b? | 3.0 min | 2.0 GB | [open]({colab}) |\n"
+    assert row == "| 05 | [Two words](labs/05_two_words/) | a or b? | 3.0 min | 2.0 GB |\n"
     assert readme.splitlines().index(row.strip()) == README.splitlines().index("") == 4
+
+
+def test_where_a_repository_is_set_the_lab_and_its_row_lead_to_it(project, quickly):
+    with open("pyproject.toml", "a") as settings:
+        settings.write('[project.urls]\nRepository = "https://github.com/us/ours"\n')
+    assert main(["new", "two_words"]) == 0
+    ours, lab = repository.Repository("us/ours", "v1.2.0"), "05_two_words"
+    source = (project / "labs" / lab / "two_words.py").read_text()
+    assert f"# {repository.badge(ours, lab)}\n" in source and repository.setup_cell(ours, lab) in source
+    assert f"| 05 | [Two words](labs/{lab}/) ([Colab]({ours.colab(lab)})) | " in (project / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

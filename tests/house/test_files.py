@@ -5,10 +5,13 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
+
+from labkit.authoring import repository
 
 ROOT = Path(__file__).parents[2]
 LAYOUT = """README.md CONTRIBUTING.md CHANGELOG.md Makefile environment.yml pyproject.toml constraints.txt LICENSE
@@ -22,6 +25,9 @@ FOREIGN = re.compile(
     r"|index[-]url|find[-]links|trusted[-]host|pypi[.]org|pythonhosted[.]org|registry[.]npmjs|deb[.]debian[.]org"
     r"|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|hf_[A-Za-z0-9]{34}|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
+# A repository of the project's name, with an owner such as GitHub gives out: no two hyphens, none at an end.
+OURS = re.compile(r"(?<![\w.-])(?!github/)((?:[A-Za-z0-9]+-)*[A-Za-z0-9]+/efficiency-stack)(?![\w-])")
+FETCHES = re.compile(r"git clone|git\+https?:")
 
 
 def git(folder: Path, *command: str) -> str:
@@ -60,16 +66,38 @@ def test_the_layout_stands():
     assert [path for path in LAYOUT if not (ROOT / path).exists()] == []
 
 
-def test_no_file_names_a_machine_a_registry_or_a_key():
-    found = []
+def texts() -> dict[str, str]:
+    """The files that are text, by their names."""
+    found = {}
     for path in FILES:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            continue
-        name = path.relative_to(ROOT)
-        found += [f"{name}:{number}: {line[:120]}" for number, line in enumerate(lines, 1) if FOREIGN.search(line)]
+        with suppress(UnicodeDecodeError):
+            found[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
+    return found
+
+
+def test_no_file_names_a_machine_a_registry_or_a_key():
+    found = [
+        f"{name}:{number}: {line[:120]}"
+        for name, text in texts().items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if FOREIGN.search(line)
+    ]
     assert found == []
+
+
+def test_no_file_leads_to_a_repository_of_ours_that_was_not_chosen():
+    """Whoever registers such a name could have his code run on the machines of readers."""
+    chosen = repository.read(ROOT)
+    named = {(name, found) for name, text in texts().items() for found in OURS.findall(text)}
+    assert [f"{name}: {found}" for name, found in sorted(named) if chosen is None or found != chosen.name] == []
+
+
+def test_a_lab_fetches_from_the_chosen_repository_and_from_no_other():
+    chosen = repository.read(ROOT)
+    for name, text in texts().items():
+        if name.startswith("labs/") or name in ("README.md", "environment.yml"):
+            lines = [line for line in text.splitlines() if FETCHES.search(line)]
+            assert [line for line in lines if chosen is None or f" {chosen.address} " not in line] == [], name
 
 
 def test_shipped_assets_take_at_most_120_mb():

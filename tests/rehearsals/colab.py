@@ -3,8 +3,8 @@
     python tests/rehearsals/colab.py FOLDER [own | colab | newest] [NN_name ...]
 
 FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, and records/. Beside them lies what stands in
-for the rest of Colab: `repository`, the working tree as one commit, which git fetches in place of the address that the
-set-up cell names; and the environments that the kernels run in:
+for the rest of Colab: `repository`, the working tree as one commit, published at a made-up
+address, in place of which git fetches it; and the environments that the kernels run in:
 
 own: the packages of the environment that runs this script, without labkit. The package index is not asked.
 colab: Colab's versions, as colab.txt lists them, on Colab's Python. They are installed once, in .colab; each lab gets
@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 VERSIONS = Path(__file__).with_name("colab.txt")
 PYTHON = "3.13"  # Colab's
 MAY_MOVE = {"torchao"}  # Colab's is too old for INT8 convolutions, and nothing of Colab's own needs it
+ADDRESS = "no--body/efficiency-stack"  # GitHub gives nobody a name with two hyphens
 
 
 def layer(folder: Path, base: Path, packages: list[str]) -> Path:
@@ -88,16 +89,20 @@ def colabs_environment(folder: Path) -> Path:
     return python
 
 
-def make_repository(folder: Path, branch: str) -> None:
-    """One commit of all files that git keeps, or would keep, as they are now."""
+def make_repository(folder: Path) -> repository.Repository:
+    """One commit of all files that git keeps, or would keep, as they are now, but published at ADDRESS with its tag."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    repository.change(folder, ADDRESS)
+    setting = repository.read(folder)
     author = ["-c", "user.name=a rehearsal", "-c", "user.email=rehearsal@localhost"]
-    for command in (["init", "-q", "-b", branch], ["add", "-A"], [*author, "commit", "-q", "-m", "The working tree"]):
+    commit, tag = [*author, "commit", "-q", "-m", "The working tree"], ["tag", setting.revision]
+    for command in (["init", "-q"], ["add", "-A"], commit, tag):
         subprocess.run(["git", *command], cwd=folder, check=True)
+    return setting
 
 
 def surroundings(folder: Path, setting: repository.Repository) -> dict[str, str]:
@@ -159,8 +164,7 @@ def execute(notebook: Path, python: Path, environment: Mapping[str, str]) -> boo
 def main(folder: Path, kind: str = "own", *labs: str) -> int:
     """Execute the labs; 1 if one fails or does to Colab's packages what it must not."""
     shutil.rmtree(folder, ignore_errors=True)
-    setting = repository.read(ROOT)
-    make_repository(folder / "repository", setting.branch)
+    setting = make_repository(folder / "repository")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which leads to ours
     environment |= surroundings(folder / "repository", setting)
     environment |= {"LABKIT_SCALE": "quick", "LABKIT_RECORDS": str(folder / "records")}
@@ -179,7 +183,7 @@ def main(folder: Path, kind: str = "own", *labs: str) -> int:
         before = installed(packages_of(colab))
         environment |= {"PIP_NO_CACHE_DIR": "1", "COLAB_RELEASE_TAG": "a rehearsal"}
     wrong = []
-    for notebook in sorted(ROOT.glob("labs/[0-9][0-9]_*/*.ipynb")):
+    for notebook in sorted(folder.glob("repository/labs/[0-9][0-9]_*/*.ipynb")):
         lab = notebook.parent.name
         if labs and lab not in labs:
             continue
