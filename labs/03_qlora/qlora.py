@@ -318,24 +318,16 @@ assert torch.equal(adapted.merged()(x), adapted(x))
 # %% [markdown]
 # On the real model peft does the same.
 # Full-precision LoRA and QLoRA start from the same seed, so that their $A$ are equal, and see the same batches.
-# The arithmetic runs in whichever of float32 and bfloat16 multiplies faster here; QLoRA's paper uses bfloat16.
+# The arithmetic runs in bfloat16, as in QLoRA's paper, where the device multiplies it.
+# A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
 
 # %%
-from functools import partial
+from labkit.techniques.training import compute_dtype
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 RANK = 16
-NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
-square = torch.randn(1024, 1024, device=device)
-products = {
-    name: partial(torch.mm, x, x) for d, name in NAMES.items() for x in [square.to(d)]
-}
-timings = measure.time_in_turn(products, 10)
-dtype = min(NAMES, key=lambda d: timings.latency(NAMES[d]).value)
-print(
-    *(f"{name}: {timings.latency(name)} for 1024 × 1024 matrices" for name in products),
-    sep="\n",
-)
+NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+dtype = compute_dtype(device)
 print(f"training computes in {NAMES[dtype]}")
 
 
@@ -442,6 +434,8 @@ print(f"before it was {record.get('NF4 double', 'times_reference')} the original
 # *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
 
 # %%
+from functools import partial
+
 steppers, kinds, tokens = {}, {}, next(batches(lab.SEED))
 
 

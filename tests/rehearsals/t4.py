@@ -291,15 +291,19 @@ def _limit_gpu_memory() -> None:
 
 
 def as_on_a_t4(toy: bool) -> None:
-    """Take from PyTorch what a T4 has not. A toy on a CPU runs in float16, too, where it asks."""
+    """Take from PyTorch what a T4 has not."""
     import torch
+
+    from labkit.techniques import training
 
     torch.cuda.is_bf16_supported = lambda including_emulation=True: False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
     sys.modules["IPython.display"] = types.SimpleNamespace(display=show)  # which may not be installed
-    if torch.cuda.is_available() and not toy:
+    if toy:  # also on a CPU in what a T4 trains in
+        training.compute_dtype = lambda device: torch.float16
+    elif torch.cuda.is_available():
         _limit_gpu_memory()
         torch.cuda.mem_get_info = lambda device=None: (
             int(GPU_BYTES) - torch.cuda.memory_reserved(),
@@ -345,7 +349,9 @@ def rehearse(number: str, folder: Path, toy: bool) -> bool:
         "HF_HUB_CACHE": str(folder / "hub"),
         "HF_HUB_OFFLINE": "1",
         "PIP_NO_INDEX": "1",
-        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), str(1 if toy else CORES)),
+        **dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), str(1 if toy else CORES)
+        ),
     }
     command = [sys.executable, __file__, *["--toy"] * toy, "execute", str(folder), number]
     began, peak = time.time(), 0
