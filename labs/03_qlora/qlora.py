@@ -352,8 +352,11 @@ shape = (settings.batch, settings.length)
 parts = training_memory.training_footprint(
     full.config, NAMES[dtype], RANK, LAYERS, *shape
 )
-free = torch.cuda.mem_get_info()[0] if device == "cuda" else None
-training_memory.require_memory(parts, free or psutil.virtual_memory().available)
+free = psutil.virtual_memory().available
+if device == "cuda":
+    torch.cuda.empty_cache()  # what PyTorch keeps for later is free, too
+    free = torch.cuda.mem_get_info()[0]
+training_memory.require_memory(parts, free)
 
 
 def finetuned(model: nn.Module, seed: int, rank: int = RANK, targets=LAYERS):
@@ -375,11 +378,12 @@ def finetuned(model: nn.Module, seed: int, rank: int = RANK, targets=LAYERS):
 histories, tuned = {"LoRA": [], "QLoRA": []}, {}
 for seed in range(settings.seeds):
     for method in histories:
+        tuned.pop(method, None)  # the last seed's, before there is another
+        gc.collect()
         model, history = finetuned(base(method), seed)
         tuned[method] = model.eval()
         histories[method].append(history)
         evaluate(f"{method}, seed {seed}", model)
-        gc.collect()
 plot.curves(
     {
         method: {
@@ -592,6 +596,7 @@ for title, (rank, targets) in sweep.items():
     gc.collect()
 torch.manual_seed(lab.SEED)
 full.requires_grad_()
+full.gradient_checkpointing_enable({"use_reentrant": False})  # or 15 GB are too few
 # Without the cache: it would keep the weights as they were cast in the first step.
 with torch.autocast(device, dtype, dtype != torch.float32, cache_enabled=False):
     lora.train_(
