@@ -20,6 +20,7 @@ from labkit.scale import SCALES
 from labkit.table import Table
 
 RECORDED = "recorded"  # the folder of a lab's recorded runs
+REHEARSAL = "t4_rehearsal.json"  # beside the run on a GPU, and no record
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,16 @@ def recorded_runs(lab: str | Path = ".") -> dict[str, RecordedRun]:
 
 def gpu_run(lab: str | Path = ".") -> RecordedRun:
     """The run at full size on a GPU that ships with a lab, from its folder recorded/gpu."""
-    return load(next(Path(lab, RECORDED, "gpu").glob("*.json")))
+    return load(next(path for path in Path(lab, RECORDED, "gpu").glob("*.json") if path.name != REHEARSAL))
+
+
+def t4_estimate(lab: str | Path = ".") -> str:
+    """Between how many minutes the lab at scale full is estimated to take on a T4; "—" where it was not rehearsed."""
+    try:
+        rehearsed = json.loads(Path(lab, RECORDED, "gpu", REHEARSAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "—"
+    return " to ".join(f"{seconds / 60:.0f}" for seconds in rehearsed["t4_seconds"]) + " min"
 
 
 def largest(runs: Iterable[RecordedRun]) -> RecordedRun | None:

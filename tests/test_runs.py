@@ -119,6 +119,13 @@ def test_the_run_on_a_gpu_has_no_scale(lab):
     assert runs.gpu_run(lab).scale == ""
 
 
+def test_the_estimate_for_a_t4_lies_beside_the_run_on_a_gpu(lab):
+    assert runs.t4_estimate(lab) == "—"
+    (lab / "recorded" / "gpu" / runs.REHEARSAL).write_text(json.dumps({"t4_seconds": [245.0, 591.0]}))
+    assert runs.t4_estimate(lab) == "4 to 10 min"
+    assert runs.gpu_run(lab).scale == ""
+
+
 def test_the_needs_of_a_lab_are_those_of_its_recorded_runs(lab):
     table = runs.needs(lab)
     assert [row[:3] for row in table.rows] == [["quick", "1.5 min", "2.50 GB"], ["standard", "4.0 min", "2.50 GB"]]

@@ -61,7 +61,8 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
         repository.derive(folder / f"{name}.py")
         if code := run.run_labs([folder], "quick", Path(scratch, "build"), keep=True):
             return code
-        row = readme_row(lab, title, question, runs.recorded_runs(folder)["quick"], source)
+        ran, t4 = runs.recorded_runs(folder)["quick"], runs.t4_estimate(folder)
+        row = readme_row(lab, title, question, ran, t4, source)
         put_in_place(folder, root / "labs" / lab, add_to_lists(root, lab, row))
     print(NEXT.format(lab=lab, name=name, number=lab[:2]))
     return 0
@@ -91,10 +92,12 @@ def fill_template(folder: Path, values: dict[str, str]) -> None:
         files.write(folder / target, text.encode())
 
 
-def readme_row(lab: str, title: str, question: str, ran: runs.RecordedRun, source: repository.Repository | None) -> str:
+def readme_row(
+    lab: str, title: str, question: str, ran: runs.RecordedRun, t4: str, source: repository.Repository | None
+) -> str:
     """The lab's row of the table in README.md."""
     links = repository.readme_link(source, lab, title)
-    return f"| {lab[:2]} | {links} | {question} | {ran.time} | {ran.memory} |"
+    return f"| {lab[:2]} | {links} | {question} | {ran.time} | {ran.memory} | {t4} |"
 
 
 def add_to_lists(root: Path, lab: str, row: str) -> dict[Path, str]:

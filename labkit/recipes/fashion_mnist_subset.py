@@ -26,10 +26,10 @@ def balanced(labels: torch.Tensor, per_class: int) -> torch.Tensor:
     return torch.cat([torch.nonzero(labels == c).flatten()[:per_class] for c in labels.unique()]).sort().values
 
 
-def idx_gz(data: torch.Tensor) -> bytes:
+def idx_gz(data: torch.Tensor, level: int = 9) -> bytes:
     """A uint8 tensor as a gzipped IDX file. No time stamp goes in, so that equal data give equal bytes."""
     header = struct.pack(f">BBBB{data.dim()}I", 0, 0, 8, data.dim(), *data.shape)
-    return gzip.compress(header + data.numpy().tobytes(), compresslevel=9, mtime=0)
+    return gzip.compress(header + data.numpy().tobytes(), compresslevel=level, mtime=0)
 
 
 def write(subset: ImageSet, per_class: int, prefix: str, out: Path) -> None:

@@ -13,6 +13,18 @@ Loss = Callable[..., torch.Tensor]  #: of the model's output and the targets
 Progress = Callable[[int, float], None]  #: of the step, from 1 on, and its loss
 
 
+def compute_dtype(device: str) -> torch.dtype:
+    """What "cuda" or "cpu" trains in: bfloat16 where the device multiplies it; else a
+    GPU in float16, and a CPU in float32.
+    """
+    if device == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if native else torch.float32
+    # PyTorch also imitates bfloat16, slowly, and then calls it supported.
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
 def train_(
     model: nn.Module,
     batches: Batches,
@@ -26,8 +38,12 @@ def train_(
     """Train, in place; the learning rate falls to zero along a cosine (Loshchilov and
     Hutter 2017, arXiv:1608.03983).
 
+    Where the model computes in float16, the loss is scaled, so that small gradients do
+    not vanish, and a step whose gradients are not finite is left out (Micikevicius et
+    al. 2018, arXiv:1710.03740).
+
     Args:
-        model: left in eval mode.
+        model: left in eval mode. What is trained of it is float32.
         batches: of inputs and targets.
         steps: batches to take.
         optimizer: of the model's parameters.
@@ -48,6 +64,7 @@ def train_(
     tensor([1, 0])
     """
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    scaler = _scaler(model)
     model.train()
     step = 0
     for step, (inputs, targets) in zip(range(1, steps + 1), batches):
@@ -58,9 +75,11 @@ def train_(
                 f"the loss is {value.item()} at step {step}: try a smaller lr than {lr}"
             )
         model.zero_grad()
-        value.backward()
+        scaler.scale(value).backward()
+        scaler.unscale_(optimizer)
         before_update()
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
         after_update(step)
         progress(step, value.item())
@@ -72,3 +91,14 @@ def train_(
         )
     model.zero_grad()
     return model.eval()
+
+
+def _scaler(model: nn.Module) -> torch.amp.GradScaler:
+    """Scales where the model has weights in float16 or is cast to it; else it does
+    nothing.
+    """
+    dtypes = {weight.dtype for weight in model.parameters()}
+    device = next(model.parameters()).device.type
+    if torch.is_autocast_enabled(device):
+        dtypes.add(torch.get_autocast_dtype(device))
+    return torch.amp.GradScaler(device, enabled=torch.float16 in dtypes)

@@ -317,24 +317,16 @@ assert torch.equal(adapted.merged()(x), adapted(x))
 # %% [markdown]
 # On the real model peft does the same.
 # Full-precision LoRA and QLoRA start from the same seed, so that their $A$ are equal, and see the same batches.
-# The arithmetic runs in whichever of float32 and bfloat16 multiplies faster here; QLoRA's paper uses bfloat16.
+# The arithmetic runs in bfloat16, as in QLoRA's paper, where the device multiplies it.
+# A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
 
 # %%
-from functools import partial
+from labkit.techniques.training import compute_dtype
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 RANK = 16
-NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
-square = torch.randn(1024, 1024, device=device)
-products = {
-    name: partial(torch.mm, x, x) for d, name in NAMES.items() for x in [square.to(d)]
-}
-timings = measure.time_in_turn(products, 10)
-dtype = min(NAMES, key=lambda d: timings.latency(NAMES[d]).value)
-print(
-    *(f"{name}: {timings.latency(name)} for 1024 × 1024 matrices" for name in products),
-    sep="\n",
-)
+NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+dtype = compute_dtype(device)
 print(f"training computes in {NAMES[dtype]}")
 
 
@@ -359,8 +351,11 @@ shape = (settings.batch, settings.length)
 parts = training_memory.training_footprint(
     full.config, NAMES[dtype], RANK, LAYERS, *shape
 )
-free = torch.cuda.mem_get_info()[0] if device == "cuda" else None
-training_memory.require_memory(parts, free or psutil.virtual_memory().available)
+free = psutil.virtual_memory().available
+if device == "cuda":
+    torch.cuda.empty_cache()  # what PyTorch keeps for later is free, too
+    free = torch.cuda.mem_get_info()[0]
+training_memory.require_memory(parts, free)
 
 
 def finetuned(model: nn.Module, seed: int, rank: int = RANK, targets=LAYERS):
@@ -382,11 +377,12 @@ def finetuned(model: nn.Module, seed: int, rank: int = RANK, targets=LAYERS):
 histories, tuned = {"LoRA": [], "QLoRA": []}, {}
 for seed in range(settings.seeds):
     for method in histories:
+        tuned.pop(method, None)  # the last seed's, before there is another
+        gc.collect()
         model, history = finetuned(base(method), seed)
         tuned[method] = model.eval()
         histories[method].append(history)
         evaluate(f"{method}, seed {seed}", model)
-        gc.collect()
 plot.curves(
     {
         method: {
@@ -441,6 +437,8 @@ print(f"before it was {record.get('NF4 double', 'times_reference')} the original
 # *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
 
 # %%
+from functools import partial
+
 steppers, kinds, tokens = {}, {}, next(batches(lab.SEED))
 
 
@@ -597,6 +595,7 @@ for title, (rank, targets) in sweep.items():
     gc.collect()
 torch.manual_seed(lab.SEED)
 full.requires_grad_()
+full.gradient_checkpointing_enable({"use_reentrant": False})  # or 15 GB are too few
 # Without the cache: it would keep the weights as they were cast in the first step.
 with torch.autocast(device, dtype, dtype != torch.float32, cache_enabled=False):
     lora.train_(

@@ -35,10 +35,10 @@ parts:
       - file: ledger
 """
 README = """\
-| | Lab | Question | Time | Memory |
-| --- | --- | --- | --- | --- |
-| 01 | [First](labs/01_first/) | Is it? | 1 min | 1 GB |
-| 04 | [Fourth](labs/04_fourth/) | Are they? | 1 min | 1 GB |
+| | Lab | Question | Time | Memory | A T4 |
+| --- | --- | --- | --- | --- | --- |
+| 01 | [First](labs/01_first/) | Is it? | 1 min | 1 GB | 2 to 3 min |
+| 04 | [Fourth](labs/04_fourth/) | Are they? | 1 min | 1 GB | 2 to 3 min |
 
 Lab 01 is in [its folder](labs/01_first/).
 """
@@ -155,7 +155,7 @@ def test_the_lab_stands_in_the_book_and_the_readme_after_the_last_and_all_else_s
     ]
     readme = (project / "README.md").read_text()
     (row,) = added(README, readme)
-    assert row == "| 05 | [Two words](labs/05_two_words/) | a or b? | 3.0 min | 2.0 GB |\n"
+    assert row == "| 05 | [Two words](labs/05_two_words/) | a or b? | 3.0 min | 2.0 GB | — |\n"
     assert readme.splitlines().index(row.strip()) == README.splitlines().index("") == 4
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit import runs
 from labkit.authoring import new, repository
 from labkit.measure import Measurement
 from labkit.record import Record
@@ -77,7 +78,8 @@ def test_the_readme_says_of_each_lab_what_its_source_and_its_recorded_run_say():
         assert title.startswith(f"Lab {each.name[:2]} · {short}"), (
             f"in README.md the title is not the beginning of: {title}"
         )
-        due = new.readme_row(each.name, short, question, figures.usual(each.runs), setting)
+        t4 = runs.t4_estimate(ROOT / "labs" / each.name)
+        due = new.readme_row(each.name, short, question, figures.usual(each.runs), t4, setting)
         assert row == due, f"in README.md the row should read:\n{due}"
 
 

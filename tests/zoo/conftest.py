@@ -16,6 +16,7 @@ from labkit import claims, runs, scale
 from labkit.recipes.fashion_mnist_subset import idx_gz
 from labkit.zoo.data.digits import SHA256 as DIGITS
 from labkit.zoo.data.fashion_mnist import SHA256 as FASHION
+from rehearsals import stand_ins
 
 
 class Server(ThreadingHTTPServer):
@@ -197,12 +198,7 @@ def go_through(monkeypatch, tmp_path):
     def run(script: str, **smallest: object) -> None:
         lab = Path(__file__).parents[2] / "labs" / script
         smallest = {"source": "hub", "timing_rounds": 1} | smallest
-
-        def smallest_settings(**table: tuple) -> scale.Settings:
-            values = {name: column[0] for name, column in table.items()} | smallest
-            return scale.Settings({name: (value,) * 3 for name, value in values.items()}, "full")
-
-        monkeypatch.setattr(scale, "settings", smallest_settings)
+        monkeypatch.setattr(scale, "settings", stand_ins.smallest_settings(**smallest))
         monkeypatch.setattr(scale, "current", lambda: "full")
         monkeypatch.setenv("LABKIT_RECORDS", str(tmp_path))
         monkeypatch.setenv("KINETO_LOG_LEVEL", "99")  # which a lab may set

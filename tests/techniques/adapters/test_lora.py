@@ -172,6 +172,23 @@ def test_training_learns_and_changes_nothing_but_adapters(source):
     assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda: language_model().half(), lambda: quantized(language_model(), "nf4", False, torch.float16)],
+    ids=["float16", "nf4"],
+)
+def test_beside_weights_in_float16_the_loss_is_scaled_and_adapters_stay_float32(make, monkeypatch):
+    scaled, scale, losses = [], torch.amp.GradScaler.scale, []
+    monkeypatch.setattr(
+        "torch.amp.GradScaler.scale", lambda self, loss: scaled.append(self.is_enabled()) or scale(self, loss)
+    )
+    model = adapted(make(), ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"])
+    train_(model, [tokens()] * 20, 20, 0.02, lambda step, loss: losses.append(loss))
+    assert scaled == [True] * 20
+    assert all(map(math.isfinite, losses)) and losses[-1] < losses[0] - 0.2
+    assert {p.dtype for p in adapters(model).values()} == {torch.float32}
+
+
 def test_training_is_adamw_on_the_loss_of_the_next_token():
     model, reference = adapted(), adapted()
     train_(model, [tokens()], 1, 0.01)

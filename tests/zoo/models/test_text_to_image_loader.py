@@ -1,11 +1,8 @@
 """The text-to-image model that ships, what was recorded of it, and Stable Diffusion in small in a hub's cache."""
 
-import copy
 import hashlib
-import json
 import os
 import shutil
-import string
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -14,13 +11,14 @@ from statistics import mean
 import huggingface_hub
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from labkit.zoo import ZooError, coloured_fashion_mnist, recorded_scores, text_to_image, to_float
-from labkit.zoo.data.coloured import BACKGROUNDS, COLOURS, END, ITEMS, START
+from labkit.zoo.data.coloured import BACKGROUNDS, COLOURS, ITEMS
 from labkit.zoo.models.judges import ClipJudge
 from labkit.zoo.models.text_to_image import CLIP, LCM_LORA, STABLE_DIFFUSION, UNET, TextToImage
 from labkit.zoo.sources.origin import ASSETS
+from rehearsals import stand_ins
 
 MODULE = sys.modules["labkit.zoo.models.text_to_image"]  # as an attribute of labkit.zoo, the name is the function's
 PROMPT = "a red ankle boot on black"
@@ -177,93 +175,16 @@ def test_no_other_sampler_is_nearer_after_as_few_evaluations(scores):
 
 
 HUB = (STABLE_DIFFUSION, LCM_LORA, CLIP)
-TEXT = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "projection_dim": 8}
-LEVELS = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
-
-
-def tiny_unet() -> torch.nn.Module:
-    from diffusers import UNet2DConditionModel
-
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=8,
-        **LEVELS,
-        cross_attention_dim=8,
-        attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )
-
-
-def tiny_tokenizer(folder: Path) -> dict[str, int]:
-    """One that spells, and reads 77 letters; and what a text encoder needs to know of it."""
-    from transformers import CLIPTokenizer
-
-    folder.mkdir(parents=True)
-    tokens = [START, END, *string.ascii_lowercase, *(f"{letter}</w>" for letter in string.ascii_lowercase)]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    ends = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-    CLIPTokenizer.from_pretrained(folder, **ends, model_max_length=77).save_pretrained(folder)
-    (folder / "special_tokens_map.json").write_text(json.dumps(ends))
-    numbers = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    return numbers | {"vocab_size": len(tokens), "max_position_embeddings": 77}
-
-
-def save_tiny_pipeline(folder: Path, unet: torch.nn.Module):
-    """Stable Diffusion with few channels, as it is published: its safety checker is named, too, but not fetched."""
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    ends = tiny_tokenizer(folder / "tokenizer")
-    vae = AutoencoderKL(
-        latent_channels=4,
-        sample_size=16,
-        **LEVELS,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-    )
-    text_encoder = CLIPTextModel(CLIPTextConfig(**TEXT, **ends))
-    tokenizer, scheduler = CLIPTokenizer.from_pretrained(folder / "tokenizer"), PNDMScheduler(skip_prk_steps=True)
-    parts = [vae.half(), text_encoder.half(), tokenizer, copy.deepcopy(unet).half(), scheduler, None, None]
-    StableDiffusionPipeline(*parts, requires_safety_checker=False).save_pretrained(folder, variant="fp16")
-    index = json.loads((folder / "model_index.json").read_text()) | {"requires_safety_checker": True}
-    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
-    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    (folder / "tokenizer" / "special_tokens_map.json").write_text(json.dumps({"pad_token": END}))
-    (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
-    file = folder / "text_encoder" / "model.fp16.safetensors"
-    save_file({f"text_model.{name}": tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
-
-
-def save_tiny_lora(folder: Path, unet: torch.nn.Module):
-    from diffusers import StableDiffusionPipeline
-    from peft import LoraConfig, get_peft_model_state_dict
-
-    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "conv1", "proj_in"]))
-    for parameter in unet.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter)
-    StableDiffusionPipeline.save_lora_weights(folder, get_peft_model_state_dict(unet))
-
-
-def save_tiny_clip(folder: Path):
-    from transformers import CLIPConfig, CLIPModel
-
-    ends = tiny_tokenizer(folder)
-    vision = TEXT | {"image_size": 32, "patch_size": 8}
-    CLIPModel(CLIPConfig(text_config=TEXT | ends, vision_config=vision, projection_dim=8)).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def tiny_files(tmp_path_factory) -> dict[str, Path]:
     """Folder of each repository in small."""
-    folder, unet = tmp_path_factory.mktemp("tiny"), tiny_unet()
+    folder, unet = tmp_path_factory.mktemp("tiny"), stand_ins.unet()
     folders = {known["repository"]: folder / known["repository"] for known in HUB}
-    save_tiny_pipeline(folders[STABLE_DIFFUSION["repository"]], unet)
-    save_tiny_lora(folders[LCM_LORA["repository"]], unet)
-    save_tiny_clip(folders[CLIP["repository"]])
+    stand_ins.save_pipeline(folders[STABLE_DIFFUSION["repository"]], unet)
+    stand_ins.save_lora(folders[LCM_LORA["repository"]], unet)
+    stand_ins.save_clip(folders[CLIP["repository"]])
     return folders
 
 
@@ -279,17 +200,11 @@ def no_hub(cache, tmp_path, monkeypatch) -> Path:
 def hub_cache(no_hub, tiny_files, monkeypatch) -> Path:
     """The cache of the hub's client as downloads of the real repositories leave it, with tiny models in place."""
     for known in HUB:
-        files = tiny_files[known["repository"]]
-        repository = no_hub / f"models--{known['repository'].replace('/', '--')}"
-        (repository / "blobs").mkdir(parents=True)
-        for name in (*known["settings"], *known["weights"]):
-            data = (files / name).read_bytes()
-            blob = repository / "blobs" / hashlib.sha256(data).hexdigest()
-            blob.write_bytes(data)
-            (repository / "snapshots" / known["revision"] / name).parent.mkdir(parents=True, exist_ok=True)
-            (repository / "snapshots" / known["revision"] / name).symlink_to(blob)
-            if name in known["weights"]:
-                monkeypatch.setitem(known["weights"], name, blob.name)
+        names = [*known["settings"], *known["weights"]]
+        folder = tiny_files[known["repository"]]
+        hashes = stand_ins.put_in_hub_cache(no_hub, known["repository"], known["revision"], folder, names)
+        for name in known["weights"]:
+            monkeypatch.setitem(known["weights"], name, hashes[name])
     return no_hub
 
 
