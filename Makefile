@@ -4,7 +4,9 @@ python := .venv/bin/python
 everything := .[labs,jupyter,book,assignments,dev]
 resolver := build/resolver/bin/python
 compiled := $(python) -c 'from labkit.files import cache_folder; print(cache_folder() / "inductor")'
-strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.widgets'
+# Outputs go, and what JupyterLab notes of the kernel and of what a reader has folded away.
+strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.widgets \
+	cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed'
 
 ifdef SCALE
 export LABKIT_SCALE = $(SCALE)

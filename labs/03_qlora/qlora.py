@@ -3,7 +3,7 @@
 #   execution:
 #     timeout: 900
 #   jupytext:
-#     cell_metadata_filter: all,-execution,-id,-colab,-outputId
+#     cell_metadata_filter: tags,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,execution,-jupytext.text_representation.jupytext_version
 #     text_representation:

@@ -1,10 +1,6 @@
 """A lab as JupyterLab opens and saves it: script and notebook are one document, and git does not see its outputs."""
 
 import json
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat.v4 as nb
@@ -12,19 +8,10 @@ import pytest
 from jupyter_server.services.contents.largefilemanager import LargeFileManager
 from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
 
+from clones import changes, make_clone
+
 ROOT = Path(__file__).parents[2]
 LABS = sorted((ROOT / "labs").glob("[0-9][0-9]_*"))
-
-
-def git(folder: Path, *command: str) -> str:
-    author = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
-    return subprocess.run(["git", *author, *command], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def filter_of_the_makefile() -> str:
-    """The command that git runs over a notebook, as the Makefile configures it."""
-    options = re.search(r"^strip := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    return f"'{sys.executable}' {options}"
 
 
 def test_the_settings_in_the_header_are_the_same_in_every_lab():
@@ -34,20 +21,10 @@ def test_the_settings_in_the_header_are_the_same_in_every_lab():
 
 @pytest.fixture
 def clone(tmp_path) -> tuple[Path, str]:
-    """A repository with one lab in it, committed and set up as `make` does; and the lab's script in it."""
-    origin = LABS[0]
-    lab = tmp_path / "labs" / origin.name
-    lab.mkdir(parents=True)
-    for file in (".gitattributes", ".gitignore"):
-        shutil.copy(ROOT / file, tmp_path)
-    script = origin / f"{origin.name[3:]}.py"
-    for file in (script, script.with_suffix(".ipynb")):
-        shutil.copy(file, lab)
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "config", "filter.nbstripout.clean", filter_of_the_makefile())
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-q", "-m", "a lab")
-    return tmp_path, f"labs/{lab.name}/{script.name}"
+    """A repository with one lab in it, and the lab's script in it."""
+    script = f"labs/{LABS[0].name}/{LABS[0].name[3:]}.py"
+    make_clone(tmp_path, ".gitattributes", ".gitignore", script, script.replace(".py", ".ipynb"))
+    return tmp_path, script
 
 
 def contents_manager(folder: Path):
@@ -62,6 +39,7 @@ def run_and_save(manager, path: str) -> None:
     notebook["metadata"]["kernelspec"]["display_name"] = "Python 3 (ipykernel)"
     for number, cell in enumerate(cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
         cell["execution_count"] = number + 1
+        cell["metadata"] |= {"trusted": True, "collapsed": True, "jupyter": {"outputs_hidden": True}}
         cell["outputs"] = [nb.new_output("stream", name="stdout", text="a result\n")]
     manager.save({"type": "notebook", "content": notebook, "format": "json"}, path)
 
@@ -73,9 +51,7 @@ def test_running_and_saving_either_of_the_pair_changes_nothing_that_git_keeps(cl
     run_and_save(contents_manager(folder), path)
     kept = json.loads((folder / script).with_suffix(".ipynb").read_text())
     assert any(cell.get("outputs") for cell in kept["cells"])  # the reader's results are not lost
-    assert git(folder, "diff", "--stat") == ""
-    git(folder, "add", "-A")
-    assert git(folder, "status", "--porcelain") == ""
+    assert changes(folder) == ""
 
 
 def test_an_edit_in_jupyterlab_reaches_both_files(clone):
