@@ -59,15 +59,15 @@ record, settings, device, files = lab.start(
     source=("embedded", None, None),
     digits_source=("package", None, None),
     test_images=(2000, 10_000, 10_000),
-    scan_images=(500, 2000, 10_000),
+    scan_images=(500, 2000, 2000),
     seeds=(1, 3, 3),
     sparsities=((0.9,), (0.8, 0.9, 0.95, 0.98), (0.8, 0.9, 0.95, 0.98)),
-    retraining_steps=(60, 1500, 5000),
-    bits=((2, 4), (2, 3, 4, 5, 6), (2, 3, 4, 5, 6, 7)),
-    centroid_steps=(5, 120, 400),
-    digits_steps=(60, 500, 1500),
-    mobilenet_steps=(4, 100, 400),
-    timing_rounds=(20, 100, 200),
+    retraining_steps=(60, 1500, 2000),
+    bits=((2, 4), (2, 3, 4, 5, 6), (2, 3, 4, 5, 6)),
+    centroid_steps=(5, 120, 200),
+    digits_steps=(60, 500, 700),
+    mobilenet_steps=(4, 100, 150),
+    timing_rounds=(20, 100, 100),
 )
 
 # %% [markdown]

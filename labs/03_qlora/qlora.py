@@ -59,13 +59,13 @@ record, settings, device, files = lab.start(
     # At scale quick, standard and full.
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
     length=(128, 256, 256),  # tokens in a block
-    held_out_blocks=(4, 12, 44),
+    held_out_blocks=(4, 12, 24),
     seeds=(1, 2, 3),
-    batch=(1, 2, 4),
-    steps=(3, 10, 60),
+    batch=(1, 2, 2),
+    steps=(3, 10, 40),
     learning_rate=(2e-3, 2e-3, 1e-3),
-    timing_rounds=(2, 3, 10),
-    new_tokens=(8, 30, 60),
+    timing_rounds=(2, 3, 5),
+    new_tokens=(8, 30, 40),
 )
 
 # %% [markdown]
@@ -431,7 +431,29 @@ print(f"before it was {record.get('NF4 double', 'times_reference')} the original
 # Both learn the same text from the same batches.
 # Training makes up for a good part of what four bits took, and not for all of it: the curves stay apart.
 #
-# ## 6 · Where the memory goes
+# ## 6 · What it writes
+#
+# The same prompts, always the likeliest next token, before and after.
+
+# %%
+from IPython.display import display
+
+PROMPTS = ("The with statement is used to", "A generator function is")
+writers = {"before": full, "after LoRA": tuned["LoRA"], "after QLoRA": tuned["QLoRA"]}
+for prompt in PROMPTS:
+    texts = [
+        [who, zoo.complete(model, tokenizer, prompt, settings.new_tokens)]
+        for who, model in writers.items()
+    ]
+    display(Table([prompt + " …", ""], texts))
+del tuned["LoRA"], writers
+
+# %% [markdown]
+# The style is the documentation's; the facts are still those of a small model.
+# Perplexity measures style and vocabulary, not truth.
+
+# %% [markdown]
+# ## 7 · Where the memory goes
 #
 # What a training step keeps is counted tensor by tensor: what is held, and what autograd saves for the backward pass.
 # *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
@@ -497,7 +519,6 @@ record.table("time", "times_lora")
 # `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with everything else allocated at the peak (*workspace*).
 
 # %%
-from IPython.display import display
 
 calculated, picture = [], {}
 for title, (method, checkpointing) in kinds.items():
@@ -556,26 +577,6 @@ Table(["", *(name.replace("_", " ") for name in pairs)], calculated)
 # Checkpointing removes the largest of them, and pays with a second forward pass.
 
 # %% [markdown]
-# ## 7 · What it writes
-#
-# The same prompts, always the likeliest next token, before and after.
-
-# %%
-PROMPTS = ("The with statement is used to", "A generator function is")
-writers = {"before": full, "after LoRA": tuned["LoRA"], "after QLoRA": tuned["QLoRA"]}
-for prompt in PROMPTS:
-    texts = [
-        [who, zoo.complete(model, tokenizer, prompt, settings.new_tokens)]
-        for who, model in writers.items()
-    ]
-    display(Table([prompt + " …", ""], texts))
-del tuned["LoRA"], writers
-
-# %% [markdown]
-# The style is the documentation's; the facts are still those of a small model.
-# Perplexity measures style and vocabulary, not truth.
-
-# %% [markdown]
 # ## 8 · How many adapters, and where?
 #
 # Full-precision LoRA with other ranks and targets, the same batches and the same number of steps, and beside it the training of all parameters, which needs smaller steps.
@@ -606,8 +607,9 @@ with torch.autocast(device, dtype, dtype != torch.float32, cache_enabled=False):
         optimizer=bitsandbytes.optim.AdamW8bit,  # its state in a quarter of the memory
     )
 evaluate("all parameters", full)
-full = zoo.language_model(settings.source).model.to(device).requires_grad_(False)
+del full  # before there is another
 gc.collect()
+full = zoo.language_model(settings.source).model.to(device).requires_grad_(False)
 for title, (rank, targets) in trainable.items():
     count = training_memory.adapter_parameters(full.config, rank, targets)
     record.add(

@@ -57,10 +57,10 @@ record, settings, device, files = lab.start(
     "04_lcm_token_merging",
     # At scale quick, standard and full.
     source=("embedded", "embedded", "hub" if scale.hub_reachable() else "embedded"),
-    pictures=(20, 50, 200),  # for each sampler that the argument rests on
-    few_pictures=(20, 20, 50),  # for each of the others
-    timing_rounds=(2, 8, 10),
-    resolutions=((1, 2), (1, 1.5, 2), (1, 1.5, 2)),  # times that of the model
+    pictures=(20, 50, 40),  # for each sampler that the argument rests on
+    few_pictures=(20, 20, 20),  # for each of the others
+    timing_rounds=(2, 8, 4),
+    resolutions=((1, 2), (1, 1.5, 2), (1, 1.5)),  # times that of the model
 )
 
 # %% [markdown]

@@ -61,8 +61,8 @@ record, settings, device, files = lab.start(
     source=("embedded", None, None),
     test_images=(500, 10_000, 10_000),
     held_out_blocks=(2, 44, 44),
-    image_stacks_again=(2, 3, 6),  # how many of the recorded stacks are run here, too
-    text_stacks_again=(2, 2, 6),
+    image_stacks_again=(2, 3, 4),  # how many of the recorded stacks are run here, too
+    text_stacks_again=(2, 2, 4),
 )
 
 # %% [markdown]

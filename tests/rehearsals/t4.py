@@ -401,9 +401,10 @@ class _watched_gpu:
             import pynvml
 
             pynvml.nvmlInit()
-            self.card = pynvml.nvmlDeviceGetHandleByIndex(0)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+            self.card = pynvml.nvmlDeviceGetHandleByIndex(int(visible))
             self.read = pynvml.nvmlDeviceGetUtilizationRates
-        except Exception:  # neither NVIDIA's library nor its package need be there
+        except Exception:  # no card is to be seen, or NVIDIA's library or its package is not there
             return self.samples
         threading.Thread(target=self._sample, daemon=True).start()
         return self.samples

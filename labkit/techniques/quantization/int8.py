@@ -62,8 +62,12 @@ def statically_quantized(
     graph = torch.export.export(
         copy.deepcopy(model), (first,), dynamic_shapes=({0: batch},), strict=True
     ).module()
+    # Without VNNI a CPU adds two products of 8 bits in 16, which overflow; with inputs
+    # of 7 bits they do not.
     quantizer = x86.X86InductorQuantizer().set_global(
-        x86.get_default_x86_inductor_quantization_config()
+        x86.get_default_x86_inductor_quantization_config(
+            reduce_range=not torch.cpu._is_vnni_supported()
+        )
     )
     graph = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
@@ -120,6 +124,9 @@ def int8_state(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
         "activation.zero_point": torch.tensor(
             [n.args[2] for n in nodes], dtype=torch.int64
         ),
+        "activation.highest": torch.tensor(
+            [n.args[4] for n in nodes], dtype=torch.uint8
+        ),
     }
 
 
@@ -138,13 +145,15 @@ def load_int8(
     """
     graph = statically_quantized(model, [example])
     weights = dict(state)
-    scales = weights.pop("activation.scale", ())
-    zero_points = weights.pop("activation.zero_point", ())
+    ranges = [
+        weights.pop(f"activation.{name}", torch.empty(0)).tolist()
+        for name in ("scale", "zero_point", "highest")
+    ]
     nodes = _activation_nodes(graph)
-    if len(nodes) != len(scales) or len(nodes) != len(zero_points):
+    if any(len(values) != len(nodes) for values in ranges):
         raise ValueError(
-            f"the state has {len(scales)} activation ranges, this architecture needs "
-            f"{len(nodes)}"
+            f"the state has {min(map(len, ranges))} activation ranges, this "
+            f"architecture needs {len(nodes)}"
         )
     try:
         graph.load_state_dict(weights)
@@ -152,8 +161,8 @@ def load_int8(
         raise ValueError(
             f"the state does not fit this architecture: {error}"
         ) from error
-    for node, scale, zero_point in zip(nodes, scales.tolist(), zero_points.tolist()):
-        node.args = (node.args[0], scale, zero_point, *node.args[3:])
+    for node, scale, zero_point, highest in zip(nodes, *ranges):
+        node.args = (node.args[0], scale, zero_point, 0, highest, *node.args[5:])
     graph.recompile()
     return graph
 

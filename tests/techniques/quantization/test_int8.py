@@ -233,6 +233,16 @@ def test_the_file_gives_the_same_outputs_again(graph, state, batches, tmp_path):
     assert torch.equal(outputs(again, batches[2]), outputs(graph, batches[2]))
 
 
+@pytest.mark.parametrize("vnni, highest", [(True, 255), (False, 127)])
+def test_a_file_keeps_its_range_on_a_cpu_that_has_another(net, batches, monkeypatch, vnni, highest):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni)
+    graph = statically_quantized(net, batches)
+    state = int8_state(graph)
+    assert set(state["activation.highest"].tolist()) == {highest}
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: not vnni)
+    assert torch.equal(outputs(load_int8(state, net, batches[0]), batches[2]), outputs(graph, batches[2]))
+
+
 def test_quantizing_and_loading_leave_the_model_as_it_was(net, state, batches):
     before = copy.deepcopy(net.state_dict())
     other = load_int8({name: tensor + 1 for name, tensor in state.items()}, net, batches[0])

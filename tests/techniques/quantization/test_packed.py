@@ -134,7 +134,9 @@ def test_nothing_on_a_grid_is_trained(grid):
 def test_the_layer_computes_with_the_unpacked_weight(grid, kind):
     module, plain = held(grid, kind), layer(kind)
     plain.weight.data.copy_(module.weight)
-    assert torch.equal(module(INPUTS[kind]), plain(INPUTS[kind]))
+    # Where a tensor lies in memory can decide in which order a convolution adds.
+    torch.testing.assert_close(module(INPUTS[kind]), plain(INPUTS[kind]), rtol=1e-5, atol=1e-6)
+    assert torch.equal(module.weight, plain.weight)
 
 
 def test_rows_of_zeros_stay_zero_on_either_grid():
