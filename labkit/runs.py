@@ -127,13 +127,20 @@ def gpu_run(lab: str | Path = ".") -> RecordedRun:
     return load(next(path for path in Path(lab, RECORDED, "gpu").glob("*.json") if path.name != REHEARSAL))
 
 
+def t4_rehearsal(lab: str | Path = ".") -> dict[str, Any] | None:
+    """What tests/rehearsals/t4.py found of a lab at scale full; None where it was not rehearsed."""
+    try:
+        return json.loads(Path(lab, RECORDED, "gpu", REHEARSAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
 def t4_estimate(lab: str | Path = ".") -> str:
     """Between how many minutes the lab at scale full is estimated to take on a T4; "—" where it was not rehearsed."""
-    try:
-        rehearsed = json.loads(Path(lab, RECORDED, "gpu", REHEARSAL).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    rehearsed = t4_rehearsal(lab)
+    if rehearsed is None:
         return "—"
-    return " to ".join(f"{seconds / 60:.0f}" for seconds in rehearsed["t4_seconds"]) + " min"
+    return " to ".join(dict.fromkeys(f"{seconds / 60:.0f}" for seconds in rehearsed["t4_seconds"])) + " min"
 
 
 def largest(runs: Iterable[RecordedRun]) -> RecordedRun | None:

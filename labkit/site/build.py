@@ -123,6 +123,7 @@ def fill_pages(source: Path, labs: list[ledger.Lab]) -> None:
         "claims": ledger.claims_table,
         "runs": ledger.runs_table,
         "timings": figures.timings_table,
+        "t4": figures.t4_table,
         "labs": figures.labs_table,
         "exercises": figures.exercises_table,
     }

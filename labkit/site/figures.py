@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from labkit import runs
 from labkit.measure import Measurement
 from labkit.runs import RecordedRun
 from labkit.site.ledger import Lab, escape
@@ -94,6 +95,27 @@ def timings_table(labs: list[Lab]) -> str:
         if run and run.time
     ]
     return Table(head, rows).myst(":class: runs", ":widths: 6 12 12 12 14 44")
+
+
+def t4_table(labs: list[Lab]) -> str:
+    """What each lab took in the rehearsal of a T4, and what a T4 is estimated to take."""
+    head = ["lab", "ran on", "time there", "GPU memory", "memory", "too large for a T4", "a T4 (estimated)"]
+    rows = []
+    for lab in labs:
+        if found := runs.t4_rehearsal(LABS / lab.name):
+            too_large = dict.fromkeys(cell["part"] for cell in found["cells"] if cell["too_large"])
+            rows.append(
+                [
+                    lab.name[:2],
+                    escape(found["environment"]["gpu"] or "two cores alone"),
+                    f"{found['seconds'] / 60:.1f} min",
+                    f"{found['gpu_bytes'] / 1e9:.1f} GB",
+                    f"{found['ram_bytes'] / 1e9:.1f} GB",
+                    "; ".join(map(escape, too_large)) or "nothing",
+                    runs.t4_estimate(LABS / lab.name),
+                ]
+            )
+    return Table(head, rows).myst(":class: runs", ":widths: 6 22 12 12 12 22 14")
 
 
 def needs(run: RecordedRun) -> list[str]:

@@ -736,12 +736,13 @@ record.table("file", "perplexity", "times_trained")
 
 # %%
 broken = lora.attach_(base("QLoRA"), RANK, LAYERS, alpha=2 * RANK)
+broken.gradient_checkpointing_enable({"use_reentrant": False})
 half = int(sum(part.value for part in parts.values()) / 2)
 norm = broken.get_submodule("base_model.model.model.norm")
 norm.register_forward_hook(lambda module, inputs, output: output.detach())
 for what, attempt in {
     "no gradient arrives": lambda: lora.train_(broken, batches(lab.SEED), 1, 1e-3),
-    "no such layers": lambda: lora.attach_(base("LoRA"), RANK, ["c_attn"], alpha=16),
+    "no such layers": lambda: lora.attach_(base("QLoRA"), RANK, ["c_attn"], alpha=16),
     "a text too short": lambda: zoo.blocks("import this", tokenizer, 256),
     "nothing to go on from": lambda: zoo.complete(full, tokenizer, "", 8),
     "a device too small": lambda: training_memory.require_memory(parts, half),

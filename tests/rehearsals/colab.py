@@ -10,7 +10,7 @@ own: the packages of the environment that runs this script, without labkit. The 
 colab: Colab's versions, as colab.txt lists them, on Colab's Python. They are installed once, in .colab; each lab gets
     a layer of its own above them, where its set-up cell installs what is missing, from the index and with an empty
     cache, as on a machine of Colab's. What it changed is printed. It may change no package that Colab has, but for
-    those in MAY_MOVE. The verdicts are compared with those of the recorded run.
+    those in MAY_MOVE. Verdicts are compared with those of `make pages`.
 newest: pip installs the project from the repository into an empty environment: the newest version of everything.
 """
 
@@ -35,6 +35,7 @@ from labkit.authoring import repository
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = Path(__file__).with_name("colab.txt")
+OWN_RECORDS = ROOT / "build" / "test" / "records"  # of `make pages`
 PYTHON = "3.13"  # Colab's
 MAY_MOVE = {"torchao"}  # Colab's is too old for INT8 convolutions, and nothing of Colab's own needs it
 ADDRESS = "no--body/efficiency-stack"  # GitHub gives nobody a name with two hyphens
@@ -143,13 +144,17 @@ def seconds_of_first_cell(notebook: Path) -> float:
 
 
 def other_verdicts(lab: str, record: Path) -> list[str]:
-    """The claims on which this run and the recorded one at its scale differ, in words."""
-    run = runs.load(record)
-    recorded = {row["id"]: row for row in runs.recorded_runs(ROOT / "labs" / lab)[run.scale].record.verdicts}
+    """The claims on which this run and another at its scale differ, in words.
+
+    The other is that of `make pages` on this machine, where there is one, else the recorded one.
+    """
+    run, own = runs.load(record), OWN_RECORDS / record.name
+    other = runs.load(own) if own.is_file() else runs.recorded_runs(ROOT / "labs" / lab)[run.scale]
+    verdicts = {row["id"]: row for row in other.record.verdicts}
     return [
-        f"{row['id']}: {row['verdict']} ({row['measured']}), recorded {old['verdict']} ({old['measured']})"
+        f"{row['id']}: {row['verdict']} ({row['measured']}), else {old['verdict']} ({old['measured']})"
         for row in run.record.verdicts
-        if (old := recorded[row["id"]])["verdict"] != row["verdict"]
+        if (old := verdicts[row["id"]])["verdict"] != row["verdict"]
     ]
 
 

@@ -457,13 +457,15 @@ def write(
 
 
 def estimate(ran: list[Cell], seconds: float, gpu: str | None) -> list[float] | None:
-    """Between which two times a lab would take on a T4; None for a card whose peaks are not listed.
+    """Between which two times a lab would take on a T4; None where it used a card whose peaks are not listed.
 
     A kernel takes longer by the ratio of whichever peak bounds it. At worst all are bounded by that of the largest
     ratio, and the CPU waits for the GPU; at best by that of the smallest, and they work at the same time. The CPU is
     taken to be as fast as the one here.
     """
-    here = next((peaks for name, peaks in PEAKS.items() if name in (gpu or "")), None)
+    if gpu is None:
+        return [seconds, seconds]
+    here = next((peaks for name, peaks in PEAKS.items() if name in gpu), None)
     if here is None:
         return None
     ratios = [here[kind] / T4[kind] for kind in T4]
