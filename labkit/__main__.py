@@ -10,7 +10,7 @@ from pathlib import Path
 
 SCALES = """scales (LABKIT_SCALE, or --scale):
   quick     for tests: all labs in about ten minutes on two cores
-  standard  the default without a GPU: at most five minutes and 6 GB a lab
+  standard  the default without a GPU: at most ten minutes and 6 GB a lab
   full      the default with a GPU and a model hub: the published models
 
 examples:
@@ -179,8 +179,10 @@ def _repository(options: argparse.Namespace) -> int:
         return 2
     for path in changed:
         print(f"changed {path.relative_to(root)}")
-    todo = f": commit what changed, tag that commit {new.revision}, and push both" if changed else ""
-    print(f"Colab opens the labs from {new.address}, {new.revision}{todo}")
+    print(
+        f"Set-up cells, badges and links name {new.address} at {new.revision}. Colab finds it once all is committed, "
+        f"that commit is tagged (git tag {new.revision}; -f moves a tag that is there), and both are pushed."
+    )
     return 0
 
 
@@ -189,7 +191,12 @@ def _assign(options: argparse.Namespace) -> int:
 
     try:
         root = find_root(Path.cwd())
-        for lab in sorted(path.parent for path in root.glob("labs/[0-9][0-9]_*/assignment.py")):
+        labs = sorted(path.parent for path in root.glob("labs/[0-9][0-9]_*/assignment.py"))
+        if not labs:
+            raise FileNotFoundError(
+                f"no lab in {root} has an assignment.py; make assignments in a clone that still has them"
+            )
+        for lab in labs:
             folder = (options.out or root / "build" / "assignments") / lab.name
             assign.make(lab, folder)
             print(f"{folder / assign.STUDENT}\n{folder / assign.AUTOGRADER}", flush=True)

@@ -39,6 +39,7 @@ def environment(device: str = "cpu") -> dict:
         "packages": versions,
         "colab": os.environ.get("COLAB_RELEASE_TAG"),  # set on Colab's machines alone
         "processor": _cpu(),
+        "vnni": torch.cpu._is_vnni_supported(),  # INT8 differs without it
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device,

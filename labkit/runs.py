@@ -138,7 +138,7 @@ def t4_rehearsal(lab: str | Path = ".") -> dict[str, Any] | None:
 def t4_estimate(lab: str | Path = ".") -> str:
     """Between how many minutes the lab at scale full is estimated to take on a T4; "—" where it was not rehearsed."""
     rehearsed = t4_rehearsal(lab)
-    if rehearsed is None:
+    if rehearsed is None or rehearsed["state"] != "done" or rehearsed["t4_seconds"] is None:
         return "—"
     return " to ".join(dict.fromkeys(f"{seconds / 60:.0f}" for seconds in rehearsed["t4_seconds"])) + " min"
 

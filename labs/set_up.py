@@ -32,5 +32,6 @@ def install(project: Path) -> None:
 
 
 if importlib.util.find_spec("labkit") is None:
+    print("installing labkit and what the labs need, in about a minute", flush=True)
     install(Path("../..").resolve())
 print("labkit", metadata.version("efficiency-stack"))

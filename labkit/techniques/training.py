@@ -49,7 +49,7 @@ def train_(
         optimizer: of the model's parameters.
         loss: of the model's output and the targets, a scalar.
         before_update: called when the gradients are ready.
-        after_update: called with the step when the parameters are changed.
+        after_update: called with the step, also where its update was left out.
         progress: called with the step and its loss.
 
     Returns:
@@ -101,4 +101,6 @@ def _scaler(model: nn.Module) -> torch.amp.GradScaler:
     device = next(model.parameters()).device.type
     if torch.is_autocast_enabled(device):
         dtypes.add(torch.get_autocast_dtype(device))
-    return torch.amp.GradScaler(device, enabled=torch.float16 in dtypes)
+    return torch.amp.GradScaler(
+        device, init_scale=2.0**10, enabled=torch.float16 in dtypes
+    )

@@ -38,8 +38,8 @@ import os
 import runpy
 
 if not os.path.exists("claims.toml"):
-    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
-It needs its whole repository: clone that, and open the notebook in the clone.
+    raise FileNotFoundError(f"""no claims.toml in {os.getcwd()}: a lab needs its folder.
+In a clone, run it there, in labs/NN_name. Opened alone? Clone its whole repository.
 (The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 

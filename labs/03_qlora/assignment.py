@@ -32,7 +32,7 @@
 # | Exercise | Section of Lab 03 |
 # | --- | --- |
 # | 1 · The adapter's forward pass | 5, adapters |
-# | 2 · Bytes before they are needed | 3, half a bit of constants, and 6, where the memory goes |
+# | 2 · Bytes before they are needed | 3, half a bit of constants, and 7, where the memory goes |
 # | 3 · Encode to sixteen levels | 3, sixteen numbers |
 # | 4 · Does a merged adapter survive? | 9, merge, save, load |
 # | 5 · Parameters that never learn | 10, when it goes wrong |

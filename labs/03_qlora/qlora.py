@@ -38,8 +38,8 @@ import os
 import runpy
 
 if not os.path.exists("claims.toml"):
-    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
-It needs its whole repository: clone that, and open the notebook in the clone.
+    raise FileNotFoundError(f"""no claims.toml in {os.getcwd()}: a lab needs its folder.
+In a clone, run it there, in labs/NN_name. Opened alone? Clone its whole repository.
 (The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
@@ -446,7 +446,6 @@ for prompt in PROMPTS:
         for who, model in writers.items()
     ]
     display(Table([prompt + " …", ""], texts))
-del tuned["LoRA"], writers
 
 # %% [markdown]
 # The style is the documentation's; the facts are still those of a small model.
@@ -461,6 +460,7 @@ del tuned["LoRA"], writers
 # %%
 from functools import partial
 
+tuned["LoRA"] = writers = None  # room for what follows
 steppers, kinds, tokens = {}, {}, next(batches(lab.SEED))
 
 
@@ -508,8 +508,6 @@ for title in steppers:
         time=timings.latency(title),
         times_lora=timings.ratio(title, "LoRA"),
     )
-del steppers, model, optimizer, trained, loss
-gc.collect()
 record.table("time", "times_lora")
 
 # %% [markdown]
@@ -519,7 +517,8 @@ record.table("time", "times_lora")
 # `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with everything else allocated at the peak (*workspace*).
 
 # %%
-
+steppers = model = optimizer = trained = loss = None  # room for what follows
+gc.collect()
 calculated, picture = [], {}
 for title, (method, checkpointing) in kinds.items():
     format = "nf4 double" if method == "QLoRA" else NAMES[dtype]

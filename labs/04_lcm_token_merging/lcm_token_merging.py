@@ -38,8 +38,8 @@ import os
 import runpy
 
 if not os.path.exists("claims.toml"):
-    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
-It needs its whole repository: clone that, and open the notebook in the clone.
+    raise FileNotFoundError(f"""no claims.toml in {os.getcwd()}: a lab needs its folder.
+In a clone, run it there, in labs/NN_name. Opened alone? Clone its whole repository.
 (The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
@@ -57,7 +57,7 @@ record, settings, device, files = lab.start(
     "04_lcm_token_merging",
     # At scale quick, standard and full.
     source=("embedded", "embedded", "hub" if scale.hub_reachable() else "embedded"),
-    pictures=(20, 50, 40),  # for each sampler that the argument rests on
+    pictures=(20, 50, 50),  # for each sampler that the argument rests on
     few_pictures=(20, 20, 20),  # for each of the others
     timing_rounds=(2, 8, 4),
     resolutions=((1, 2), (1, 1.5, 2), (1, 1.5)),  # times that of the model

@@ -39,8 +39,8 @@ import os
 import runpy
 
 if not os.path.exists("claims.toml"):
-    raise FileNotFoundError("""this notebook was opened alone: its lab is not beside it.
-It needs its whole repository: clone that, and open the notebook in the clone.
+    raise FileNotFoundError(f"""no claims.toml in {os.getcwd()}: a lab needs its folder.
+In a clone, run it there, in labs/NN_name. Opened alone? Clone its whole repository.
 (The owner types `labkit repository OWNER/NAME` once; then it fetches the rest.)""")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 
@@ -201,16 +201,12 @@ again = {
         (images.share(4), images.prune(0.7)),
         (images.prune(0.85), images.distill(200), images.share(4)),
         (images.prune(0.85), images.share(4), images.distill(200)),
-        (images.share(4), images.distill(200), images.prune(0.85)),
-        images.STUDY.whole,
     ][: settings.image_stacks_again],
     "text": [
         (text.prune(0.3), text.quantize("nf4")),
         (text.quantize("nf4"), text.prune(0.3)),
         (text.quantize("nf4"),),
         (text.quantize("int8"),),
-        (text.prune(0.3), text.quantize("nf4"), text.lora(16, 100)),
-        text.STUDY.whole,
     ][: settings.text_stacks_again],
 }
 runners, table, inside, names = {}, [], [], {"images": "points", "text": "nats"}

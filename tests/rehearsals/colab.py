@@ -10,7 +10,8 @@ own: the packages of the environment that runs this script, without labkit. The 
 colab: Colab's versions, as colab.txt lists them, on Colab's Python. They are installed once, in .colab; each lab gets
     a layer of its own above them, where its set-up cell installs what is missing, from the index and with an empty
     cache, as on a machine of Colab's. What it changed is printed. It may change no package that Colab has, but for
-    those in MAY_MOVE. Verdicts are compared with those of `make pages`.
+    those in MAY_MOVE. Verdicts that differ from those of `make pages` are shown, and not
+    judged: those on times differ from run to run.
 newest: pip installs the project from the repository into an empty environment: the newest version of everything.
 """
 
@@ -37,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 VERSIONS = Path(__file__).with_name("colab.txt")
 OWN_RECORDS = ROOT / "build" / "test" / "records"  # of `make pages`
 PYTHON = "3.13"  # Colab's
-MAY_MOVE = {"torchao"}  # Colab's is too old for INT8 convolutions, and nothing of Colab's own needs it
+MAY_MOVE = {"torchao"}  # Colab's is too old for INT8 convolutions, and google-colab does not need it
 ADDRESS = "no--body/efficiency-stack"  # GitHub gives nobody a name with two hyphens
 
 
@@ -80,13 +81,14 @@ def colabs_python() -> str:
 
 def colabs_environment(folder: Path) -> Path:
     """The environment that holds Colab's versions, made if it is not there, or of another list; its interpreter."""
-    python, made = folder / "bin" / "python", folder / "colab.txt"
-    if not made.is_file() or made.read_bytes() != VERSIONS.read_bytes():
+    python, made, base = folder / "bin" / "python", folder / "made-of.txt", colabs_python()
+    recipe = f"Python {python_version(base)}\n{VERSIONS.read_text()}"
+    if not made.is_file() or made.read_text() != recipe:
         print("Making the environment with Colab's versions: once, in about four minutes and 6 GB", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([colabs_python(), "-m", "venv", folder], check=True)
+        subprocess.run([base, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", VERSIONS], check=True)
-        shutil.copy(VERSIONS, made)
+        made.write_text(recipe)
     return python
 
 
@@ -150,11 +152,11 @@ def other_verdicts(lab: str, record: Path) -> list[str]:
     """
     run, own = runs.load(record), OWN_RECORDS / record.name
     other = runs.load(own) if own.is_file() else runs.recorded_runs(ROOT / "labs" / lab)[run.scale]
-    verdicts = {row["id"]: row for row in other.record.verdicts}
+    verdicts = {row["id"]: f"{row['verdict']} ({row['measured']})" for row in other.record.verdicts}
     return [
-        f"{row['id']}: {row['verdict']} ({row['measured']}), else {old['verdict']} ({old['measured']})"
+        f"{row['id']}: {row['verdict']} ({row['measured']}), elsewhere {old}"
         for row in run.record.verdicts
-        if (old := verdicts[row["id"]])["verdict"] != row["verdict"]
+        if not (old := verdicts.get(row["id"], "no claim")).startswith(row["verdict"])
     ]
 
 
@@ -168,6 +170,9 @@ def execute(notebook: Path, python: Path, environment: Mapping[str, str]) -> boo
 
 def main(folder: Path, kind: str = "own", *labs: str) -> int:
     """Execute the labs; 1 if one fails or does to Colab's packages what it must not."""
+    known = [path.name for path in sorted(ROOT.glob("labs/[0-9][0-9]_*"))]
+    if kind not in ("own", "colab", "newest") or set(labs) - set(known):
+        sys.exit(f"{__doc__}\nThe labs are {', '.join(known)}")
     shutil.rmtree(folder, ignore_errors=True)
     setting = make_repository(folder / "repository")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which leads to ours
@@ -215,7 +220,7 @@ def main(folder: Path, kind: str = "own", *labs: str) -> int:
     return 1 if wrong else 0
 
 
-def python_version(python: Path) -> str:
+def python_version(python: Path | str) -> str:
     """The version of an interpreter."""
     return subprocess.check_output([python, "-c", "import platform; print(platform.python_version())"], text=True)[:-1]
 

@@ -428,7 +428,10 @@ def write(
     for cell in ran:
         shares = [share for at, share in list(busy) if cell.began <= at <= cell.began + cell.seconds]
         cell.busy_seconds = cell.seconds * sum(shares) / max(1, len(shares))
-    where = environment("cuda" if busy else "cpu")
+    where = environment("cpu")
+    if where["gpu"]:
+        where["device"] = "cuda"
+    unseen = where["gpu"] and not busy  # nobody looked whether the GPU worked
     result = {
         "lab": lab,
         "scale": "full",
@@ -444,7 +447,7 @@ def write(
         "ram_limit": RAM_BYTES,
         "fits_ram": peak <= RAM_BYTES,
         "cores": CORES,
-        "t4_seconds": None if toy else estimate(ran, time.time() - began, where["gpu"]),
+        "t4_seconds": None if toy or unseen else estimate(ran, time.time() - began, where["gpu"]),
         "t4_seconds_allowed": 60 * MINUTES,
         "peaks": {"T4": T4} | PEAKS,
         "environment": where,

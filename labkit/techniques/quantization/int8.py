@@ -133,7 +133,8 @@ def int8_state(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
 def load_int8(
     state: dict[str, torch.Tensor], model: nn.Module, example: torch.Tensor
 ) -> torch.fx.GraphModule:
-    """The graph that `int8_state` described.
+    """The graph that `int8_state` described, with its ranges: one of 8 bits, made on a
+    CPU with VNNI, overflows when it is compiled on one without.
 
     Args:
         state: as `int8_state` gave it.
