@@ -121,8 +121,15 @@ def test_the_run_on_a_gpu_has_no_scale(lab):
 
 def test_the_estimate_for_a_t4_lies_beside_the_run_on_a_gpu(lab):
     assert runs.t4_estimate(lab) == "—"
-    (lab / "recorded" / "gpu" / runs.REHEARSAL).write_text(json.dumps({"t4_seconds": [245.0, 591.0]}))
-    assert runs.t4_estimate(lab) == "4 to 10 min"
+    for state, seconds, said in (
+        ("done", [245.0, 591.0], "4 to 10 min"),
+        ("done", [241.0, 242.0], "4 min"),
+        ("running", [10.0, 20.0], "—"),
+        ("done", None, "—"),
+    ):
+        found = {"state": state, "t4_seconds": seconds}
+        (lab / "recorded" / "gpu" / runs.REHEARSAL).write_text(json.dumps(found))
+        assert runs.t4_estimate(lab) == said
     assert runs.gpu_run(lab).scale == ""
 
 

@@ -156,13 +156,16 @@ def test_the_files_of_this_project_have_the_places_and_the_notebooks_follow(copi
     assert texts(copied) == now
 
 
-def test_it_says_to_commit_tag_and_push_what_changed_because_colab_reads_it_from_there(unset, capsys):
-    for last in (
-        "lovelace, v1.2.0: commit what changed, tag that commit v1.2.0, and push both\n",
-        "lovelace, v1.2.0\n",
-    ):
+def test_it_says_each_time_to_commit_tag_and_push_because_colab_reads_it_from_there(unset, capsys):
+    for _ in range(2):
         main(["repository", ADA.name])
-        assert capsys.readouterr().out.endswith(last)
+        *_, last = capsys.readouterr().out.splitlines()
+        assert f"{ADA.address} at v1.2.0" in last and "git tag v1.2.0" in last and "pushed" in last
+
+
+def test_the_address_of_a_clone_is_no_name(unset):
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        repository.change(unset, "ada/lovelace.git")
 
 
 def test_without_a_name_where_none_is_set_it_asks_for_one(unset, capsys):
