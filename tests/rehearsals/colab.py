@@ -163,7 +163,7 @@ def other_verdicts(lab: str, record: Path) -> list[str]:
 def execute(notebook: Path, python: Path, environment: Mapping[str, str]) -> bool:
     """Execute a notebook in its folder, by a kernel of another environment; whether it ran through."""
     kernels = {"JUPYTER_PATH": str(python.parents[1] / "share" / "jupyter")}
-    command = [sys.executable, "-m", "pytest", "--quiet", "--nbmake", "--overwrite", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-p", "no:cacheprovider"]
     command += ["-c", os.devnull, "--rootdir", notebook.parent, notebook]
     return subprocess.run(command, cwd=notebook.parent, env={**environment, **kernels}).returncode == 0
 
