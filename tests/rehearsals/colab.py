@@ -164,7 +164,7 @@ def execute(notebook: Path, python: Path, environment: Mapping[str, str]) -> boo
     """Execute a notebook in its folder, by a kernel of another environment; whether it ran through."""
     kernels = {"JUPYTER_PATH": str(python.parents[1] / "share" / "jupyter")}
     command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-p", "no:cacheprovider"]
-    command += ["-c", os.devnull, "--rootdir", notebook.parent, notebook]
+    command += ["-c", os.devnull, "--rootdir", notebook.parents[2], notebook]
     return subprocess.run(command, cwd=notebook.parent, env={**environment, **kernels}).returncode == 0
 
 
