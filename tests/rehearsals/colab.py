@@ -165,7 +165,7 @@ def execute(notebook: Path, python: Path, environment: Mapping[str, str]) -> boo
     kernels = {"JUPYTER_PATH": str(python.parents[1] / "share" / "jupyter")}
     command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-p", "no:cacheprovider"]
     command += ["-c", os.devnull, "--rootdir", notebook.parents[2], notebook]
-    return subprocess.run(command, cwd=notebook.parent, env={**environment, **kernels}).returncode == 0
+    return subprocess.run(command, cwd=notebook.parents[2], env={**environment, **kernels}).returncode == 0
 
 
 def main(folder: Path, kind: str = "own", *labs: str) -> int:
