@@ -3,15 +3,15 @@
     python tests/rehearsals/colab.py FOLDER [own | colab | newest] [NN_name ...]
 
 FOLDER is made anew and gets labs/NN_name/name.ipynb, executed by nbmake, and records/. Beside them lies what stands in
-for the rest of Colab: `repository`, the working tree as one commit, published at a made-up
-address, in place of which git fetches it; and the environments that the kernels run in:
+for the rest of Colab: `repository`, the working tree as one commit, published at a made-up address,
+in place of which git fetches it; and the environments that the kernels run in:
 
-own: the packages of the environment that runs this script, without labkit. The package index is not asked.
-colab: Colab's versions, as colab.txt lists them, on Colab's Python. They are installed once, in .colab; each lab gets
-    a layer of its own above them, where its set-up cell installs what is missing, from the index and with an empty
-    cache, as on a machine of Colab's. What it changed is printed. It may change no package that Colab has, but for
-    those in MAY_MOVE. Verdicts that differ from those of `make pages` are shown, and not
-    judged: those on times differ from run to run.
+own: the packages of the environment that runs this script, without labkit. The package index is not asked. As in
+    "colab", each lab has a layer of its own above them, which its set-up cell may change.
+colab: Colab's versions, as colab.txt lists them, on Colab's Python. They are installed once, in .colab; the set-up
+    cells install what is missing, from the index and with an empty cache, as on a machine of Colab's. What they changed
+    is printed. They may change no package that Colab has, but for those in MAY_MOVE. Verdicts that differ from those of
+    `make pages` are shown, and not judged: those on times differ from run to run.
 newest: pip installs the project from the repository into an empty environment: the newest version of everything.
 """
 
@@ -178,20 +178,21 @@ def main(folder: Path, kind: str = "own", *labs: str) -> int:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which leads to ours
     environment |= surroundings(folder / "repository", setting)
     environment |= {"LABKIT_SCALE": "quick", "LABKIT_RECORDS": str(folder / "records")}
-    if kind == "own":
-        shared = layer(folder / "python", Path(sys.executable), site.getsitepackages())
+    if kind == "newest":
+        subprocess.run([sys.executable, "-m", "venv", folder / "python"], check=True)
+        newest = folder / "python" / "bin" / "python"
+        project = f"efficiency-stack[labs] @ {(folder / 'repository').as_uri()}"
+        subprocess.run([newest, "-m", "pip", "install", "--quiet", project, "ipykernel"], check=True)
+        subprocess.run([newest, "-m", "ipykernel", "install", "--sys-prefix"], check=True, capture_output=True)
+    elif kind == "colab":
+        base = colabs_environment(ROOT / ".colab")
+        below = [str(packages_of(base))]
+        before = installed(packages_of(base))
+        environment |= {"PIP_NO_CACHE_DIR": "1", "COLAB_RELEASE_TAG": "a rehearsal"}
+    else:
+        base, below = Path(sys.executable), site.getsitepackages()
         # 0 is read as "no isolation": the package is built by what is there.
         environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
-    elif kind == "newest":
-        subprocess.run([sys.executable, "-m", "venv", folder / "python"], check=True)
-        shared = folder / "python" / "bin" / "python"
-        project = f"efficiency-stack[labs] @ {(folder / 'repository').as_uri()}"
-        subprocess.run([shared, "-m", "pip", "install", "--quiet", project, "ipykernel"], check=True)
-        subprocess.run([shared, "-m", "ipykernel", "install", "--sys-prefix"], check=True, capture_output=True)
-    else:
-        colab = colabs_environment(ROOT / ".colab")
-        before = installed(packages_of(colab))
-        environment |= {"PIP_NO_CACHE_DIR": "1", "COLAB_RELEASE_TAG": "a rehearsal"}
     wrong = []
     for notebook in sorted(folder.glob("repository/labs/[0-9][0-9]_*/*.ipynb")):
         lab = notebook.parent.name
@@ -200,8 +201,10 @@ def main(folder: Path, kind: str = "own", *labs: str) -> int:
         alone = folder / "labs" / lab / notebook.name
         alone.parent.mkdir(parents=True)
         shutil.copy(notebook, alone)
-        python = layer(folder / "layers" / lab, colab, [str(packages_of(colab))]) if kind == "colab" else shared
-        if kind != "newest":
+        if kind == "newest":
+            python = newest
+        else:
+            python = layer(folder / "layers" / lab, base, below)
             missing = subprocess.run([python, "-c", "import labkit"], cwd=folder, env=environment, capture_output=True)
             if missing.returncode == 0:
                 sys.exit("the environment without labkit has it all the same: the rehearsal would prove nothing")
@@ -215,7 +218,6 @@ def main(folder: Path, kind: str = "own", *labs: str) -> int:
             print("replaced:", *(f"{name} {old} by {new}" for name, (old, new) in moves.items()))
             print(*other_verdicts(lab, folder / "records" / f"{lab}.json"), sep="\n", flush=True)
             wrong += [f"{lab}: {fault}" for fault in faults(moves)]
-            shutil.rmtree(folder / "layers" / lab)
     print(*wrong, sep="\n")
     return 1 if wrong else 0
 
