@@ -39,8 +39,8 @@ pages: .venv/.ready  ## Execute every lab at scale quick, as Colab does, build t
 	TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" $(python) tests/rehearsals/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
 
-colab: .venv/.ready  ## Execute every lab at scale quick with Colab's own versions of Python and packages
-	$(python) tests/rehearsals/colab.py build/colab colab
+colab: .venv/.ready  ## Execute the labs (LAB=01: this one) at scale quick with Colab's own versions of Python and packages
+	$(python) tests/rehearsals/colab.py build/colab colab $(LAB)
 
 newest: .venv/.ready  ## Execute every lab at scale quick with the newest version of every package
 	$(python) tests/rehearsals/colab.py build/newest newest
