@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 
 import torch
@@ -40,7 +41,7 @@ def train_(
 
     Where the model computes in float16, the loss is scaled, so that small gradients do
     not vanish, and a step whose gradients are not finite is left out (Micikevicius et
-    al. 2018, arXiv:1710.03740).
+    al. 2018, arXiv:1710.03740). A warning says how many were.
 
     Args:
         model: left in eval mode. What is trained of it is float32.
@@ -66,7 +67,7 @@ def train_(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     scaler = _scaler(model)
     model.train()
-    step = 0
+    step = left_out = 0
     for step, (inputs, targets) in zip(range(1, steps + 1), batches):
         value = loss(model(inputs), targets)
         if not value.isfinite():
@@ -79,7 +80,9 @@ def train_(
         scaler.unscale_(optimizer)
         before_update()
         scaler.step(optimizer)
+        scale = scaler.get_scale()
         scaler.update()
+        left_out += scaler.get_scale() < scale
         schedule.step()
         after_update(step)
         progress(step, value.item())
@@ -88,6 +91,11 @@ def train_(
     if step < steps:
         raise ValueError(
             f"{steps} steps were asked for, and the batches ended after {step}"
+        )
+    if left_out:
+        warnings.warn(
+            f"float16: {left_out} of {steps} updates left out, gradients not finite",
+            stacklevel=2,
         )
     model.zero_grad()
     return model.eval()

@@ -453,10 +453,17 @@ def write(
         "environment": where,
         "command": f"python tests/rehearsals/t4.py run FOLDER {number}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "settings": _settings(folder, lab),
         "cells": [asdict(cell) for cell in ran],
     }
     files.write(results(folder) / f"{lab}.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
+
+
+def _settings(folder: Path, lab: str) -> dict[str, object] | None:
+    """Those that the lab's record holds; None before the lab has saved it."""
+    record = folder / "records" / f"{lab}.json"
+    return json.loads(record.read_text())["settings"] if record.exists() else None
 
 
 def estimate(ran: list[Cell], seconds: float, gpu: str | None) -> list[float] | None:
