@@ -6,7 +6,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from labkit.record import Record
 from labkit.table import Table
 
 HOLDS, FAILS, UNDECIDED, MISSING = "holds", "fails", "undecided", "not measured at this scale"
+FAILS_BUT = "fails; holds when"  # and the condition
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Bound:
         Raises:
             ValueError: the text has none of the three forms, or is a range from high to low.
 
-        >>> Bound.parse("0.9 .. 1.1").judge(Measurement(1.05, 1.0, 1.2, "×", 5))
-        'undecided'
+        >>> Bound.parse("0.9 .. 1.1").judge(Measurement.exact(1.05, "×"))
+        'holds'
         """
         number = r"(-?\d+(?:\.\d+)?)"
         if match := re.fullmatch(rf">=\s*{number}", text):
@@ -54,9 +55,14 @@ class Bound:
         raise ValueError(f"a promise reads '>= 4', '<= 0.5' or '0.9 .. 1.1', not {text!r}")
 
     def judge(self, measured: Measurement | None) -> str:
-        """The promise holds when the whole interval keeps it, fails when the whole interval breaks it."""
+        """The promise holds when the whole interval keeps it, fails when the whole interval breaks it.
+
+        Only what is exact and an interval of 95 % confidence decide.
+        """
         if measured is None:
             return MISSING
+        if not measured.decides:
+            return UNDECIDED
         if self.low <= measured.low and measured.high <= self.high:
             return HOLDS
         if measured.high < self.low or measured.low > self.high:
@@ -64,57 +70,84 @@ class Bound:
         return UNDECIDED
 
 
-@dataclass(frozen=True)
-class Check:
-    """One finding of a record, by its key, and what is promised of it."""
-
-    finding: str
-    bound: Bound
-
-    def judge(self, findings: Mapping[str, Measurement]) -> str:
-        """Whether the finding keeps the promise, in the words of `Bound.judge`."""
-        return self.bound.judge(findings.get(self.finding))
+def judge_all(promises: Mapping[str, Bound], findings: Mapping[str, Measurement]) -> str:
+    """The verdict on promises that belong together: one that fails breaks them, and all have to hold."""
+    verdicts = [bound.judge(findings.get(key)) for key, bound in promises.items()]
+    return next((verdict for verdict in (MISSING, FAILS, UNDECIDED) if verdict in verdicts), HOLDS)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in our own words, its source (a key into the bibliography), and how it is checked.
+    """A claim in our own words, who makes it, and how it is checked.
 
-    `condition` and `otherwise` belong together: where the claim itself fails, a second finding
-    says whether it holds under the condition.
+    Args:
+        id: a name that no other claim of the lab has.
+        claim: the claim.
+        source: who makes it, a key into the bibliography.
+        makes_claim: where the source does so, as it was read: abstract, table, text, code.
+        promises: key of a finding → its bound. A cost and a quality that belong together are judged together.
+        condition: under which it holds where the claim itself fails; "" for none.
+        otherwise: what is promised under the condition.
     """
 
     id: str
     claim: str
     source: str
-    check: Check
+    makes_claim: str
+    promises: Mapping[str, Bound]
     condition: str = ""
-    otherwise: Check | None = None
+    otherwise: Mapping[str, Bound] = field(default_factory=dict)
 
-    FIELDS: ClassVar = {"id", "claim", "source", "finding", "promise"}  #: of an entry, beside `only_if`
-    CONDITION: ClassVar = {"condition", "finding", "promise"}  #: of `only_if`; without a promise it is the claim's
+    FIELDS: ClassVar = {"id", "claim", "source", "makes_claim", "promises"}  #: of an entry, beside `holds_when`
+    CONDITION: ClassVar = {"condition", "promises"}  #: of `holds_when`
+    PLACES: ClassVar = ("abstract", "table", "text", "code")  #: with which `makes_claim` begins
 
     @classmethod
     def from_toml(cls, entry: Mapping[str, Any]) -> Claim:
         """The claim of a [[claim]] table.
 
         Raises:
-            ValueError: a field is missing or unknown, or a bound cannot be read.
+            ValueError: a field is missing or unknown, a bound cannot be read, nothing is promised, or the source was
+                not read or does not make the claim.
         """
-        only_if = entry.get("only_if", {"condition": "", "finding": "", "promise": entry.get("promise")})
-        only_if = {"promise": entry.get("promise"), **only_if}
-        _same_fields(entry.keys() - {"only_if"}, cls.FIELDS)
-        _same_fields(only_if.keys(), cls.CONDITION)
-        check = Check(entry["finding"], Bound.parse(str(entry["promise"])))
-        otherwise = Check(only_if["finding"], Bound.parse(str(only_if["promise"]))) if "only_if" in entry else None
-        return cls(entry["id"], entry["claim"], entry["source"], check, only_if["condition"], otherwise)
+        _same_fields(entry.keys() - {"holds_when"}, cls.FIELDS)
+        if not str(entry["makes_claim"]).startswith(cls.PLACES):
+            raise ValueError(
+                f"makes_claim says where {entry['source']} makes the claim, and begins with {', '.join(cls.PLACES)}; "
+                f"got {entry['makes_claim']!r}: cite who makes it"
+            )
+        when = entry.get("holds_when")
+        if when is not None:
+            _same_fields(when.keys(), cls.CONDITION)
+        return cls(
+            *(entry[name] for name in ("id", "claim", "source", "makes_claim")),
+            _promises(entry["promises"]),
+            when["condition"] if when else "",
+            _promises(when["promises"]) if when else {},
+        )
 
     def verdict(self, findings: Mapping[str, Measurement]) -> str:
-        """ "holds", "fails", "undecided", "not measured at this scale", or "holds only if …" with the condition."""
-        plain = self.check.judge(findings)
-        if plain == FAILS and self.otherwise and self.otherwise.judge(findings) == HOLDS:
-            return f"holds only if {self.condition}"
+        """ "holds", "fails", "undecided", "not measured at this scale", or "fails; holds when …" with the condition."""
+        plain = judge_all(self.promises, findings)
+        if plain == FAILS and self.otherwise and judge_all(self.otherwise, findings) == HOLDS:
+            return f"{FAILS_BUT} {self.condition}"
         return plain
+
+    def reason(self, findings: Mapping[str, Measurement]) -> str:
+        """Why the verdict is *undecided*; "" for another one."""
+        if self.verdict(findings) != UNDECIDED:
+            return ""
+        open_ = [findings[key] for key, bound in self.promises.items() if bound.judge(findings[key]) == UNDECIDED]
+        weak = next((m for m in open_ if not m.decides), None)
+        if weak:
+            return f"{weak.kind} of {weak.n}" + (f", {weak.method}" if weak.method else "") + ": no 95 % confidence"
+        return "the interval holds the bound"
+
+
+def _promises(entry: object) -> dict[str, Bound]:
+    if not isinstance(entry, dict) or not entry:
+        raise ValueError(f"promises are a table of findings and bounds, got {entry!r}")
+    return {finding: Bound.parse(str(bound)) for finding, bound in entry.items()}
 
 
 def _same_fields(given: Set[str], known: Set[str]) -> None:
@@ -126,47 +159,76 @@ def _same_fields(given: Set[str], known: Set[str]) -> None:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The verdicts on a lab's claims; a notebook shows them as a table."""
+    """The verdicts on a lab's claims; a notebook shows them as a table.
+
+    A rehearsal at scale quick measures too little for a verdict: every claim is "not measured at this scale".
+    """
 
     claims: list[Claim]
-    findings: dict[str, Measurement]
+    record: Record
 
     def rows(self) -> list[dict]:
-        """One dictionary a claim, ready for JSON: id, claim, promise, measured and verdict as text."""
+        """One dictionary a claim, ready for JSON, as text.
+
+        It has id, claim, source, promise, measured, condition, what was measured under it, verdict and reason.
+        """
+        findings = {} if self.record.scale == "quick" else self.record.findings
         return [
             {
                 "id": c.id,
                 "claim": c.claim,
                 "source": c.source,
-                "promise": str(c.check.bound),
-                "measured": str(self.findings.get(c.check.finding, "")),
+                "promise": promised(c.promises),
+                "measured": self._measured(c.promises),
                 "condition": c.condition,
-                "under_condition": str(self.findings.get(c.otherwise.finding, "")) if c.otherwise else "",
-                "verdict": c.verdict(self.findings),
+                "under_condition": self._measured(c.otherwise),
+                "verdict": c.verdict(findings),
+                "reason": c.reason(findings),
             }
             for c in self.claims
         ]
 
+    def _measured(self, promises: Mapping[str, Bound]) -> str:
+        """Each finding, and from which recorded run it was read, if it was."""
+        found = [(key, self.record.findings[key]) for key in promises if key in self.record.findings]
+        return "; ".join(
+            f"{m} (recorded: {self.record.read[key]})" if key in self.record.read else str(m) for key, m in found
+        )
+
     def _repr_html_(self) -> str:
         head = ["claim", "verdict", "promised", "measured", "under the condition"]
-        keys = ("claim", "verdict", "promise", "measured", "under_condition")
-        rows = [[row[key].replace(">=", "≥").replace("<=", "≤") for key in keys] for row in self.rows()]
+        rows = [
+            [
+                row["claim"],
+                row["verdict"] + (f" ({row['reason']})" if row["reason"] else ""),
+                row["promise"],
+                row["measured"],
+                row["under_condition"],
+            ]
+            for row in self.rows()
+        ]
         return Table(head, rows)._repr_html_()
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{r['verdict']}: {r['claim']} Promised {r['promise']}, measured {r['measured'] or 'nothing'}"
+            f"{r['verdict']}{f' ({reason})' if (reason := r['reason']) else ''}: {r['claim']} "
+            f"Promised {r['promise']}, measured {r['measured'] or 'nothing'}"
             + (f", under the condition {r['under_condition']}" if r["under_condition"] else "")
             for r in self.rows()
         )
+
+
+def promised(promises: Mapping[str, Bound]) -> str:
+    """The bounds as a page shows them, "≥ 40 and ≤ 0.3"."""
+    return " and ".join(str(bound).replace(">=", "≥").replace("<=", "≤") for bound in promises.values())
 
 
 def load_claims(path: str | Path) -> list[Claim]:
     """Read a lab's claims.toml.
 
     Raises:
-        ValueError: a field is missing or unknown, a bound cannot be read, a condition has no check, an id occurs twice,
-            or there is anything but [[claim]] tables; it names file and claim.
+        ValueError: as `Claim.from_toml`, an id occurs twice, or there is anything but [[claim]] tables; it names file
+            and claim.
     """
     claims: list[Claim] = []
     data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -186,7 +248,7 @@ def load_claims(path: str | Path) -> list[Claim]:
 
 def judge(path: str | Path, record: Record) -> Ledger:
     """Hold the claims of a claims.toml against a record, and keep the verdicts in it."""
-    ledger = Ledger(load_claims(path), record.findings)
+    ledger = Ledger(load_claims(path), record)
     record.verdicts = ledger.rows()
     return ledger
 

@@ -62,16 +62,17 @@ def finish(headline: str, *endings: str) -> Table:
     """End the lab that was started: save its record under this headline, and set it beside the recorded runs.
 
     Args:
-        headline: the lab's result in a line.
+        headline: the lab's result in a line, with {keys} of findings for its figures.
         endings: of the findings to show; all of them if there are none.
 
     Raises:
         RuntimeError: no lab was started.
+        KeyError: the headline names a finding that is not there.
     """
     record = _started()
     record.headline = headline
+    print(record.summary)
     runs.save(record)
-    print(headline)
     keys = [key for key in record.findings if key.endswith(endings or "")]
     return runs.beside(record, keys)
 

@@ -36,7 +36,8 @@ class Record:
 
     `add` makes a row, or adds measurements to it; `find` keeps a single figure that a claim refers to; `keep` a
     product beside its measured whole. In a notebook a record displays its rows as a table. What it has kept are `rows`
-    by name, `findings` by key, `products`, and `verdicts`, one dictionary a claim. `labkit.runs` writes it to a file.
+    by name, `findings` by key, `read`, the findings that come from a recorded run, `products`, and `verdicts`, one
+    dictionary a claim. `headline` is the result in a line, with {keys} of findings. `labkit.runs` writes it to a file.
     """
 
     lab: str
@@ -47,6 +48,7 @@ class Record:
     settings: dict[str, Any] = field(default_factory=dict)  #: of the lab at this scale, ready for JSON
     rows: dict[str, Row] = field(default_factory=dict)
     findings: dict[str, Measurement] = field(default_factory=dict)
+    read: dict[str, str] = field(default_factory=dict)
     products: list[KeptProduct] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -83,11 +85,27 @@ class Record:
         row.measurements.update(measurements)
         return row
 
-    def find(self, key: str, measurement: Measurement) -> Measurement:
-        """Keep a figure under a key, for the claims, and return it."""
+    def find(self, key: str, measurement: Measurement, read_from: str = "") -> Measurement:
+        """Keep a figure under a key, for the claims, and return it.
+
+        Args:
+            key: the claims name it.
+            measurement: the figure.
+            read_from: the recorded run that it was read from; "" for what this run measured itself.
+        """
         _check(key, measurement)
         self.findings[key] = measurement
+        self.read.pop(key, None)
+        if read_from:
+            self.read[key] = read_from
         return measurement
+
+    @property
+    def summary(self) -> str:
+        """The headline with the figures that it names; a rehearsal at scale quick has none to carry away."""
+        if self.scale == "quick":
+            return "a rehearsal: at scale quick nothing is concluded"
+        return self.headline.format_map({key: m.short for key, m in self.findings.items()})
 
     def keep(self, title: str, cost: str, product: Product) -> Product:
         """Keep a product for the book's picture of all stacks, and return it.
@@ -119,8 +137,8 @@ class Record:
 
     def product(self, metric: str, base: str, parts: Sequence[str], whole: str) -> Product:
         """Set the product that the parts, each alone, would predict against the measured whole."""
-        factors = {part: self.ratio(metric, base, part) for part in parts}
-        return Product(base, whole, factors, self.ratio(metric, base, whole))
+        alone = {part: self.get(part, metric) for part in parts}
+        return Product.of_costs(base, self.get(base, metric), alone, whole, self.get(whole, metric))
 
     def as_dict(self) -> dict[str, Any]:
         """All that it has kept, ready for JSON."""
@@ -141,6 +159,7 @@ class Record:
                 for row in self.rows.values()
             ],
             "findings": {key: m.as_dict() for key, m in self.findings.items()},
+            "read": self.read,
             "products": [{"title": kept.title, "cost": kept.cost, **kept.product.as_dict()} for kept in self.products],
             "verdicts": self.verdicts,
         }
@@ -161,6 +180,7 @@ class Record:
             data["settings"],
             rows,
             _measurements(data["findings"]),
+            data["read"],
             [KeptProduct(kept["title"], kept["cost"], Product.from_dict(kept)) for kept in data["products"]],
             data["verdicts"],
         )

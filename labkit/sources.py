@@ -53,11 +53,13 @@ def read_bibliography(path: str | Path) -> dict[str, Source]:
     """
     entries = {}
     for key, body in ENTRY.findall(Path(path).read_text(encoding="utf-8")):
-        fields = {name: _plain(value) for name, value in FIELD.findall(body)}
+        written = dict(FIELD.findall(body))
+        fields = {name: _plain(value) for name, value in written.items()}
         if missing := {"author", "title", "year"} - fields.keys():
             raise ValueError(f"{path}: the entry {key} has no {', '.join(sorted(missing))}")
-        # "Family, Given" or "Given Family"
-        people = fields["author"].split(" and ")
+        # "Family, Given" or "Given Family"; what stands in braces of its own is no person's name
+        is_group = written["author"].startswith("{")
+        people = [f"{fields['author']},"] if is_group else fields["author"].split(" and ")
         names = tuple(each.partition(",")[0] if "," in each else each.split()[-1] for each in people)
         entries[key] = Source(names, fields["title"], fields["year"], _link(fields))
     return entries

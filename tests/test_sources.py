@@ -34,6 +34,7 @@ def read(tmp_path):
         ("Han, Song and Mao, Huizi", "Han and Mao"),
         ("Han, Song and Mao, Huizi and\n Dally, William J.", "Han and others"),
         ("Tri Dao and others", "Dao and others"),
+        ("{A Group and Its Friends}", "A Group and Its Friends"),
         (r"Kingma, Diederik and B{\'a}z, L{\"o}b", "Kingma and Báz"),
     ],
 )

@@ -266,7 +266,7 @@ class LabRun(threading.Thread):
     def _complete_record(self) -> None:
         """What only the runner knows goes into the record; its headline is shown."""
         run = load(self.results.record)
-        self.headline = run.record.headline
+        self.headline = run.record.summary
         date = datetime.now(UTC).date().isoformat()
         run.took(round(self.seconds, 1), self.kernel.peak_bytes, date).write(self.results.record)
 

@@ -6,12 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labkit.measure.measurement import Measurement, ratio
+from labkit.measure.latency import Timings
+from labkit.measure.measurement import Measurement, kind_of_all, median_with_interval, ratio
 
 
 @dataclass(frozen=True)
 class Product:
     """What independent effects would multiply to, and what the whole measured.
+
+    Every part was measured alone, against the same start, by the same instrument as the whole: make it with `of_costs`
+    or `of_times`. Factors that were taken one upon the other multiply to the whole by definition and prove nothing.
 
     Args:
         base: what every factor and the whole are measured against.
@@ -19,10 +23,6 @@ class Product:
         factors: name of a part → how many times smaller or faster it is alone, in ×.
         measured: how many times smaller or faster the whole is, in ×.
         paired: the share, where it was measured pair by pair and is tighter than the intervals of the parts allow.
-
-    >>> part = Measurement.exact(4, "×")
-    >>> print(Product("FP32", "both", {"INT8": part, "pruned": part}, Measurement.exact(12, "×")).share)
-    0.750×
     """
 
     base: str
@@ -31,16 +31,57 @@ class Product:
     measured: Measurement
     paired: Measurement | None = None
 
+    @classmethod
+    def of_costs(
+        cls, base: str, start: Measurement, alone: Mapping[str, Measurement], whole: str, together: Measurement
+    ) -> Product:
+        """From one cost, such as bytes of a file, of the start, of each part alone on it, and of all together.
+
+        Raises:
+            ValueError: there are fewer than two parts, or the units differ: one instrument measures all.
+
+        >>> start, quarter = Measurement.exact(12, "MB"), Measurement.exact(3, "MB")
+        >>> parts = {"INT8": quarter, "pruned": quarter}
+        >>> print(Product.of_costs("FP32", start, parts, "both", Measurement.exact(1, "MB")).share)
+        0.750×
+        """
+        if len(alone) < 2:
+            raise ValueError(f"a product has two parts or more, each measured alone; got {', '.join(alone) or 'none'}")
+        factors = {part: ratio(start, cost) for part, cost in alone.items()}
+        return cls(base, whole, factors, ratio(start, together))
+
+    @classmethod
+    def of_times(cls, timings: Timings, base: str, alone: Mapping[str, str], whole: str) -> Product:
+        """From contestants that were timed in turn.
+
+        Args:
+            timings: of all of them.
+            base: the contestant at the start.
+            alone: name of a part → the contestant that has it alone.
+            whole: the contestant that has all parts.
+
+        Raises:
+            ValueError: there are fewer than two parts.
+            KeyError: a contestant was not timed.
+        """
+        if len(alone) < 2:
+            raise ValueError(f"a product has two parts or more, each timed alone; got {', '.join(alone) or 'none'}")
+        factors = {part: timings.ratio(base, contestant) for part, contestant in alone.items()}
+        predicted = math.prod(timings[base] / timings[contestant] for contestant in alone.values())
+        share = timings.widened(median_with_interval(timings[base] / timings[whole] / predicted, "×"))
+        return cls(base, whole, factors, timings.ratio(base, whole), share)
+
     @property
     def predicted(self) -> Measurement:
         """Product of the factors; its interval is the widest that theirs allow."""
-        parts = self.factors.values()
+        parts = [*self.factors.values()]
         return Measurement(
             math.prod(p.value for p in parts),
             math.prod(p.low for p in parts),
             math.prod(p.high for p in parts),
             "×",
             min(p.n for p in parts),
+            *kind_of_all(parts),
         )
 
     @property

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 
+EXACT, CONFIDENCE, QUARTILES, RANGE = "exact", "95 % confidence", "quartiles", "range"
+KINDS = (EXACT, CONFIDENCE, QUARTILES, RANGE)  #: of intervals; the first two can decide a claim
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """A measured value with its interval.
+    """A measured value with its interval, and what that interval is.
 
-    What the interval is depends on the quantity: the quartiles of a latency, the 95 % interval of an accuracy, the
-    bootstrap interval of a mean over seeds; `low == high == value` for what is counted exactly, such as a file's bytes.
+    Args:
+        value: in `unit`.
+        low: the interval's lower end.
+        high: its upper end.
+        unit: of all three.
+        n: observations that it rests on.
+        kind: "exact" for what is counted, such as a file's bytes; "95 % confidence"; "quartiles", which say what to
+            expect of a single call; "range" for any other spread, such as that of too few values to say more.
+        method: how a confidence interval was made, or what a range is.
 
     Raises:
-        ValueError: the value lies outside its interval, or anything is not a number.
+        ValueError: the value lies outside its interval, anything is not a number, or the interval is not of its kind:
+            what is exact has no width, and a confidence interval has some width and a method.
 
-    >>> print(Measurement(12.5, 12.0, 13.5, "ms", 30))
+    >>> print(Measurement(12.5, 12.0, 13.5, "ms", 30, "95 % confidence", "Student's t over seeds"))
     12.5 ms [12.0, 13.5]
+    >>> print(Measurement(12.5, 12.0, 13.5, "ms", 30, "quartiles"))  # round brackets decide nothing
+    12.5 ms (12.0 – 13.5)
     """
 
     value: float
@@ -28,12 +42,22 @@ class Measurement:
     high: float
     unit: str
     n: int = 1
+    kind: str = RANGE
+    method: str = ""
 
     def __post_init__(self) -> None:
         if not self.low <= self.value <= self.high:  # false for NaN, too
             raise ValueError(f"a measurement needs low <= value <= high, got {self.low}, {self.value}, {self.high}")
         if self.n < 1:
             raise ValueError(f"a measurement rests on at least one observation, got n = {self.n}")
+        if self.kind not in KINDS:
+            raise ValueError(f"an interval is {', '.join(KINDS)}; not {self.kind!r}")
+        if self.kind == EXACT and self.low < self.high:
+            raise ValueError(f"what is exact has no interval, got {self.low} and {self.high}")
+        if self.kind == CONFIDENCE and not (self.low < self.high and self.method):
+            raise ValueError(
+                f"a confidence interval has some width and a method, got {self.low}, {self.high} and {self.method!r}"
+            )
 
     @classmethod
     def exact(cls, value: float, unit: str) -> Measurement:
@@ -42,10 +66,24 @@ class Measurement:
         >>> print(Measurement.exact(2_500_000, "bytes"))
         2.50 MB
         """
-        return cls(value, value, value, unit, 1)
+        return cls(value, value, value, unit, 1, EXACT)
+
+    @property
+    def decides(self) -> bool:
+        """Whether a claim can be held against it: it is exact, or its interval is one of 95 % confidence."""
+        return self.kind in (EXACT, CONFIDENCE)
+
+    def through(self, function: Callable[[float], float], unit: str) -> Measurement:
+        """The measurement of a function of the value that only rises, or only falls, such as exp or 1 / x.
+
+        >>> print(Measurement(2, 1, 4, "ms").through(lambda ms: 1000 / ms, "1/s"))
+        500 1/s (250 – 1000)
+        """
+        low, high = sorted(map(function, (self.low, self.high)))
+        return replace(self, value=function(self.value), low=low, high=high, unit=unit)
 
     def as_dict(self) -> dict:
-        """The five fields by name, ready for JSON."""
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -63,9 +101,14 @@ class Measurement:
 
     @property
     def interval(self) -> str:
-        """The interval in the unit of `short`, "[low, high]"; "" for what is exact."""
+        """The interval in the unit of `short`: "[low, high]" of 95 % confidence, "(low – high)" of another kind.
+
+        It is "" where it has no width.
+        """
         _, low, high, _ = self._written()
-        return "" if self.low == self.high else f"[{low}, {high}]"
+        if self.low == self.high:
+            return ""
+        return f"[{low}, {high}]" if self.kind == CONFIDENCE else f"({low} – {high})"
 
     def _written(self) -> tuple[str, str, str, str]:
         """Value, low and high as digits, and the unit with its prefix."""
@@ -90,7 +133,8 @@ def _digits(value: float, decimals: int) -> str:
 def ratio(of: Measurement, to: Measurement) -> Measurement:
     """How many times `of` is `to`, with the widest interval that the two intervals allow.
 
-    For timings taken in turn use `Timings.ratio`, which pairs the rounds and is far tighter.
+    Of two confidence intervals it covers the ratio more often than 95 times in a hundred. For timings taken in turn use
+    `Timings.ratio`, which pairs the rounds and is far tighter.
 
     Raises:
         ValueError: the units differ, or `to` may be zero.
@@ -103,46 +147,80 @@ def ratio(of: Measurement, to: Measurement) -> Measurement:
     if to.low <= 0:
         raise ValueError(f"a ratio to {to} is not defined")
     ends = [a / b for a in (of.low, of.high) for b in (to.low, to.high)]
-    return Measurement(of.value / to.value, min(ends), max(ends), "×", min(of.n, to.n))
+    return Measurement(of.value / to.value, min(ends), max(ends), "×", min(of.n, to.n), *kind_of_all([of, to]))
 
 
-def mean_with_interval(values: Sequence[float], unit: str, seed: int = 0) -> Measurement:
-    """Mean with its 95 % percentile-bootstrap interval (Efron 1979), for results over seeds.
+def mean_with_interval(values: Sequence[float], unit: str, over: str = "seeds") -> Measurement:
+    """Mean with the 95 % interval of Student's t (Student 1908).
 
-    With a single value the interval is that value: one seed says nothing about spread.
+    It takes the values as independent. Its coverage is 95 % for normal data and 93 % or more where the data are
+    skewed as Gumbel's are, or have heavier tails, from two values on. A single value, or values that are all the same,
+    say nothing about spread: they give a range, which decides nothing.
 
     Args:
-        values: one per seed.
+        values: one per seed, say.
         unit: of the values.
-        seed: of the bootstrap.
+        over: what each value comes from, in the plural.
 
     >>> print(mean_with_interval([88.0, 89.0, 90.0], "%"))
-    89.0% [88.0, 90.0]
+    89.0% [86.5, 91.5]
     """
+    from scipy.special import stdtrit  # slow to import
+
     numbers = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(seed).choice(numbers, (10_000, len(numbers))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    mean = numbers.mean()
-    return Measurement(float(mean), float(min(low, mean)), float(max(high, mean)), unit, len(numbers))
+    mean, n = float(numbers.mean()), len(numbers)
+    low, high = float(numbers.min()), float(numbers.max())
+    if low == high:
+        return Measurement(low, low, high, unit, n, RANGE, f"no spread over {n} {over}")
+    half = float(stdtrit(n - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(n))
+    return Measurement(mean, mean - half, mean + half, unit, n, CONFIDENCE, f"Student's t over {over}")
 
 
-def averaged(runs: Sequence[Measurement]) -> Measurement:
-    """Mean of one quantity over runs with different seeds, with an interval that holds two kinds of chance.
+def median_with_interval(samples: Sequence[float] | np.ndarray, unit: str, over: str = "rounds") -> Measurement:
+    """Median with a 95 % interval from one sample to another, by the sign test (Conover 1999, section 3.2).
 
-    The spread over seeds (the bootstrap interval of the mean) and the runs' own intervals (averaged, since they share
-    their test data) are independent: half-widths add in quadrature.
+    It is right for every distribution of independent samples. Fewer than six cannot reach 95 %: they give their range.
+
+    >>> print(median_with_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "ms"))
+    3.50 ms [1.00, 6.00]
+    """
+    ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
+    # The sample of this rank, counted from either end, lies beyond the median once in forty times at most.
+    rank = max((k for k in range(n // 2) if sum(math.comb(n, i) for i in range(k + 1)) <= 0.025 * 2**n), default=0)
+    low, high = float(ordered[rank]), float(ordered[-1 - rank])
+    kind = CONFIDENCE if n >= 6 and low < high else RANGE
+    return Measurement(float(np.median(ordered)), low, high, unit, n, kind, f"sign test over {over}")
+
+
+def averaged(runs: Sequence[Measurement], over: str = "seeds") -> Measurement:
+    """Mean of one quantity over runs, with an interval that holds two kinds of chance.
+
+    The spread over the runs (Student's t) and the runs' own intervals (averaged, since they share their test data) are
+    independent: half-widths add in quadrature. Counts that all runs share stay exact. One run decides nothing.
+
+    Args:
+        runs: one per seed, say.
+        over: what they differ by, in the plural.
 
     Raises:
         ValueError: the units differ.
 
-    >>> print(averaged([Measurement(88, 87, 89, "%", 1000), Measurement(90, 89, 91, "%", 1000)]))
-    89.0% [87.6, 90.4]
+    >>> seeds = [Measurement(v, v - 1, v + 1, "%", 1000, "95 % confidence", "Wilson") for v in (88, 89, 90)]
+    >>> print(averaged(seeds))
+    89.0% [86.3, 91.7]
     """
     unit = _one_unit(runs)
-    mean = mean_with_interval([run.value for run in runs], unit)
+    mean = mean_with_interval([run.value for run in runs], unit, over)
+    kind, method = kind_of_all(runs)
+    if kind == EXACT:
+        return runs[0] if mean.low == mean.high else mean
     low = math.hypot(mean.value - mean.low, sum(run.value - run.low for run in runs) / len(runs))
     high = math.hypot(mean.high - mean.value, sum(run.high - run.value for run in runs) / len(runs))
-    return Measurement(mean.value, mean.value - low, mean.value + high, unit, len(runs))
+    if len(runs) == 1:
+        kind, method = RANGE, f"one of the {over}"
+    elif kind == CONFIDENCE:
+        method = f"Student's t over {over}, and {method}"
+    return Measurement(mean.value, mean.value - low, mean.value + high, unit, len(runs), kind, method)
 
 
 def difference(of: Measurement, *parts: Measurement) -> Measurement:
@@ -153,14 +231,22 @@ def difference(of: Measurement, *parts: Measurement) -> Measurement:
     Raises:
         ValueError: the units differ.
 
-    >>> print(difference(Measurement(5, 4, 6, "points", 100), Measurement(2, 2, 2, "points", 100)))
-    3.00 points [2.00, 4.00]
+    >>> print(difference(Measurement(5, 4, 6, "points"), Measurement.exact(2, "points")))
+    3.00 points (2.00 – 4.00)
     """
     unit = _one_unit([of, *parts])
     value = of.value - sum(part.value for part in parts)
     low = math.hypot(of.value - of.low, *(part.high - part.value for part in parts))
     high = math.hypot(of.high - of.value, *(part.value - part.low for part in parts))
-    return Measurement(value, value - low, value + high, unit, min(m.n for m in (of, *parts)))
+    n, kind = min(m.n for m in (of, *parts)), kind_of_all([of, *parts])
+    return Measurement(value, value - low, value + high, unit, n, *kind)
+
+
+def kind_of_all(parts: Sequence[Measurement]) -> tuple[str, str]:
+    """Kind and method of what is computed from all of them: the kind that says least."""
+    kind = max((part.kind for part in parts), key=KINDS.index)
+    methods = dict.fromkeys(part.method for part in parts if part.kind == kind and part.method)
+    return kind, "; ".join(methods)
 
 
 def _one_unit(measurements: Sequence[Measurement]) -> str:

@@ -1,13 +1,13 @@
 """What a model is worth: accuracy and agreement of a classifier, perplexity of a language model, and their losses."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labkit.measure.measurement import Measurement, mean_with_interval
+from labkit.measure.measurement import CONFIDENCE, Measurement, mean_with_interval
 
 Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % interval
 
@@ -87,7 +87,8 @@ def accuracy_loss(predictions: torch.Tensor, reference: torch.Tensor, labels: to
     centre = (b - c) / m
     half = Z95 * math.sqrt(b + c - (b - c) ** 2 / m) / m
     value = (lost - won) / n
-    return Measurement(100 * value, 100 * min(centre - half, value), 100 * max(centre + half, value), "points", n)
+    low, high = min(centre - half, value), max(centre + half, value)
+    return Measurement(100 * value, 100 * low, 100 * high, "points", n, CONFIDENCE, "paired proportions")
 
 
 @torch.no_grad()
@@ -112,24 +113,32 @@ def block_losses(model: nn.Module, blocks: torch.Tensor) -> torch.Tensor:
     return torch.stack(losses).double().cpu()
 
 
-def perplexity(losses: torch.Tensor) -> Measurement:
-    """exp of the mean of `block_losses`, with the 95 % bootstrap interval over blocks.
+def perplexity(losses: torch.Tensor, sources: Sequence[Hashable] | None = None) -> Measurement:
+    """exp of the mean of `block_losses`, with its 95 % interval over blocks, or over what they come from.
 
-    >>> perplexity(torch.tensor([2.0, 2.0])).short
-    '7.39'
+    Args:
+        losses: (n,).
+        sources: what each block was cut from, (n,). Blocks of one source are alike: its mean counts once, and n is the
+            number of sources. None takes every block for a source of its own.
+
+    >>> print(perplexity(torch.tensor([2.0, 2.2, 2.2, 2.3]), ["a", "a", "b", "c"]))
+    9.03 [7.04, 11.6]
     """
-    return _exp(losses, "")
+    return _mean_loss(losses, sources).through(math.exp, "")
 
 
-def perplexity_ratio(losses: torch.Tensor, reference: torch.Tensor) -> Measurement:
+def perplexity_ratio(
+    losses: torch.Tensor, reference: torch.Tensor, sources: Sequence[Hashable] | None = None
+) -> Measurement:
     """How many times the perplexity of one model is that of another on the same blocks, with a 95 % interval.
 
-    The bootstrap draws the differences block by block: that one text is harder than another does not blur it, so that
-    it is far tighter than two intervals side by side.
+    It rests on the differences block by block: that one text is harder than another does not blur it, so that it is far
+    tighter than two intervals side by side.
 
     Args:
         losses: as `block_losses` gives them, (n,).
         reference: those of the other model.
+        sources: as in `perplexity`.
 
     Raises:
         ValueError: the losses are of different numbers of blocks.
@@ -137,14 +146,31 @@ def perplexity_ratio(losses: torch.Tensor, reference: torch.Tensor) -> Measureme
     >>> perplexity_ratio(torch.tensor([2.1, 3.1]), torch.tensor([2.0, 3.0])).short
     '1.11×'
     """
+    return loss_difference(losses, reference, sources).through(math.exp, "×")
+
+
+def loss_difference(
+    losses: torch.Tensor, reference: torch.Tensor, sources: Sequence[Hashable] | None = None
+) -> Measurement:
+    """Nats per token that a model loses above another on the same blocks; as `perplexity_ratio`.
+
+    >>> loss_difference(torch.tensor([2.1, 3.2]), torch.tensor([2.0, 3.0])).short
+    '0.150 nats'
+    """
     if losses.shape != reference.shape:
         raise ValueError(f"need losses of the same blocks, got {len(losses)} and {len(reference)}")
-    return _exp(losses - reference, "×")
+    return _mean_loss(losses - reference, sources)
 
 
-def _exp(losses: torch.Tensor, unit: str) -> Measurement:
-    mean = mean_with_interval(losses.tolist(), "")
-    return Measurement(math.exp(mean.value), math.exp(mean.low), math.exp(mean.high), unit, mean.n)
+def _mean_loss(losses: torch.Tensor, sources: Sequence[Hashable] | None) -> Measurement:
+    if sources is None:
+        return mean_with_interval(losses.tolist(), "nats", "blocks")
+    if len(sources) != len(losses):
+        raise ValueError(f"each block has a source, got {len(losses)} blocks and {len(sources)} sources")
+    by_source: dict[Hashable, list[float]] = {}
+    for source, loss in zip(sources, losses.tolist()):
+        by_source.setdefault(source, []).append(loss)
+    return mean_with_interval([sum(group) / len(group) for group in by_source.values()], "nats", "sources")
 
 
 def _equal(predictions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -161,4 +187,5 @@ def _proportion(hits: torch.Tensor) -> Measurement:
     centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
     # At 0 and 1 rounding may put the bound a hair on the wrong side of the value.
-    return Measurement(100 * p, 100 * min(max(0.0, centre - half), p), 100 * max(min(1.0, centre + half), p), "%", n)
+    low, high = min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
+    return Measurement(100 * p, 100 * low, 100 * high, "%", n, CONFIDENCE, "Wilson")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from labkit.measure.latency import time_in_turn
-from labkit.measure.measurement import Measurement
+from labkit.measure.measurement import Measurement, kind_of_all
 
 RATES = {"FLOP": "GFLOP/s", "bytes": "GB/s"}
 # More bytes than any cache holds; a GPU is busy only with the larger matrix.
@@ -33,8 +33,7 @@ def rate(work: Measurement, latency: Measurement) -> Measurement:
     """
     if work.unit not in RATES or latency.unit != "ms":
         raise ValueError(f"a rate is FLOP or bytes over ms, got {work.unit!r} over {latency.unit!r}")
-    per_ms = work.value / 1e6
-    return Measurement(per_ms / latency.value, per_ms / latency.high, per_ms / latency.low, RATES[work.unit], latency.n)
+    return latency.through(lambda ms: work.value / 1e6 / ms, RATES[work.unit])
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Ceilings:
     def ridge(self) -> Measurement:
         """The intensity, in FLOP per byte, below which memory is the limit and above which arithmetic is."""
         a, b = self.arithmetic, self.bandwidth
-        return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n))
+        return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n), *kind_of_all([a, b]))
 
     def attainable(self, intensity: float) -> Measurement:
         """The most GFLOP/s at an intensity in FLOP per byte: the lower of the two limits.
@@ -69,6 +68,7 @@ class Ceilings:
             min(intensity * b.high, a.high),
             a.unit,
             min(a.n, b.n),
+            *kind_of_all([a, b]),
         )
 
 

@@ -10,12 +10,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.claims import FAILS, HOLDS, MISSING, UNDECIDED, Claim, load_claims
+from labkit.claims import FAILS, FAILS_BUT, HOLDS, MISSING, UNDECIDED, Claim, Ledger, load_claims, promised
+from labkit.measure.measurement import CONFIDENCE, Measurement
 from labkit.runs import RecordedRun, largest, load, recorded_runs
 from labkit.table import Table
 
 NONE = "—"
-ONLY_IF = "holds only if …"
+WHEN = f"{FAILS_BUT} …"
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # of ASCII: what a backslash makes plain text
 
 
@@ -49,7 +50,7 @@ def claims_table(labs: list[Lab]) -> str:
     """A row for each claim, in the order of the labs and of their claims.toml."""
     head = ["lab", "claim", "source", "promised", "measured", "verdict", "measured (recorded)", "verdict (recorded)"]
     rows = [
-        [number(lab), escape(claim.claim), f"{{cite:t}}`{claim.source}`", promise(str(claim.check.bound))]
+        [number(lab), escape(claim.claim), f"{{cite:t}}`{claim.source}`", escape(promised(claim.promises))]
         + [cell for record in (lab.this, lab.recorded) for cell in result(claim, record)]
         for lab in labs
         for claim in lab.claims
@@ -61,7 +62,7 @@ def counts_table(labs: list[Lab]) -> str:
     """How often each verdict was given, in this run and in the recorded ones."""
     this = Counter(kind(verdict(claim, lab.this)) for lab in labs for claim in lab.claims)
     recorded = Counter(kind(verdict(claim, lab.recorded)) for lab in labs for claim in lab.claims)
-    kinds = [name for name in (HOLDS, ONLY_IF, FAILS, UNDECIDED, MISSING, NONE) if this[name] + recorded[name]]
+    kinds = [name for name in (HOLDS, WHEN, FAILS, UNDECIDED, MISSING, NONE) if this[name] + recorded[name]]
     rows = [[name, str(this[name]), str(recorded[name])] for name in kinds]
     total = ["claims", str(this.total()), str(recorded.total())]
     return Table(["verdict", "this run", "recorded run"], [*rows, total]).myst(":class: w-auto", ":align: left")
@@ -82,46 +83,63 @@ def origin(run: RecordedRun | None) -> list[str]:
     return [run.scale, run.date or NONE, run.machine, run.environment["commit"] or NONE]
 
 
-def find(claim: Claim, run: RecordedRun | None) -> dict | None:
-    """The run's verdict on a claim; None where claims.toml has changed its promise or condition since."""
-    rows, asked = run.record.verdicts if run else [], (claim.id, str(claim.check.bound), claim.condition)
-    return next((row for row in rows if (row["id"], row["promise"], row["condition"]) == asked), None)
+def chance_line(labs: list[Lab]) -> str:
+    """How many verdicts of the recorded runs rest on intervals, and how many of these chance may have turned."""
+    decided = sum(
+        any(m.kind == CONFIDENCE for m in measured(claim, lab.recorded))
+        for lab in labs
+        for claim in lab.claims
+        if lab.recorded and verdict(claim, lab.recorded) not in (UNDECIDED, MISSING)
+    )
+    return (
+        f"{decided} verdicts of the recorded runs rest on intervals of 95 %. Such an interval misses the true value once "
+        f"in twenty times: expect up to {max(1, round(decided / 20))} of them to be wrong by chance alone."
+    )
+
+
+def judged(claim: Claim, run: RecordedRun) -> dict:
+    """The claim as it reads today, held against the run's findings."""
+    return Ledger([claim], run.record).rows()[0]
 
 
 def verdict(claim: Claim, run: RecordedRun | None) -> str:
-    row = find(claim, run)
-    return row["verdict"] if row else NONE
+    return judged(claim, run)["verdict"] if run else NONE
+
+
+def measured(claim: Claim, run: RecordedRun) -> list[Measurement]:
+    """The findings of the run that the claim is about."""
+    return [run.record.findings[key] for key in claim.promises if key in run.record.findings]
 
 
 def kind(judgement: str) -> str:
     """A verdict without its condition."""
-    return ONLY_IF if judgement.startswith("holds only if") else judgement
+    return WHEN if judgement.startswith(FAILS_BUT) else judgement
 
 
 def result(claim: Claim, run: RecordedRun | None) -> tuple[str, str]:
     """Two cells, what was measured and the verdict.
 
-    Condition, interval and what was measured under the condition are small, each on a line of its own.
+    Interval, reason, condition and what was measured under the condition are small, each on a line of its own; a figure
+    that the run read from a recorded one says so.
     """
-    row = find(claim, run)
-    if run is None or row is None:
+    if run is None:
         return NONE, NONE
-    measured = run.record.findings.get(claim.check.finding)
-    value, interval = (measured.short, measured.interval) if measured else (NONE, "")
-    plain, only_if, condition = row["verdict"].partition("holds only if")
-    under = f"if so: {row['under_condition']}" if condition else ""
+    row = judged(claim, run)
+    figures = [
+        escape(m.short) + small(m.interval) + small("recorded" if key in run.record.read else "")
+        for key, m in run.record.findings.items()
+        if key in claim.promises
+    ]
+    plain, when, condition = row["verdict"].partition(FAILS_BUT)
+    under = f"then: {row['under_condition']}" if condition else ""
     return (
-        escape(value) + small(interval.strip("[]").replace(", ", " – ")) + small(under),
-        escape(plain + only_if) + small(condition),
+        ("<br>".join(figures) or NONE) + small(under),
+        escape(plain + when) + small(condition.strip() or row["reason"]),
     )
 
 
 def small(text: str) -> str:
     return f"<br><small>{escape(text)}</small>" if text else ""
-
-
-def promise(text: str) -> str:
-    return escape(text.replace(">=", "≥").replace("<=", "≤"))
 
 
 def number(lab: Lab) -> str:

@@ -93,10 +93,8 @@ def interactions(
         together, first, second = (_outcome(runner, stack, seeds).measured for stack in (pair, pair[:1], pair[1:]))
         if not (together and first and second):
             continue
-        alone = {str(step): ratio(start[cost], apart[cost]) for step, apart in zip(pair, (first, second))}
-        # Step by step: the interval is narrower than that of the whole over the product of both.
-        share = ratio(ratio(first[cost], together[cost]), alone[str(pair[1])])
+        alone = {str(step): apart[cost] for step, apart in zip(pair, (first, second))}
         whole = " → ".join(map(str, pair))
-        product = Product("the start", whole, alone, ratio(start[cost], together[cost]), share)
+        product = Product.of_costs("the start", start[cost], alone, whole, together[cost])
         found.append(Interaction(pair, difference(together[metric], first[metric], second[metric]), product))
     return found

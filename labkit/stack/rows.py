@@ -106,7 +106,7 @@ class Rows:
 
 
 def _short(m: Measurement) -> list[float | str | int]:
-    return [*(float(f"{v:.6g}") for v in (m.value, m.low, m.high)), m.unit, m.n]
+    return [*(float(f"{v:.6g}") for v in (m.value, m.low, m.high)), m.unit, m.n, m.kind, m.method]
 
 
 def over_seeds(runs: Sequence[dict[str, Measurement]]) -> dict[str, Measurement]:

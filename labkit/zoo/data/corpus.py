@@ -3,6 +3,8 @@
 import hashlib
 import platform
 import sys
+from bisect import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +19,15 @@ if TYPE_CHECKING:  # slow to import: at run time, each function imports what it 
 
 @dataclass(frozen=True)
 class Corpus:
-    """English text to train on, other text of the same kind to measure on, and where both come from."""
+    """English text to train on, other text of the same kind to measure on, and where both come from.
+
+    `topics` says where in the held-out text each of its topics begins, in characters: text of one topic is alike.
+    """
 
     training: str
     held_out: str
     origin: Origin
+    topics: Mapping[str, int]
 
 
 def documentation_corpus() -> Corpus:
@@ -41,14 +47,17 @@ def documentation_corpus() -> Corpus:
         raise ZooError(
             f"{sys.executable} has no module pydoc_data.topics. Use a Python with its full library."
         ) from error
-    training, held_out = [], []
+    training, held_out, begin = [], [], {}
     for name in sorted(topics):
         is_held_out = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10 == 0
+        if is_held_out:
+            begin[name] = sum(len(paragraph) + 2 for paragraph in held_out)
         (held_out if is_held_out else training).extend(topics[name].strip().split("\n\n"))
     quoted = {_words(paragraph) for paragraph in held_out if len(paragraph) >= 25}
     texts = ["\n\n".join(p for p in training if _words(p) not in quoted), "\n\n".join(held_out)]
     name = f"Help topics of Python {platform.python_version()}"
-    return Corpus(*texts, Origin(name, "python", "PSF-2.0", hashlib.sha256("\0".join(texts).encode()).hexdigest()))
+    origin = Origin(name, "python", "PSF-2.0", hashlib.sha256("\0".join(texts).encode()).hexdigest())
+    return Corpus(*texts, origin, begin)
 
 
 def _words(paragraph: str) -> str:
@@ -72,3 +81,11 @@ def blocks(text: str, tokenizer: "PreTrainedTokenizerBase", length: int) -> torc
             f"The text has {len(ids):,} tokens; one block takes {length:,}. Give more text, or shorter blocks."
         )
     return ids[: len(ids) // length * length].view(-1, length)
+
+
+def block_topics(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", length: int) -> list[str]:
+    """The topic of each of the `blocks` of a corpus's held-out text: the one that its middle lies in."""
+    given = tokenizer(corpus.held_out, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+    names, begins = zip(*corpus.topics.items())
+    middles = [begin for begin, _ in given.offset_mapping][length // 2 :: length]
+    return [names[bisect(begins, at) - 1] for at in middles[: len(given.input_ids) // length]]

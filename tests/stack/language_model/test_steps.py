@@ -69,7 +69,7 @@ def counting(text: str, tokenizer: object, length: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def tiny_tasks() -> dict[str, LanguageModelling]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zoo, "documentation_corpus", lambda: Corpus("to train on", "held out", HERE))
+        patch.setattr(zoo, "documentation_corpus", lambda: Corpus("to train on", "held out", HERE, {"all": 0}))
         patch.setattr(zoo, "blocks", counting)
         tasks = {}
         for head in SETS:
