@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+INTERVAL = re.compile(r" (\[[^\[\]]+, [^\[\]]+\]|\([^()]+ – [^()]+\))$")  # of a measurement, at the end of its text
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,7 @@ def _html_row(cells: Sequence[str], tag: str, bold: Collection[int]) -> str:
 def _html_cell(tag: str, text: str, bold: bool) -> str:
     wrap = "nowrap" if len(text) <= 40 and text[:1].isdigit() else "normal"  # a value keeps its unit
     text = html.escape(text)
-    if text.endswith("]") and " [" in text:
-        value, interval = text.rsplit(" [", 1)
-        text = f"{value}<br><small>{interval[:-1].replace(', ', ' – ')}</small>"
+    text = INTERVAL.sub(r"<br><small>\1</small>", text)
     if bold:
         text = f"<b>{text}</b>"
     return f"<{tag} style='text-align: left; padding-right: 1.2em; white-space: {wrap}'>{text}</{tag}>"

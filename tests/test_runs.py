@@ -15,9 +15,12 @@ from labkit.runs import RecordedRun
 def record():
     record = Record("01_prune_quantize", "quick", 3, headline="12 times smaller", settings={"steps": 3})
     record.add("FP32", (), file=Measurement.exact(8e6, "bytes"), accuracy=Measurement(94, 93, 95, "%", 1000))
+    record.add("INT8", ("quantize",), file=Measurement.exact(2e6, "bytes"))
+    record.add("both", ("prune", "quantize"), file=Measurement.exact(1.6e6, "bytes"))
     record.add("pruned", ("prune",), {"sparsity": 0.6}, file=Measurement.exact(4e6, "bytes"))
     record.find("smaller", Measurement(5, 4, 6, "×"))
-    record.keep("a net: pruning", "file", record.product("file", "FP32", ["pruned"], "pruned"))
+    record.find("of_the_gpu", Measurement.exact(7, "×"), read_from="h200")
+    record.keep("a net: pruning × INT8", "file", record.product("file", "FP32", ["pruned", "INT8"], "both"))
     record.verdicts = [{"id": "smaller", "verdict": "holds"}]
     return record
 
@@ -55,16 +58,18 @@ def test_what_it_took_is_kept(record, tmp_path):
 def test_the_file_has_the_agreed_form(record, tmp_path):
     data = json.loads(runs.save(record, tmp_path / "record.json").read_text())
     assert " ".join(data) == (
-        "lab scale seed device headline settings rows findings products verdicts command environment run"
+        "lab scale seed device headline settings rows findings read products verdicts command environment run"
     )
-    assert data["rows"][1] == {
+    assert next(row for row in data["rows"] if row["name"] == "pruned") == {
         "name": "pruned",
         "techniques": ["prune"],
         "settings": {"sparsity": 0.6},
-        "measurements": {"file": {"value": 4e6, "low": 4e6, "high": 4e6, "unit": "bytes", "n": 1}},
+        "measurements": {"file": Measurement.exact(4e6, "bytes").as_dict()},
     }
-    assert data["findings"]["smaller"] == {"value": 5, "low": 4, "high": 6, "unit": "×", "n": 1}
-    assert data["products"][0]["title"] == "a net: pruning"
+    five = {"value": 5, "low": 4, "high": 6, "unit": "×", "n": 1, "kind": "range", "method": ""}
+    assert data["findings"]["smaller"] == five
+    assert data["read"] == {"of_the_gpu": "h200"}
+    assert data["products"][0]["title"] == "a net: pruning × INT8"
 
 
 def test_without_a_path_a_record_goes_where_the_runner_says(record, tmp_path, monkeypatch):
@@ -148,7 +153,7 @@ def test_findings_stand_beside_those_of_the_recorded_runs(record, lab):
     record.find("new_one", Measurement(1, 1, 1, "×"))
     table = runs.beside(record, ["smaller", "new_one"], lab)
     assert table.head == ["finding", "this run (quick)", "quick", "standard"]
-    assert table.rows == [["smaller", *["5.00× [4.00, 6.00]"] * 3], ["new one", "1.00×", "", ""]]
+    assert table.rows == [["smaller", *["5.00× (4.00 – 6.00)"] * 3], ["new one", "1.00×", "", ""]]
 
 
 def test_a_run_on_a_gpu_names_it_and_another_the_cpu(record):

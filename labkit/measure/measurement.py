@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -168,12 +169,13 @@ def mean_with_interval(values: Sequence[float], unit: str, over: str = "seeds") 
     from scipy.special import stdtrit  # slow to import
 
     numbers = np.asarray(values, dtype=float)
-    mean, n = float(numbers.mean()), len(numbers)
-    low, high = float(numbers.min()), float(numbers.max())
+    n, mean = len(numbers), float(np.clip(numbers.mean(), numbers.min(), numbers.max()))  # but for rounding
+    spread = numbers.std(ddof=1) if numbers.min() < numbers.max() else 0.0
+    half = float(stdtrit(n - 1, 0.975) * spread / math.sqrt(n)) if spread else 0.0
+    low, high = mean - half, mean + half
     if low == high:
-        return Measurement(low, low, high, unit, n, RANGE, f"no spread over {n} {over}")
-    half = float(stdtrit(n - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(n))
-    return Measurement(mean, mean - half, mean + half, unit, n, CONFIDENCE, f"Student's t over {over}")
+        return Measurement(mean, low, high, unit, n, RANGE, f"no spread over {n} {over}")
+    return Measurement(mean, low, high, unit, n, CONFIDENCE, f"Student's t over {over}")
 
 
 def median_with_interval(samples: Sequence[float] | np.ndarray, unit: str, over: str = "rounds") -> Measurement:
@@ -185,11 +187,16 @@ def median_with_interval(samples: Sequence[float] | np.ndarray, unit: str, over:
     3.50 ms [1.00, 6.00]
     """
     ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
-    # The sample of this rank, counted from either end, lies beyond the median once in forty times at most.
-    rank = max((k for k in range(n // 2) if sum(math.comb(n, i) for i in range(k + 1)) <= 0.025 * 2**n), default=0)
+    rank = _rank_beyond_the_median(n)
     low, high = float(ordered[rank]), float(ordered[-1 - rank])
     kind = CONFIDENCE if n >= 6 and low < high else RANGE
     return Measurement(float(np.median(ordered)), low, high, unit, n, kind, f"sign test over {over}")
+
+
+@cache
+def _rank_beyond_the_median(n: int) -> int:
+    """The largest rank, from 0 on, whose sample of n lies beyond the median once in forty times at most; 0 for none."""
+    return max((k for k in range(n // 2) if sum(math.comb(n, i) for i in range(k + 1)) <= 0.025 * 2**n), default=0)
 
 
 def averaged(runs: Sequence[Measurement], over: str = "seeds") -> Measurement:

@@ -1,16 +1,47 @@
 """The product of effects beside the measured whole."""
 
+import numpy as np
 import pytest
 
 from labkit.estimate.product import Product
-from labkit.measure import Measurement
+from labkit.measure import Measurement, Timings
 
 PARTS = {"a": Measurement(2, 1.5, 2.5, "×", 3), "b": Measurement.exact(3, "×")}
 
 
+def size(bytes_: float) -> Measurement:
+    return Measurement.exact(bytes_, "bytes")
+
+
 def test_effects_that_multiply_have_a_share_of_one():
-    factors = {name: Measurement.exact(part.value, "×") for name, part in PARTS.items()}
-    assert Product("base", "whole", factors, Measurement.exact(6, "×")).share.value == 1
+    product = Product.of_costs("base", size(12), {"a": size(6), "b": size(4)}, "whole", size(2))
+    assert {name: factor.value for name, factor in product.factors.items()} == {"a": 2, "b": 3}
+    assert (product.predicted.value, product.measured.value, product.share.value) == (6, 6, 1)
+
+
+def test_effects_that_overlap_have_a_smaller_share():
+    assert Product.of_costs("base", size(12), {"a": size(6), "b": size(6)}, "whole", size(6)).share.value == 0.5
+
+
+@pytest.mark.parametrize("alone", [{}, {"a": size(6)}])
+def test_one_part_makes_no_product(alone):
+    with pytest.raises(ValueError, match="two parts or more, each measured alone; got (a|none)"):
+        Product.of_costs("base", size(12), alone, "whole", size(6))
+    with pytest.raises(ValueError, match="two parts or more, each timed alone; got (a|none)"):
+        Product.of_times(Timings({}), "base", dict.fromkeys(alone, "a"), "whole")
+
+
+def test_all_is_measured_by_one_instrument():
+    with pytest.raises(ValueError, match="a ratio needs one unit, got 'bytes' and '×'"):
+        Product.of_costs("base", size(12), {"a": size(6), "b": Measurement.exact(3, "×")}, "whole", size(2))
+
+
+def test_times_make_a_product_round_by_round():
+    machine = np.array([1.0, 3.0, 1.0, 2.0, 5.0, 1.0, 4.0, 1.0])  # how slow it is in each round
+    seconds = {"base": 12 * machine, "fewer": 6 * machine, "smaller": 4 * machine, "both": 3 * machine}
+    product = Product.of_times(Timings(seconds), "base", {"a": "fewer", "b": "smaller"}, "both")
+    assert (product.factors["a"].value, product.factors["b"].value, product.measured.value) == (2, 3, 4)
+    assert (product.share.value, product.share.n) == (pytest.approx(2 / 3), 8)
 
 
 def test_the_prediction_has_the_widest_interval_that_the_parts_allow():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from labkit.measure import Measurement, averaged, difference, mean_with_interval, ratio
+from labkit.measure import Measurement, averaged, difference, mean_with_interval, median_with_interval, ratio
+from labkit.measure.measurement import CONFIDENCE, EXACT, KINDS, QUARTILES, RANGE
 
 
 @st.composite
@@ -30,6 +31,43 @@ def test_rests_on_at_least_one_observation():
         Measurement(1, 1, 1, "ms", 0)
 
 
+def confident(value: float, low: float, high: float, unit: str = "points", n: int = 1) -> Measurement:
+    return Measurement(value, low, high, unit, n, CONFIDENCE, "somehow")
+
+
+@pytest.mark.parametrize(
+    "kind, low, high, method, message",
+    [
+        ("sure", 1, 3, "", "not 'sure'"),
+        (EXACT, 1, 3, "", "what is exact has no interval, got 1 and 3"),
+        (CONFIDENCE, 2, 2, "Wilson", "some width and a method, got 2, 2 and 'Wilson'"),
+        (CONFIDENCE, 1, 3, "", "some width and a method, got 1, 3 and ''"),
+    ],
+)
+def test_an_interval_is_of_its_kind(kind, low, high, method, message):
+    with pytest.raises(ValueError, match=message):
+        Measurement(2, low, high, "ms", 5, kind, method)
+
+
+def test_exact_counts_and_confidence_intervals_alone_decide():
+    assert Measurement.exact(3, "bytes").decides and confident(2, 1, 3).decides
+    assert not Measurement(2, 1, 3, "ms", 40, QUARTILES).decides
+    assert not Measurement(2, 1, 3, "ms", 40).decides  # nobody has said what the interval is
+
+
+@pytest.mark.parametrize("kinds", [(EXACT, CONFIDENCE), (CONFIDENCE, QUARTILES), (QUARTILES, RANGE), (EXACT, RANGE)])
+@pytest.mark.parametrize("combine", [ratio, difference, lambda a, b: averaged([a, b])])
+def test_what_is_computed_from_several_has_the_kind_that_says_least(kinds, combine):
+    values = {EXACT: (2, 2, 2), CONFIDENCE: (2, 1, 3), QUARTILES: (2, 1, 3), RANGE: (2, 1, 3)}
+    a, b = (Measurement(*values[kind], "ms", 9, kind, "somehow" if kind == CONFIDENCE else "") for kind in kinds)
+    assert combine(a, b).kind == combine(b, a).kind == max(kinds, key=KINDS.index)
+
+
+def test_a_function_that_falls_turns_the_interval_round():
+    assert confident(2, 1, 4, "ms", 7).through(lambda ms: 1 / ms, "1/ms") == confident(0.5, 0.25, 1, "1/ms", 7)
+    assert confident(0, -1, 1).through(math.exp, "×").high == math.e
+
+
 def test_exact_has_no_interval():
     count = Measurement.exact(7, "bytes")
     assert (count.low, count.value, count.high, count.unit, count.n) == (7, 7, 7, "bytes", 1)
@@ -43,14 +81,15 @@ def test_as_dict_makes_the_same_measurement_again():
 @pytest.mark.parametrize(
     "measured, text",
     [
-        (Measurement(12.34, 11.91, 12.83, "ms"), "12.3 ms [11.9, 12.8]"),
-        (Measurement(93.5, 93.0, 94.0, "%"), "93.5% [93.0, 94.0]"),
-        (Measurement(4.004, 4, 4.01, "×"), "4.00× [4.00, 4.01]"),
-        (Measurement(0.25, -0.1, 0.6, "points"), "0.25 points [-0.10, 0.60]"),
+        (confident(12.34, 11.91, 12.83, "ms"), "12.3 ms [11.9, 12.8]"),
+        (confident(93.5, 93.0, 94.0, "%"), "93.5% [93.0, 94.0]"),
+        (confident(4.004, 4, 4.01, "×"), "4.00× [4.00, 4.01]"),
+        (confident(0.25, -0.1, 0.6, "points"), "0.25 points [-0.10, 0.60]"),
+        (Measurement(12.34, 11.91, 12.83, "ms", 9, QUARTILES), "12.3 ms (11.9 – 12.8)"),
         (Measurement.exact(0, "ms"), "0 ms"),
         (Measurement.exact(999, "bytes"), "999 bytes"),
         (Measurement.exact(1500, "bytes"), "1.50 kB"),
-        (Measurement(8.9e6, 8.8e6, 9e6, "bytes"), "8.90 MB [8.80, 9.00]"),
+        (confident(8.9e6, 8.8e6, 9e6, "bytes"), "8.90 MB [8.80, 9.00]"),
         (Measurement.exact(3.2e9, "bytes"), "3.20 GB"),
         (Measurement.exact(123456, ""), "123 k"),
         (Measurement.exact(33158400, "FLOP"), "33.2 MFLOP"),
@@ -84,33 +123,55 @@ def test_ratio_to_what_may_be_zero_is_not_defined():
         ratio(Measurement.exact(1, "ms"), Measurement(1, 0, 2, "ms"))
 
 
-def test_mean_has_the_percentile_bootstrap_interval():
+def test_mean_has_the_interval_of_students_t():
     values = np.random.default_rng(0).gamma(2.0, size=40)
-    expected = stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1)
-    ).confidence_interval
-    mean = mean_with_interval(values, "points")
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    mean = mean_with_interval(values, "points", "topics")
     assert mean.value == pytest.approx(values.mean())
-    assert (mean.low, mean.high) == pytest.approx(tuple(expected), abs=0.03)  # it is 0.8 wide; the draws differ
-    assert mean.n == 40
+    assert (mean.low, mean.high) == pytest.approx(tuple(expected))
+    assert (mean.n, mean.kind, mean.method) == (40, CONFIDENCE, "Student's t over topics")
 
 
-def test_mean_of_one_seed_shows_no_spread():
-    assert mean_with_interval([3.0], "points") == Measurement(3, 3, 3, "points", 1)
+@pytest.mark.parametrize("n", [6, 7, 9, 30, 101])
+def test_median_has_the_interval_of_the_sign_test(n):
+    samples = np.random.default_rng(n).gamma(2.0, size=n)
+    expected = stats.quantile_test(samples, q=0, p=0.5).confidence_interval(0.95)
+    median = median_with_interval(samples, "ms")
+    assert (median.low, median.high) == pytest.approx(tuple(expected))
+    assert (median.value, median.n, median.kind) == (np.median(samples), n, CONFIDENCE)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=5))
+def test_fewer_than_six_samples_decide_nothing_about_a_median(samples):
+    median = median_with_interval(samples, "ms")
+    assert (median.low, median.high) == (min(samples), max(samples)) and not median.decides
+
+
+@given(st.floats(-1e3, 1e3), st.integers(1, 9))
+def test_one_seed_or_no_spread_decides_nothing_about_a_mean(value, n):
+    assert not mean_with_interval([value] * n, "points").decides
+    assert not median_with_interval([value] * n, "points").decides
+    assert not averaged([confident(value, value - 1, value + 1)]).decides
 
 
 def widths(measured: Measurement) -> tuple[float, float]:
     return measured.value - measured.low, measured.high - measured.value
 
 
-def test_averaging_one_run_leaves_it_as_it_is():
-    assert averaged([Measurement(3, 2.5, 4, "points", 1000)]) == Measurement(3, 2.5, 4, "points", 1)
+def test_one_run_keeps_its_interval_and_decides_nothing_about_others():
+    one = averaged([confident(3, 2.5, 4, n=1000)])
+    assert (one.value, one.low, one.high, one.n, one.kind) == (3, 2.5, 4, 1, RANGE)
 
 
 def test_runs_that_agree_have_the_interval_that_each_has():
-    assert averaged([Measurement(3, 2, 4, "points")] * 5) == Measurement(3, 2, 4, "points", 5)
-    other = averaged([Measurement(3, 2.5, 3.5, "points"), Measurement(3, 1.5, 6.5, "points")])
-    assert other == Measurement(3, 2, 5, "points", 2)
+    same = averaged([confident(3, 2, 4)] * 5)
+    assert (same.low, same.high, same.n, same.kind) == (2, 4, 5, CONFIDENCE)
+    other = averaged([confident(3, 2.5, 3.5), confident(3, 1.5, 6.5)])
+    assert (other.value, other.low, other.high) == (3, 2, 5)
+
+
+def test_counts_that_all_runs_share_stay_exact():
+    assert averaged([Measurement.exact(7, "bytes")] * 3) == Measurement.exact(7, "bytes")
 
 
 def test_runs_that_are_exact_have_the_interval_of_their_mean():
@@ -121,9 +182,10 @@ def test_runs_that_are_exact_have_the_interval_of_their_mean():
 def test_what_seeds_do_and_what_no_run_could_know_add_up_as_squares():
     values = [1.0, 2.0, 4.0, 8.0]
     seeds = widths(mean_with_interval(values, "points"))
-    runs = [Measurement(value, value - 1, value + own, "points") for value, own in zip(values, (1, 2, 3, 4))]
+    runs = [confident(value, value - 1, value + own) for value, own in zip(values, (1, 2, 3, 4))]
     result = averaged(runs)
-    assert result.value == 3.75 and result.n == 4
+    assert (result.value, result.n) == (3.75, 4)
+    assert result.method == "Student's t over seeds, and somehow"
     assert widths(result) == pytest.approx((math.hypot(seeds[0], 1), math.hypot(seeds[1], 2.5)))
 
 
@@ -148,7 +210,7 @@ def test_a_difference_of_counts_is_exact():
 
 
 def test_a_difference_from_nothing_is_the_measurement_itself():
-    assert difference(Measurement(3, 2, 5, "points", 7)) == Measurement(3, 2, 5, "points", 7)
+    assert difference(confident(3, 2, 5, n=7)) == confident(3, 2, 5, n=7)
 
 
 def test_a_difference_is_low_where_the_parts_are_high():

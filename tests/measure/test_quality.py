@@ -16,6 +16,8 @@ from labkit.measure import (
     accuracy_loss,
     agreement,
     block_losses,
+    loss_difference,
+    mean_with_interval,
     perplexity,
     perplexity_ratio,
     predict,
@@ -151,9 +153,22 @@ def test_measuring_perplexity_keeps_no_gradient():
 
 def test_the_interval_of_a_perplexity_is_over_blocks():
     blocks = torch.tensor([[0, 0, 0], [1, 1, 1]])
-    measured = perplexity(block_losses(predicts(torch.tensor([0.0, math.log(4)])), blocks))
+    losses = block_losses(predicts(torch.tensor([0.0, math.log(4)])), blocks)
+    measured, mean = perplexity(losses), mean_with_interval(losses.tolist(), "nats")
     assert measured.value == pytest.approx(5 / 2)  # probabilities 1/5 and 4/5: the root of 5 · 5/4
-    assert (measured.low, measured.high) == (pytest.approx(5 / 4), pytest.approx(5))
+    assert (measured.low, measured.high) == (math.exp(mean.low), math.exp(mean.high))
+    assert measured.method == "Student's t over blocks"
+
+
+def test_blocks_of_one_source_count_once():
+    losses = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    measured = loss_difference(losses, torch.zeros(4), ["a", "a", "a", "b"])
+    assert (measured.value, measured.n, measured.method) == (4, 2, "Student's t over sources")
+
+
+def test_every_block_has_a_source():
+    with pytest.raises(ValueError, match="each block has a source, got 2 blocks and 1 sources"):
+        perplexity(torch.zeros(2), ["a"])
 
 
 def test_a_ratio_of_perplexities_is_not_blurred_by_how_hard_the_texts_are():
