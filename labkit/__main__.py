@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")
     run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit a cell; default: the lab's own")
     run.add_argument("--again", action="store_true", help="also run labs that were done and have not changed since")
-    run.add_argument("--keep", action="store_true", help="keep the records as labs/NN_NAME/recorded/SCALE.json")
+    run.add_argument(
+        "--keep", action="store_true", help="run in three processes; the records become recorded/SCALE.json"
+    )
     run.add_argument("--site", action="store_true", help="build the site after each lab that was done")
     run.set_defaults(command=_run)
 
@@ -114,13 +116,14 @@ def _run(options: argparse.Namespace) -> int:
         print(f"labkit run: {error}", file=sys.stderr)
         return 2
     build = (options.build or root / "build").absolute()
+    if options.keep:
+        return run.keep_labs(labs, chosen, build, options.jobs, options.timeout)
     return run.run_labs(
         labs,
         chosen,
         build,
         jobs=options.jobs,
         timeout=options.timeout,
-        keep=options.keep,
         again=options.again,
         site_of=root if options.site else None,
     )

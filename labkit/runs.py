@@ -14,12 +14,13 @@ from typing import Any
 
 from labkit import files
 from labkit.environment import environment
-from labkit.measure.measurement import Measurement
+from labkit.measure.measurement import QUARTILES, Measurement, averaged, mean_with_interval
 from labkit.record import Record
 from labkit.scale import SCALES
 from labkit.table import Table
 
 RECORDED = "recorded"  # the folder of a lab's recorded runs
+MEASUREMENT = Measurement.exact(0, "").as_dict().keys()
 REHEARSAL = "t4_rehearsal.json"  # beside the run on a GPU, and no record
 
 
@@ -114,6 +115,56 @@ def save(record: Record, path: str | Path | None = None, command: str | None = N
     path = path or Path(os.environ.get("LABKIT_RECORDS") or "records") / f"{record.lab}.json"
     command = command or f"labkit run {record.lab} --scale {record.scale}"
     return RecordedRun(record, environment(record.device), command).write(path)
+
+
+def across_processes(found: Sequence[RecordedRun]) -> RecordedRun:
+    """One run from those of several processes on one machine: each process counts once.
+
+    A figure that all share stays as it is. What was timed has the interval of Student's t over processes; any other
+    figure that differs has that and its own, as `labkit.measure.averaged` joins them. The verdicts are those of the
+    first: judge the claims anew.
+
+    Args:
+        found: the same lab, at the same scale.
+
+    Raises:
+        ValueError: the processes did not measure the same things.
+    """
+    first, *rest = found
+    if not rest:
+        return first
+    record = Record.from_dict(_joined([run.record.as_dict() for run in found], "record"))
+    peak = max((run.peak_bytes for run in found if run.peak_bytes is not None), default=None)
+    seconds = [run.seconds for run in found if run.seconds is not None]
+    return replace(
+        first,
+        record=record,
+        command=f"{first.command} --keep",
+        seconds=round(sum(seconds) / len(seconds), 1) if seconds else None,
+        peak_bytes=peak,
+    )
+
+
+def _joined(parts: list[Any], where: str) -> Any:
+    """What several records have at one place: their own if they agree, and measurements joined."""
+    first = parts[0]
+    if all(isinstance(part, dict) and part.keys() == MEASUREMENT for part in parts):
+        return _of_processes([Measurement(**part) for part in parts]).as_dict()
+    if where.endswith("verdicts") or all(part == first for part in parts):
+        return first
+    if all(isinstance(part, dict) and part.keys() == first.keys() for part in parts):
+        return {key: _joined([part[key] for part in parts], f"{where}, {key}") for key in first}
+    if all(isinstance(part, list) and len(part) == len(first) for part in parts):
+        return [_joined(list(each), f"{where}, {number}") for number, each in enumerate(zip(*parts))]
+    raise ValueError(f"the processes differ in {where}: {' and '.join(map(str, parts))}"[:500])
+
+
+def _of_processes(measured: list[Measurement]) -> Measurement:
+    if all(m == measured[0] for m in measured):
+        return measured[0]
+    if all(m.kind == QUARTILES or "rounds" in m.method for m in measured):
+        return mean_with_interval([m.value for m in measured], measured[0].unit, "processes")
+    return averaged(measured, "processes")
 
 
 def recorded_runs(lab: str | Path = ".") -> dict[str, RecordedRun]:

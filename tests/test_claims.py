@@ -181,7 +181,9 @@ def test_a_notebook_shows_the_ledger_escaped(ledger):
 
 def test_a_terminal_shows_a_line_a_claim(ledger):
     text = str(ledger(WHEN, speedup=between(0.9, 1), speedup_structured=between(2, 3))[0])
-    assert text.startswith("fails; holds when whole channels go: Sparsity speeds a network up. Promised ≥ 1.1, measured ")
+    assert text.startswith(
+        "fails; holds when whole channels go: Sparsity speeds a network up. Promised ≥ 1.1, measured "
+    )
     assert text.endswith("under the condition 2.50× [2.00, 3.00]")
     assert "measured nothing" in str(ledger(CLAIM)[0])
 
@@ -199,7 +201,10 @@ def test_every_field_is_needed(tmp_path, field):
     "text, message",
     [
         (CLAIM + "verdict = 'holds'", "claim 'sparse-fast': unknown fields verdict"),
-        (WHEN.replace("promises = { speedup_s", "promised = { speedup_s"), "'sparse-fast': the field 'promises' is missing"),
+        (
+            WHEN.replace("promises = { speedup_s", "promised = { speedup_s"),
+            "'sparse-fast': the field 'promises' is missing",
+        ),
         (CLAIM + "holds_when = { promises = { x = '>= 1' } }", "'sparse-fast': the field 'condition' is missing"),
         (WHEN.replace(" }\n", ", why = 'x' }\n"), "'sparse-fast': unknown fields why"),
         (WHEN.replace('d = ">= 1.1"', 'd = "fast"'), "'sparse-fast': a promise reads .* not 'fast'"),
@@ -207,8 +212,14 @@ def test_every_field_is_needed(tmp_path, field):
         (CLAIM.replace('">= 1.1"', "1.1"), "'sparse-fast': a promise reads .* not '1.1'"),
         (CLAIM.replace('speedup = ">= 1.1"', ""), "'sparse-fast': promises are a table of findings and bounds, got {}"),
         (CLAIM.replace('{ speedup = ">= 1.1" }', '">= 1"'), "promises are a table of findings and bounds, got '>= 1'"),
-        (CLAIM.replace('"abstract"', '"no: it stores CSR"'), "'sparse-fast': makes_claim says where han2015 makes the claim"),
-        (CLAIM.replace('"abstract"', '""'), "'sparse-fast': makes_claim says where han2015 .* got '': cite who makes it"),
+        (
+            CLAIM.replace('"abstract"', '"no: it stores CSR"'),
+            "'sparse-fast': makes_claim says where han2015 makes the claim",
+        ),
+        (
+            CLAIM.replace('"abstract"', '""'),
+            "'sparse-fast': makes_claim says where han2015 .* got '': cite who makes it",
+        ),
         (CLAIM + CLAIM, "claim 'sparse-fast': this id occurs twice"),
         (CLAIM.replace("[[claim]]", "[[claims]]"), r"made of \[\[claim\]\] tables alone, got claims"),
         (CLAIM.replace("[[claim]]", "[claim]"), r"made of \[\[claim\]\] tables alone, got claim"),

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from labkit import runs
-from labkit.measure import Measurement
+from labkit.measure import Measurement, averaged, mean_with_interval
+from labkit.measure.measurement import CONFIDENCE, QUARTILES
 from labkit.record import Record
 from labkit.runs import RecordedRun
 
@@ -160,3 +161,49 @@ def test_a_run_on_a_gpu_names_it_and_another_the_cpu(record):
     machine = {"device": "cuda", "gpu": "H200", "processor": "Xeon", "cores": 16}
     assert RecordedRun(record, machine, "").machine == "H200, 16 cores"
     assert RecordedRun(record, machine | {"device": "cpu"}, "").machine == "Xeon, 16 cores"
+
+
+def processes(*values: float, kind: str = QUARTILES, method: str = "", **others: Measurement) -> list[RecordedRun]:
+    """Runs that found one figure, with an interval of one to either side, and others."""
+    made = []
+    for number, value in enumerate(values):
+        record = Record("01_prune_quantize", "standard", 0, headline="{figure} faster")
+        record.find("figure", Measurement(value, value - 1, value + 1, "×", 40, kind, method))
+        for key, measurement in others.items():
+            record.find(key, measurement)
+        made.append(RecordedRun(record, {}, "labkit run 01", 60.0 + number, 10 + number, "2026-11-28"))
+    return made
+
+
+@pytest.mark.parametrize("kind, method", [(QUARTILES, ""), (CONFIDENCE, "sign test over rounds")])
+def test_of_what_was_timed_each_process_counts_once(kind, method):
+    run = runs.across_processes(processes(3.0, 4.0, 5.0, kind=kind, method=method))
+    assert run.record.findings["figure"] == mean_with_interval([3.0, 4.0, 5.0], "×", "processes")
+    assert run.record.summary == "4.00× faster"
+    assert (run.command, run.seconds, run.peak_bytes) == ("labkit run 01 --keep", 61.0, 12)
+
+
+def test_another_figure_that_differs_has_its_own_interval_too():
+    found = processes(3.0, 4.0, 5.0, kind=CONFIDENCE, method="Wilson")
+    expected = averaged([run.record.findings["figure"] for run in found], "processes")
+    assert runs.across_processes(found).record.findings["figure"] == expected
+
+
+def test_what_all_processes_share_stays_as_it_is():
+    size = Measurement.exact(7, "bytes")
+    run = runs.across_processes(processes(3.0, 3.0, 3.0, size=size))
+    assert run.record == processes(3.0, size=size)[0].record
+
+
+def test_one_process_stays_as_it_is():
+    [run] = processes(3.0)
+    assert runs.across_processes([run]) == run
+
+
+def test_processes_that_measured_other_things_are_refused():
+    with pytest.raises(ValueError, match="the processes differ in record, findings: "):
+        runs.across_processes(processes(3.0) + processes(3.0, size=Measurement.exact(7, "bytes")))
+    first, second = processes(3.0, 4.0)
+    second.record.settings["steps"] = 7
+    with pytest.raises(ValueError, match="the processes differ in record, settings"):
+        runs.across_processes([first, second])

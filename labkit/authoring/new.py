@@ -59,7 +59,7 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
             },
         )
         repository.derive(folder / f"{name}.py")
-        if code := run.run_labs([folder], "quick", Path(scratch, "build"), keep=True):
+        if code := run.keep_labs([folder], "quick", Path(scratch, "build")):
             return code
         ran, t4 = runs.recorded_runs(folder)["quick"], runs.t4_estimate(folder)
         row = readme_row(lab, title, question, ran, t4, source)

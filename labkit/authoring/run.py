@@ -23,11 +23,14 @@ from labkit import files
 from labkit.authoring import fingerprint
 from labkit.authoring.kernel import Kernel
 from labkit.authoring.report import Report, describe
-from labkit.authoring.results import Results, done_before, save_state
+from labkit.authoring.results import Results, done_before, load_states, save_state
 from labkit.authoring.site_process import SiteProcess
-from labkit.runs import RECORDED, load, recorded_runs
+from labkit.claims import judge
+from labkit.runs import RECORDED, across_processes, load, recorded_runs
 
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
+PROCESSES = 3  # of a recorded run
+INTERRUPTED = 130  # exit code
 TICK = 0.5  # seconds between two samples of memory, and two pictures of the live table
 
 
@@ -75,7 +78,6 @@ def run_labs(
     build: Path,
     jobs: int | None = None,
     timeout: int | None = None,
-    keep: bool = False,
     again: bool = False,
     site_of: Path | None = None,
 ) -> int:
@@ -87,8 +89,6 @@ def run_labs(
     Args:
         jobs: Labs at once; None for one for every two cores.
         timeout: Seconds for each cell; None for the lab's own limit.
-        keep: The record of each lab that was done becomes its recorded run at this scale, recorded/<scale>.json.
-            Every lab is run, for a recorded run comes from a run.
         again: Every lab is run.
         site_of: The project whose site is built after each lab that was done. No lab begins meanwhile: on the same
             cores it would measure the build as well.
@@ -98,7 +98,7 @@ def run_labs(
     """
     surroundings = fingerprint.surroundings(scale)
     runs = [LabRun(lab, scale, build, timeout, surroundings) for lab in labs]
-    if not (keep or again):
+    if not again:
         for lab in runs:
             lab.recall()
     waiting, running = [lab for lab in runs if lab.state == "waiting"], []
@@ -133,16 +133,39 @@ def run_labs(
             if not stop.is_set() and (line := site.step()):
                 console.out(line, highlight=False)
             show()
-    for lab in runs if keep else ():
-        if lab.state == "done" and lab.results.record.exists():
-            files.write(lab.source.parent / RECORDED / f"{scale}.json", lab.results.record.read_bytes())
-            console.out(f"{lab.lab}: record kept as recorded/{scale}.json", highlight=False)
     failures = [str(lab.report) for lab in runs if lab.state == "failed"]
     if site.failure:
         failures.append(site.failure)
     for failure in failures:
         console.out(f"\n{failure}", highlight=False)
-    return 130 if stop.is_set() else int(bool(failures))
+    return INTERRUPTED if stop.is_set() else int(bool(failures))
+
+
+def keep_labs(labs: list[Path], scale: str, build: Path, jobs: int | None = None, timeout: int | None = None) -> int:
+    """Run labs and keep what they find as their recorded runs at this scale, recorded/<scale>.json.
+
+    Each lab is run in three processes, from which `runs.across_processes` makes one record: two processes of one
+    machine differ by more than the rounds of one. At scale quick, where nothing is concluded, one process does.
+
+    Returns:
+        The largest exit code of `run_labs`; a lab's record is kept if all processes have done it.
+    """
+    folders, code = [build / f"process-{number + 1}" for number in range(1 if scale == "quick" else PROCESSES)], 0
+    for folder in folders:
+        code = max(code, run_labs(labs, scale, folder, jobs, timeout, again=True))
+        if code == INTERRUPTED:
+            return code
+    for lab in labs:
+        if not all(load_states(folder)[lab.name]["state"] == "done" for folder in folders):
+            continue
+        found = [load(path) for folder in folders if (path := Results.of(lab.name, folder).record).exists()]
+        if found:
+            run = across_processes(found)
+            if len(found) > 1:
+                judge(lab / "claims.toml", run.record)
+            run.write(lab / RECORDED / f"{scale}.json")
+            print(f"{lab.name}: record kept as recorded/{scale}.json")
+    return code
 
 
 def _that_fit(waiting: list["LabRun"], running: list["LabRun"], jobs: int, memory: float) -> Iterator["LabRun"]:

@@ -9,7 +9,6 @@ from functools import cache
 
 import numpy as np
 
-
 EXACT, CONFIDENCE, QUARTILES, RANGE = "exact", "95 % confidence", "quartiles", "range"
 KINDS = (EXACT, CONFIDENCE, QUARTILES, RANGE)  #: of intervals; the first two can decide a claim
 

@@ -94,13 +94,13 @@ def project(tmp_path, monkeypatch) -> Path:
 def quickly(monkeypatch):
     """Neither jupytext nor a kernel is started: every lab is done in three minutes and 2 GB."""
 
-    def ran(labs: list[Path], scale: str, build: Path, keep: bool) -> int:
+    def ran(labs: list[Path], scale: str, build: Path) -> int:
         record = runs.RecordedRun(Record(labs[0].name, scale, 0), {}, "labkit run")
         record.took(180, 2_000_000_000, "2026-11-27").write(labs[0] / "recorded" / f"{scale}.json")
         return 0
 
     monkeypatch.setattr(repository, "derive", lambda script: None)
-    monkeypatch.setattr(run, "run_labs", ran)
+    monkeypatch.setattr(run, "keep_labs", ran)
 
 
 def contents(root: Path) -> dict[Path, bytes | None]:

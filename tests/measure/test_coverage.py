@@ -74,7 +74,9 @@ def test_an_average_over_seeds_that_share_their_test_images(drawn, n):
     outcomes = []
     for seeds in drawn.rvs((TIMES, n), random_state=n) - drawn.mean():
         images = rng.normal(0, 0.7)
-        runs = [Measurement(v, v - 1.372, v + 1.372, "points", 1000, CONFIDENCE, "of the images") for v in seeds + images]
+        runs = [
+            Measurement(v, v - 1.372, v + 1.372, "points", 1000, CONFIDENCE, "of the images") for v in seeds + images
+        ]
         outcomes.append(covers(0, averaged(runs)))
     assert share(outcomes) >= LEAST
 
