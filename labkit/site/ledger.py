@@ -92,8 +92,8 @@ def chance_line(labs: list[Lab]) -> str:
         if lab.recorded and verdict(claim, lab.recorded) not in (UNDECIDED, MISSING)
     )
     return (
-        f"{decided} verdicts of the recorded runs rest on intervals of 95 %. Such an interval misses the true value once "
-        f"in twenty times: expect up to {max(1, round(decided / 20))} of them to be wrong by chance alone."
+        f"{decided} verdicts of the recorded runs rest on intervals of 95 %. Such an interval misses the true value "
+        f"once in twenty times: expect up to {max(1, round(decided / 20))} of them to be wrong by chance alone."
     )
 
 
