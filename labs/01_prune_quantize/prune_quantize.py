@@ -209,7 +209,7 @@ for name, model in demonstration.items():
         agreement=agreement(name),
     )
 aa = record.find("demonstration_aa", timings.against_itself)
-print("the baseline takes", aa, "the time of itself: what is nearer to 1 is no effect")
+print("the baseline takes", aa, "the time of itself: a ratio like that is no effect")
 record
 
 # %% [markdown]
@@ -272,7 +272,7 @@ print(f"the whole is {gzipped.share} of the product")
 
 # %% [markdown]
 # The nearer to 1, the less the two get in each other's way.
-# Here most bytes know only one of them: every weight is pruned, and few are quantized.
+# Here most bytes know only one of them: all layers are pruned, and only the Linear one is quantized.
 # Section 6 gives both techniques the same bytes.
 #
 # Two things were left out.
@@ -793,6 +793,7 @@ ledger
 # - *Pruned weights need less space*: in the raw file a zero takes as many bits as any other number; something must encode it.
 # - *Ten times at 90 %*: counts weights, and not where they are.
 # - *INT8 is faster*: a speed-up over eager FP32 contains what compiling gains.
+#   And it takes instructions for eight bits (VNNI): section 7 prints what this CPU has, so take its verdict for that of this machine.
 # - *60 % is free*: BatchNorm must be corrected first.
 #   On ImageNet this lab cannot say: see section 2.
 #
