@@ -960,7 +960,7 @@ for name in NAMES:
     record.find(f"{name}_product_share", stacks[name].share)
     record.find(f"{name}_huffman_saving", savings[name])
 for name, (fixed, coded) in PAPER_RATES.items():
-    saving = Measurement.exact(100 * (1 - fixed / coded), "%")
+    saving = Measurement.exact(100 * (coded - fixed) / coded, "%")
     record.find(f"paper_huffman_saving_{name}", saving, read_from="the paper's tables")
 for form, key in (("pruned", "zeros"), ("pruned, CSR", "csr")):
     for batch in (1, 64):
@@ -974,7 +974,7 @@ ledger
 #
 # - *Without loss*: a loss is what the dense network has over the pruned one, so it depends on how well the dense one was trained.
 #   All pruned networks trained on for thousands of steps, and the dense ones did not.
-#   And ten thousand test images leave open a few tenths of a point, three seeds as much again.
+#   And ten thousand test images leave open a few tenths of a point, and few seeds leave open more.
 # - *The rates multiply*: the positions are paid once, and pruning more makes each of them dearer.
 # - *Four times on top*: the codes shrink by more than that, the positions not at all.
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste.
