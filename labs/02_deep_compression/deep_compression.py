@@ -641,7 +641,8 @@ for name, title in NAMES.items():
 # %%
 from labkit.estimate.product import Product
 
-PAPER_RATES = {  # tables 2 to 5 of the paper: pruned and shared, and with Huffman's code
+# Tables 2 to 5 of the paper: the rate when pruned and shared, and with Huffman's code
+PAPER_RATES = {
     "lenet_300_100": (32, 40),
     "lenet_5": (33, 39),
     "alexnet": (27, 35),
@@ -649,35 +650,30 @@ PAPER_RATES = {  # tables 2 to 5 of the paper: pruned and shared, and with Huffm
 }
 
 
-def bytes_of(models: list[nn.Module], huffman: bool = True) -> Measurement:
-    """Size of the file: mean over the networks."""
-    paths = [
-        deep_compression.save(m, files / f"alone {i}.dc", huffman=huffman)
-        for i, m in enumerate(models)
-    ]
-    if len(paths) == 1:
-        return Measurement.exact(paths[0].stat().st_size, "bytes")
-    return mean_with_interval([path.stat().st_size for path in paths], "bytes")
+def file_bytes(model: nn.Module, coded: bool = True) -> int:
+    path = deep_compression.save(model, files / "alone.dc", huffman=coded)
+    return path.stat().st_size
 
 
 stacks = {}
 for name, title in NAMES.items():
     start = zoo.refill_(copy.deepcopy(dense[name]))  # as the pruned ones were
-    coded, plain = bytes_of([start]), bytes_of([start], huffman=False)
-    print(f"{title}: Huffman's code alone {measure.ratio(plain, coded)},", end=" ")
+    plain, coded = (file_bytes(start, coded) for coded in (False, True))
+    print(f"{title}: Huffman's code alone {plain / coded:.3f}×,", end=" ")
     alone = trained_on(name, *shared(start, BITS[name]), lab.SEED)
     predicted = measure.predict(alone, inputs)
     record.add(
         f"{title} shared, Huffman",
         ("shared", "Huffman"),
-        file=bytes_of([alone]),
+        file=Measurement.exact(file_bytes(alone), "bytes"),
         lost=measure.accuracy_loss(predicted, right[name], labels),
     )
     parts_alone = {
-        "pruning": bytes_of(pruned[name]),
+        "pruning": mean_with_interval(list(map(file_bytes, pruned[name])), "bytes"),
         "codebook": record.get(f"{title} shared, Huffman", "file"),
     }
     whole = record.get(f"{title} {STEPS[-1]}", "file")
+    coded = Measurement.exact(coded, "bytes")
     stacks[name] = Product.of_costs("float32", coded, parts_alone, "both", whole)
     record.keep(f"{title}: pruning × codebook", "file", stacks[name])
     print(f"the whole is {stacks[name].share} of the product")
