@@ -725,12 +725,13 @@ def test_decode_inverts_encode(relative_coder):
 # points: 5
 
 # %% [markdown]
-# ## 6 · Do the rates multiply?
+# ## 6 · What the naive count leaves out
 #
 # *hard, 30 minutes, 5 points*
 #
-# The claim: "Keeping a share $d$ of the weights makes a layer $1/d$ times smaller, codes of $b$ bits make it $32/b$
-# times smaller, and the two multiply." Test it on masks of one layer at rising sparsity. Its $n$ float32 weights take
+# The naive count: "Keeping a share $d$ of the weights makes a layer $1/d$ times smaller, codes of $b$ bits make it
+# $32/b$ times smaller, together $32/(d\,b)$." No file reaches it. Count what it leaves out, on masks of one layer at
+# rising sparsity. Its $n$ float32 weights take
 #
 # - for each kept weight as many *entries* as its distance $D$ asks for: $\lceil D / 2^p \rceil$, the weight and its
 #   fillers. $D$ is counted row by row from the kept weight before, for the first from place -1;
@@ -740,7 +741,7 @@ def test_decode_inverts_encode(relative_coder):
 # Each mask gets the width $p$ out of `widths` with which its layer is smallest (the first, if several are). No mask is
 # empty. Return a dictionary of three lists with one number a mask, and one name:
 #
-# - `"rate"`: $32\,n$ over all bits of the layer; `"naive"`: the product claimed; `"ratio"`: rate over naive;
+# - `"rate"`: $32\,n$ over all bits of the layer; `"naive"`: the naive count; `"ratio"`: rate over naive;
 # - `"grows"`: `"codes"`, `"positions"` or `"codebook"`, whichever part's bits *for each kept weight* rise most, in
 #   bits, from the first mask to the last. The tests hold no ties.
 #
