@@ -59,7 +59,7 @@ record, settings, device, files = lab.start(
     # At scale quick, standard and full.
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
     length=(128, 256, 256),  # tokens in a block
-    blocks_a_topic=(1, 1, 8),  # at most, of the text held out
+    held_out_blocks=(4, 10, 40),
     seeds=(1, 2, 3),
     batch=(1, 2, 2),
     steps=(3, 10, 40),
@@ -93,9 +93,8 @@ tokenizer = loaded.tokenizer
 training = zoo.blocks(corpus.training, tokenizer, settings.length).to(device)
 held_out = zoo.blocks(corpus.held_out, tokenizer, settings.length)
 topics = zoo.block_topics(corpus, tokenizer, settings.length)
-kept = [
-    i for i, t in enumerate(topics) if topics[:i].count(t) < settings.blocks_a_topic
-]
+spread = sorted(range(len(topics)), key=lambda i: topics[:i].count(topics[i]))
+kept = spread[: settings.held_out_blocks]  # first one of each topic, then another
 held_out, topics = held_out[kept].to(device), [topics[i] for i in kept]
 print(loaded.origin, corpus.origin, sep="\n")
 print(f"{len(training)} blocks to train on and {len(held_out)} to measure on, ", end="")
@@ -472,19 +471,13 @@ def merged(method: str, into: str) -> nn.Module:
     return model
 
 
-def rounded(model: nn.Module) -> nn.Module:
-    """The model in NF4, with double quantization."""
-    return qlora.quantized(model, "nf4", double=True, dtype=dtype, device=device)
-
-
-def compared(title: str, model: nn.Module, file: Measurement, method: str) -> None:
+def compared(title: str, model: nn.Module, method: str) -> None:
     """A row of what the trained model became, against the same without training."""
     losses[title] = ours = measure.block_losses(model.eval(), held_out)
     start = losses[{"LoRA": "FP32", "QLoRA": "NF4 double"}[method]]
     beside = losses[f"{method}, seed {settings.seeds - 1}"]
     record.add(
         title,
-        file=file,
         perplexity=measure.perplexity(ours, topics),
         times_beside=measure.perplexity_ratio(ours, beside, topics),
         times_untrained=measure.perplexity_ratio(ours, start, topics),
@@ -498,9 +491,7 @@ with torch.no_grad():
     pair = [model(held_out[:1]).logits for model in (again, tuned["QLoRA"])]
 assert torch.equal(*pair)
 print(f"{adapter.stat().st_size:,} bytes of adapter load as the same model")
-base_file = record.get("NF4 double", "file").value
-file = Measurement.exact(base_file + adapter.stat().st_size, "bytes")
-compared("QLoRA: beside NF4", again, file, "QLoRA")
+compared("QLoRA: beside NF4", again, "QLoRA")
 
 # %% [markdown]
 # The adapter in four bits of its own, and the merged models.
@@ -513,25 +504,30 @@ for key, weight in weights.items():
     stored_adapter |= {f"{key}.codes": nf4.pack_nibbles(codes), f"{key}.absmax": absmax}
     weights[key] = nf4.dequantize_blocks(codes, absmax, values)
 save_file(stored_adapter, files / "adapter.nf4.safetensors")
-small = (files / "adapter.nf4.safetensors").stat().st_size
 set_peft_model_state_dict(again, weights)
-file = Measurement.exact(base_file + small, "bytes")
-compared("QLoRA: beside NF4, adapter in NF4", again, file, "QLoRA")
-saved = adapter.stat().st_size - small
-of_weights = record.get("FP16", "file").value - base_file
-record.find("adapter_saving", Measurement.exact(100 * saved / of_weights, "%"))
+compared("QLoRA: beside NF4, adapter in NF4", again, "QLoRA")
+in_16, in_4 = (record.get(title, "file").value for title in ("FP16", "NF4 double"))
+large, small = (
+    adapter.stat().st_size,
+    (files / "adapter.nf4.safetensors").stat().st_size,
+)
+for ending, size in {"": large, ", adapter in NF4": small}.items():
+    file = Measurement.exact(in_4 + size, "bytes")
+    record.add(f"QLoRA: beside NF4{ending}", file=file)
+saving = Measurement.exact(100 * (large - small) / (in_16 - in_4), "%")
+record.find("adapter_saving", saving)
 del again
-_ = gc.collect()
-for method, into in (
-    ("LoRA", "original"),
-    ("QLoRA", "unpacked"),
-    ("QLoRA", "original"),
-):
+gc.collect()
+places = {"LoRA": ["original"], "QLoRA": ["unpacked", "original"]}
+for method, into in [(method, into) for method in places for into in places[method]]:
     model = merged(method, into)
     title = f"{method}: merged into {into} weights"
-    compared(title, model, stored(model, "merged", torch.float32), method)
-    model = rounded(model)
-    compared(f"{title}, rounded", model, stored(model, "rounded", dtype), method)
+    compared(title, model, method)
+    record.add(title, file=stored(model, "merged", torch.float16))
+    model = qlora.quantized(model, "nf4", double=True, dtype=dtype, device=device)
+    title += ", rounded"
+    compared(title, model, method)
+    record.add(title, file=stored(model, "rounded", torch.float16))
     del model
     gc.collect()
 tuned.clear()
@@ -541,9 +537,9 @@ for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
 record.table("file", "perplexity", "times_beside", "times_untrained")
 
 # %% [markdown]
-# Read the two rounded rows of QLoRA side by side: only the place that its adapters were merged into differs.
-# QLoRA's adapters were trained beside the errors of NF4 and mend some of them; in the original weights there is nothing to mend.
-# LoRA's were trained beside the original weights, where they are merged.
+# Read the two rounded rows of QLoRA side by side: only the weights that its adapters were merged into differ.
+# Its adapters were trained beside the errors of NF4.
+# Do they work beside weights without such errors, too? Look at the merged row that was not rounded.
 #
 # ## 7 · Trained to the end
 #
@@ -570,6 +566,9 @@ else:
     }.items():
         found = record.find(key, trained.findings[name], read_from="fine_tuning")
         print(f"{key.replace('_', ' ')}: {found}")
+    for key, name in {"few": "q and v, rank 8", "more": "all layers, rank 16"}.items():
+        share = trained.get(f"LoRA, {name}", "trained")
+        record.find(f"{key}_trained", share, read_from="fine_tuning")
 
 # %% [markdown]
 # Is 8 bits, the plainer rival, as good as 16?
@@ -659,8 +658,7 @@ for title, (method, checkpointing) in kinds.items():
         optimizer="adamw" if device == "cpu" else "adamw 8-bit",
         checkpointing=checkpointing,
     )
-    value = {name: part.value for name, part in parts.items()}
-    picture[title] = value
+    picture[title] = value = {name: part.value for name, part in parts.items()}
     counted = record.rows[f"step, {title}"].measurements
     pairs = {
         "weights_and_adapters": value["weights"] + value["adapters"],
@@ -690,10 +688,10 @@ def by_part(bars: dict[str, dict[str, float]], limits=()):
     figure.legend(loc="outside upper center", ncols=4)
     totals = (f"{name} {total:.2g} GB" for name, total in zip(bars, left))
     figure.alt = f"Stacked bars of training memory by part: {', '.join(totals)}."
-    return figure
+    display(figure)
 
 
-display(by_part(picture))
+by_part(picture)
 print("the calculator against the count:")
 Table(["", *(name.replace("_", " ") for name in pairs)], calculated)
 
@@ -731,6 +729,7 @@ for name, row in recorded.rows.items():
     ratio = measure.ratio(row.measurements["peak"], total)
     recorded.add(name, calculated=total, times_calculated=ratio)
 display(recorded.table("peak", "calculated", "times_calculated"))
+display(recorded.table("peak", "step", "slowdown"))
 ratios = [row.measurements["times_calculated"].value for row in recorded.rows.values()]
 off = Measurement.exact(100 * max(abs(ratio - 1) for ratio in ratios), "%")
 record.find("calculator_error", off, read_from=GPU)
@@ -740,11 +739,7 @@ print(f"the calculator is off by {off} at most")
 # Look at INT8 with checkpointing, beside 16 bits.
 # The 8-bit layers of bitsandbytes hold on to their inputs by themselves, where autograd, and so checkpointing, does not see them.
 # It took the comparison of calculator and runs to notice.
-
-# %%
-recorded.table("peak", "step", "slowdown")
-
-# %% [markdown]
+#
 # Four bits alone and checkpointing alone each leave the other's part in place.
 # Memory is a sum of parts, and no product of factors.
 # So set what both do together against the product of what each does alone.
@@ -789,7 +784,7 @@ for size, config in training_memory.PRESETS.items():
     bars[size] = {name: part.value for name, part in parts.items()}
     table.append(line)
 head = ["", "full fine-tuning", "LoRA", "card", "QLoRA", "card"]
-display(by_part(bars, CARDS))
+by_part(bars, CARDS)
 Table(head, table)
 
 # %% [markdown]
@@ -815,7 +810,8 @@ NAME = "{}, nf4 double, all layers, rank 64, {}AdamW 8-bit, 1 x 512, checkpointi
 rows = {size: NAME.format(size.upper(), "") for size in ("7b", "65b")}
 rows["1b"] = LAYERS_16.format("nf4 double")
 rows["1b_one_sequence"] = NAME.format("1B", "paged ")
-rows["1b_in_16_bits"] = LAYERS_16.format("bf16")
+in_16 = peak(LAYERS_16.format("bf16"))
+record.find("peak_1b_in_16_bits", Measurement.exact(in_16 / 1e9, "GB"), read_from=GPU)
 for key, row in rows.items():
     gigabytes = Measurement.exact(peak(row) / 1e9, "GB")
     record.find(f"peak_{key}", gigabytes, read_from=GPU)
@@ -824,7 +820,7 @@ for key, row in rows.items():
     share = Measurement.exact(100 * weights / peak(row), "%")
     record.find(f"weights_share_{key}", share, read_from=GPU)
 both = CHECKPOINTED.format("nf4 double")
-share = Measurement.exact(100 * peak(both) / peak(rows["1b_in_16_bits"]), "%")
+share = Measurement.exact(100 * peak(both) / in_16, "%")
 record.find("peak_share", share, read_from=GPU)
 record.find("slowdown", recorded.get(both, "slowdown"), read_from=GPU)
 ledger = claims.judge("claims.toml", record)

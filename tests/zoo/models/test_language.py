@@ -457,7 +457,7 @@ def test_smollm2_from_the_package_answers_and_reads_documentation():
 
 
 def test_the_lab_goes_through_with_the_model_of_the_hub(hub_cache, go_through):
-    go_through("03_qlora/qlora.py", length=32, blocks_a_topic=1, seeds=1, steps=2)
+    go_through("03_qlora/qlora.py", length=32, held_out_blocks=2, seeds=1, steps=2)
 
 
 def test_the_lab_that_stacks_goes_through_with_the_pictures_of_the_mirror(package, data_sets, go_through):
