@@ -173,9 +173,21 @@ def recorded_runs(lab: str | Path = ".") -> dict[str, RecordedRun]:
     return dict(sorted(runs.items(), key=lambda item: SCALES.index(item[1].scale)))
 
 
-def gpu_run(lab: str | Path = ".") -> RecordedRun:
-    """The run at full size on a GPU that ships with a lab, from its folder recorded/gpu."""
-    return load(next(path for path in Path(lab, RECORDED, "gpu").glob("*.json") if path.name != REHEARSAL))
+def gpu_run(lab: str | Path = ".", name: str = "*") -> RecordedRun:
+    """A run on a GPU that ships with a lab, from its folder recorded/gpu.
+
+    Args:
+        lab: its folder.
+        name: of the file, without its ending, where there are several.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+    """
+    folder = Path(lab, RECORDED, "gpu")
+    found = [path for path in sorted(folder.glob(f"{name}.json")) if path.name != REHEARSAL]
+    if not found:
+        raise FileNotFoundError(f"{folder} has no run called {name}")
+    return load(found[0])
 
 
 def t4_rehearsal(lab: str | Path = ".") -> dict[str, Any] | None:

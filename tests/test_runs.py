@@ -125,6 +125,15 @@ def test_the_run_on_a_gpu_has_no_scale(lab):
     assert runs.gpu_run(lab).scale == ""
 
 
+def test_of_several_runs_on_a_gpu_one_is_named(record, lab):
+    record.scale, record.headline = "", "another"
+    runs.save(record, lab / "recorded" / "gpu" / "fine_tuning.json")
+    assert runs.gpu_run(lab, "fine_tuning").record.headline == "another"
+    assert runs.gpu_run(lab, "h200").record.headline != "another"
+    with pytest.raises(FileNotFoundError, match="no run called t4"):
+        runs.gpu_run(lab, "t4")
+
+
 def test_the_estimate_for_a_t4_lies_beside_the_run_on_a_gpu(lab):
     assert runs.t4_estimate(lab) == "—"
     for state, seconds, said in (

@@ -1,7 +1,7 @@
 """Train LoRA beside models of full size with random weights on a GPU, and set the peak of
 memory beside the calculator: what a step holds and takes does not depend on the weights.
 
-    python -m labkit.recipes.full_size_qlora --out labs/03_qlora/reference/full_size/GPU.json [--models 1B 7B 13B 65B]
+    python -m labkit.recipes.full_size_qlora --out labs/03_qlora/recorded/gpu/nvidia_h200.json [--models 1B 7B 13B 65B]
 
 A configuration that the card cannot hold is left out, since the calculator says so first.
 """
@@ -217,6 +217,7 @@ def main() -> None:
         baseline = f"1B, bf16, {targets}"
         ends = (f", {targets}", f", {targets}, checkpointing")
         timings = step_times({name: options for name, options in named.items() if name.endswith(ends)})
+        print(record.find(f"step_{targets.replace(' ', '_')}_aa", timings.against_itself), flush=True)
         for name in timings:
             record.add(name, step=timings.latency(name), slowdown=timings.ratio(name, baseline))
             print(name, timings.latency(name), timings.ratio(name, baseline), flush=True)

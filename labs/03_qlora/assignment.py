@@ -32,10 +32,10 @@
 # | Exercise | Section of Lab 03 |
 # | --- | --- |
 # | 1 · The adapter's forward pass | 5, adapters |
-# | 2 · Bytes before they are needed | 3, half a bit of constants, and 7, where the memory goes |
+# | 2 · Bytes before they are needed | 3, half a bit of constants, and 8, where the memory goes |
 # | 3 · Encode to sixteen levels | 3, sixteen numbers |
-# | 4 · Does a merged adapter survive? | 9, merge, save, load |
-# | 5 · Parameters that never learn | 10, when it goes wrong |
+# | 4 · Does a merged adapter survive? | 6, merge, save, load |
+# | 5 · Parameters that never learn | 5, adapters |
 
 # %%
 import torch
@@ -476,23 +476,26 @@ def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
 #
 # *hard, 20 minutes, 6 points*
 #
-# Somebody claims: "After QLoRA, merge the adapter and quantize again: four bits, no adapter, nothing lost." Write the
-# measurement that decides. `weight`, float32 (out, in), is what the four bits stand for, so `quantize(weight)` gives
-# it back; `quantize` takes and returns float32 (out, in), rounded to the levels and unpacked. The adapter is the
-# change $\Delta = \frac{\alpha}{r} B A$ with $A$: ($r$, in), $B$: (out, $r$). What is left of it is
-# $K = \operatorname{quantize}(W + \Delta) - W$. Return, as a float, the share of $K$ in the direction of $\Delta$:
+# Two people merge an adapter and quantize the result: four bits, and no adapter any more. One merges it into what the
+# four bits stand for, the other into the original weights. Is anything left of it? Write the measurement that decides
+# for both. `weight`, float32 (out, in), lies *on the grid* of `quantize`, so that `quantize(weight)` gives it back, or
+# *anywhere*. `quantize` takes and returns float32 (out, in), rounded to the levels and unpacked. The adapter is the
+# change $\Delta = \frac{\alpha}{r} B A$ with $A$: ($r$, in), $B$: (out, $r$). What is left of it is the difference
+# that it makes after rounding, $K = \operatorname{quantize}(W + \Delta) - \operatorname{quantize}(W)$. Return, as a
+# float, the share of $K$ in the direction of $\Delta$:
 #
 # $$ s = \frac{\sum_{ij} K_{ij} \Delta_{ij}}{\sum_{ij} \Delta_{ij}^2} $$
 #
 # One says that the change survives, zero that it is lost. If $\Delta = 0$, nothing can be lost: return 1. No input is
 # changed.
 #
-# Example: `quantize` is `torch.round`, $W = (1\;\,2)$, $\alpha = r = 1$, $B = (1)$. For $A = (0.4\;\,0.3)$ the sum is
-# rounded to $W$ again, and $s = 0$. For $A = (4\;\,3)$ it is on the grid, and $s = 1$.
+# Example: `quantize` is `torch.round`, $\alpha = r = 1$, $B = (1)$, $A = (0.4\;\,0.3)$. For $W = (1\;\,2)$, on the grid,
+# the sum is rounded to $W$ again, and $s = 0$. For $W = (1.3\;\,1.8)$ it is rounded to $(2\;\,2)$, and $W$ itself to
+# $(1\;\,2)$: $K = (1\;\,0)$ and $s = 0.4 / 0.25 = 1.6$. Two numbers are few: over many, what is the mean?
 #
 # <details><summary>Hint</summary>
 #
-# Round the sum, not the change. `weight += …` changes what the caller holds.
+# Round the sums, not the change, and `W`, too. `weight += …` changes what the caller holds.
 #
 # </details>
 
@@ -504,7 +507,7 @@ def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
 def surviving_share(weight, A, B, alpha, quantize):
     """The share of an adapter's change that is left after merging and quantizing: float.
 
-    weight: float32 (out, in), on the grid of `quantize`. A: (r, in). B: (out, r).
+    weight: float32 (out, in), on the grid of `quantize` or not. A: (r, in). B: (out, r).
     alpha: a number. quantize: from float32 (out, in) to float32 (out, in).
     """
     # BEGIN SOLUTION
@@ -512,7 +515,7 @@ def surviving_share(weight, A, B, alpha, quantize):
     size = (change**2).sum()
     if size == 0:
         return 1.0
-    kept = quantize(weight + change) - weight
+    kept = quantize(weight + change) - quantize(weight)
     return float((kept * change).sum() / size)
     # END SOLUTION
 
@@ -529,21 +532,20 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_a_change_below_half_a_step_is_lost_and_one_on_the_grid_survives(
-    surviving_share,
-):
+def test_the_examples(surviving_share):
     import torch
 
-    weight, A, B = (
-        torch.tensor([[1.0, 2.0]]),
-        torch.tensor([[0.4, 0.3]]),
-        torch.ones(1, 1),
-    )
-    for factor, expected in ((1, 0), (10, 1)):
+    A, B = torch.tensor([[0.4, 0.3]]), torch.ones(1, 1)
+    for weight, factor, expected in (
+        ([[1.0, 2.0]], 1, 0.0),
+        ([[1.0, 2.0]], 10, 1.0),
+        ([[1.3, 1.8]], 1, 1.6),
+    ):
+        weight = torch.tensor(weight)
         got = surviving_share(weight, factor * A, B, 1, torch.round)
         assert abs(got - expected) < 1e-4, (
-            f"W + {(factor * A).tolist()} is rounded to {(weight + factor * A).round()}: "
-            f"expected {expected}, got {got}"
+            f"W + {(factor * A).tolist()} is rounded to {(weight + factor * A).round()}, "
+            f"W to {weight.round()}: expected {expected}, got {got}"
         )
 
 
@@ -553,7 +555,7 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_the_claim_fails_for_a_small_change_in_four_bits(surviving_share):
+def test_in_four_bits_a_small_change_is_lost_on_the_grid_alone(surviving_share):
     import torch
 
     def quantize(weight):  # 15 levels, evenly spaced; one block a row
@@ -561,12 +563,14 @@ def test_the_claim_fails_for_a_small_change_in_four_bits(surviving_share):
         return (7 * weight / absmax).round() / 7 * absmax
 
     g = torch.Generator().manual_seed(6)
-    weight = quantize(torch.randn(64, 64, generator=g))
+    anywhere = torch.randn(64, 64, generator=g)
+    on_grid = quantize(anywhere)
     A, B = torch.randn(4, 64, generator=g), 0.1 * torch.randn(64, 4, generator=g)
-    assert torch.equal(quantize(weight), weight)
-    for alpha, expected, text in (
-        (0.4, 0.018, "a tiny change is lost"),
-        (80, 0.999, "a huge one survives"),
+    assert torch.equal(quantize(on_grid), on_grid)
+    for weight, alpha, expected, text in (
+        (on_grid, 0.4, 0.018, "a tiny change is lost on the grid"),
+        (on_grid, 80, 0.999, "a huge one survives there"),
+        (anywhere, 0.4, 1.004, "off the grid the tiny one survives, too"),
     ):
         got = surviving_share(weight, A, B, alpha, quantize)
         assert abs(got - expected) < 3e-3, f"{text}: {expected} is left, got {got}"
@@ -588,16 +592,17 @@ def test_other_grids_ranks_and_shapes_and_no_input_is_changed(surviving_share):
         def quantize(weight):
             return (weight / step).round() * step
 
-        weight = quantize(3 * torch.randn(out, inputs, generator=g))
+        anywhere = 3 * torch.randn(out, inputs, generator=g)
         A = torch.randn(rank, inputs, generator=g)
         B = torch.randn(out, rank, generator=g)
         change = 1.5 / rank * B @ A
-        kept = quantize(weight + change) - weight
-        expected = ((kept * change).sum() / change.square().sum()).item()
-        before = [t.clone() for t in (weight, A, B)]
-        got = surviving_share(weight, A, B, 1.5, quantize)
-        assert abs(got - expected) < 1e-3, f"expected {expected:.4f}, got {got}"
-        assert all(map(torch.equal, (weight, A, B), before)), "an input was changed"
+        for weight in (quantize(anywhere), anywhere):
+            kept = quantize(weight + change) - quantize(weight)
+            expected = ((kept * change).sum() / change.square().sum()).item()
+            before = [t.clone() for t in (weight, A, B)]
+            got = surviving_share(weight, A, B, 1.5, quantize)
+            assert abs(got - expected) < 1e-3, f"expected {expected:.4f}, got {got}"
+            assert all(map(torch.equal, (weight, A, B), before)), "an input was changed"
 
 
 # %%
