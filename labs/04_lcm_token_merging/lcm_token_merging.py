@@ -56,7 +56,7 @@ record, settings, device, files = lab.start(
     "04_lcm_token_merging",
     # At scale quick, standard and full.
     source=("embedded", "embedded", "hub" if scale.hub_reachable() else "embedded"),
-    pictures=(8, 20, 32),  # for each sampler
+    pictures=(8, 12, 32),  # for each sampler
     timing_rounds=(2, 6, 6),  # an interval of 95 % needs six
     resolutions=((1, 2), (1, 2), (1, 1.5)),  # times that of the model
 )
@@ -561,7 +561,7 @@ timed += [Variant("LCM-LoRA", n) for n in STEPS]
 SMALL = Variant("small, DPM-Solver++", 25, GUIDANCE)
 timed += [SMALL] * bool(loaded.small)
 functions = {str(v): partial(draw, v, prompts[:1]) for v in timed}
-timings = time_in_turn(functions, settings.timing_rounds, warmup=0)  # all ran before
+timings = time_in_turn(functions, settings.timing_rounds, warmup=1)
 for v in map(str, timed):
     record.add(v, latency=timings.latency(v), speedup=timings.ratio(str(BASE), v))
 for variant in timed:
