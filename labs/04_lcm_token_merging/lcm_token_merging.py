@@ -562,10 +562,10 @@ SMALL = Variant("small, DPM-Solver++", 25, GUIDANCE)
 timed += [SMALL] * bool(loaded.small)
 functions = {str(v): partial(draw, v, prompts[:1]) for v in timed}
 timings = time_in_turn(functions, settings.timing_rounds, warmup=1)
-for v in map(str, timed):
-    record.add(v, latency=timings.latency(v), speedup=timings.ratio(str(BASE), v))
 for variant in timed:
-    record.add(str(variant), **known(variant))
+    v = str(variant)
+    record.add(v, latency=timings.latency(v), speedup=timings.ratio(str(BASE), v))
+    record.add(v, **known(variant))
 record.find("generation_aa", timings.against_itself)
 print(f"the baseline against itself: {timings.against_itself}")
 table(timed, ("latency", "speedup"))
@@ -614,7 +614,8 @@ figure
 # ### The article's stack
 #
 # An article {cite}`metaintelligence_stacking` stacks BK-SDM-Small, four steps of LCM-LoRA and merging of half the tokens, and promises more than ten times on a T4.
-# Eight pictures at a time keep a large GPU as busy as one picture keeps a T4.
+# A T4 is busy with one picture; a GPU as large as the recorded one needs several at a time, here eight.
+# No T4 was timed.
 
 # %%
 READ = "nvidia_h200"  # the recorded run
@@ -704,10 +705,9 @@ Table(["", "latency", "over compiled"], cells)
 
 # %% [markdown]
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other: with four there is little to reuse.
-# The last line has a tiny decoder in place of Stable Diffusion's own.
-# What does it say about four steps of a small network?
+# The last line has a tiny decoder in place of Stable Diffusion's own: how much does that save after four steps, and why not after 25?
 #
-# And merging, in one evaluation that is captured in a graph:
+# Merging, in one evaluation that is captured in a graph:
 
 # %%
 gains = []
@@ -724,8 +724,8 @@ Table(["gain of merging half", "plain attention", "fused attention"], gains)
 #
 # Speed is measured here, or read from the run on a GPU.
 # Distances and prompts are read from the recorded scores: running this lab again cannot change them.
-# The recorded scores have no seed on which the adapter was not tuned.
-# So whatever is said below in favour of the adapter's pictures is said on its own yardstick, and what is said against them stands all the same.
+# The adapter was tuned on seeds among the four; which of them is not recorded, so none is known to be fresh.
+# Whatever is said below in favour of the adapter's pictures is said on its own yardstick, and what is said against them stands all the same.
 # Fresh seeds are left to do: `python -m labkit.recipes.text_to_image score --seeds 4 5 6 7`.
 
 # %%
