@@ -1,10 +1,12 @@
 """Time Stable Diffusion 1.5 and BK-SDM-Small at full size with random weights on a GPU: what a
 generation takes depends on the architecture, not on the weights.
 
-    python -m labkit.recipes.full_size_diffusion --out labs/04_lcm_token_merging/reference/full_size/GPU.json
+    python -m labkit.recipes.full_size_diffusion --out labs/04_lcm_token_merging/recorded/gpu/GPU.json
 
-Every block is saved when it is done; a run that finds its file goes on with it, so that blocks can
-be measured one by one on the same card. After `--seconds` nothing more is prepared.
+A block is one session: all of its contestants are timed in turn, the baseline twice in every round, and the
+figures of a row come from one session. Every block is saved when it is done; a run that finds its file
+goes on with it, so that blocks can be measured one by one on the same card. After `--seconds` nothing more
+is prepared.
 `--toy --device cpu` rehearses everything in small.
 """
 
@@ -146,7 +148,7 @@ EAGER = [
     replace(BASE, unet="Small", cached=True),
 ]
 GRAPHS = [BASE] + [replace(c, run="graph") for c in EAGER]
-COMPILED = [BASE, replace(BASE, run="graph"), replace(LCM_SMALL, run="graph")] + [
+COMPILED = [BASE] + [
     replace(c, run="compiled")
     for c in (  # what shares a compiled network stands together, the most telling first
         BASE,
@@ -161,7 +163,7 @@ COMPILED = [BASE, replace(BASE, run="graph"), replace(LCM_SMALL, run="graph")] +
         replace(BASE, unet="Small"),
     )
 ]
-EIGHT = [replace(c, batch=8) for c in EAGER[:-1]] + [replace(LCM_SMALL, run="graph", batch=8)]
+EIGHT = [replace(c, batch=8) for c in EAGER[:-1]]
 EIGHT_COMPILED = [replace(BASE, batch=8)] + [
     replace(c, run="compiled", batch=8)
     for c in (BASE, replace(BASE, steps=4), LCM_SMALL, LCM, replace(BASE, guided=False))
@@ -406,16 +408,19 @@ class Run:
         self.done |= made.keys()
         return made
 
-    def generations(self, configurations: list[Configuration], rounds: int) -> None:
+    def generations(self, block: str, configurations: list[Configuration], rounds: int) -> None:
         """Latency of whole generations, in turn with the eager baseline, which comes first."""
         functions = self.prepared(configurations)
         base = configurations[0]
         if base not in functions:
             return
         timings = self.time({str(c): f for c, f in functions.items()}, rounds)
-        compiled = replace(base, run="compiled")
+        self.record.find(f"{block.replace(' ', '_')}_aa", timings.against_itself)
+        own = all(c.run == base.run for c in configurations)  # else the baseline has a session of its own
         for c in functions:
-            name = str(c)
+            if c == base and not own:
+                continue
+            name, like = str(c), replace(base, run=c.run)
             self.record.add(
                 name,
                 c.techniques,
@@ -423,27 +428,20 @@ class Run:
                 speedup=timings.ratio(str(base), name),
                 per_picture=quartiles(timings[name] * 1e3 / c.batch, "ms"),
             )
-            if compiled in functions:
-                self.record.add(name, over_compiled=timings.ratio(str(compiled), name))
-        for c in functions:
-            self.confront(c, base, "speedup", "predicted", "measured / predicted")
-            if c.run == "compiled":
-                self.confront(
-                    c, compiled, "over_compiled", "predicted over compiled", "measured / predicted over compiled"
-                )
+            if c.run != base.run and like in functions:
+                self.record.add(name, **{f"over_{c.run}": timings.ratio(str(like), name)})
+            self.confront(timings, c, like)
         self.find_fastest(base.batch)
+        print(f"the baseline against itself: {timings.against_itself}", flush=True)
         print(self.record.table("latency", "speedup", "per_picture"), flush=True)
         print(self.record.table("speedup", "predicted", "measured / predicted"), flush=True)
 
-    def confront(self, c: Configuration, base: Configuration, metric: str, predicted: str, share: str) -> None:
-        """Set the product of the parts against the whole, where all the parts were measured."""
-        parts = {str(part): self.record.rows.get(str(part)) for part in c.parts(base)}
-        known = all(row and metric in row.measurements for row in parts.values())
-        if len(parts) < 2 or not known or metric not in self.record.rows[str(c)].measurements:
-            return
-        factors = {name: row.measurements[metric] for name, row in parts.items()}
-        stack = Product(str(base), str(c), factors, self.record.get(str(c), metric))
-        self.record.add(str(c), **{predicted: stack.predicted, share: stack.share})
+    def confront(self, timings: Timings, c: Configuration, base: Configuration) -> None:
+        """Set the product of the parts against the whole, where all were timed in this session and run alike."""
+        parts = {str(part): str(part) for part in c.parts(base)}
+        if len(parts) > 1 and {str(base), *parts} <= timings.keys():
+            stack = Product.of_times(timings, str(base), parts, str(c))
+            self.record.add(str(c), **{"predicted": stack.predicted, "measured / predicted": stack.share})
 
     def find_fastest(self, batch: int) -> None:
         """The fastest with Stable Diffusion's own decoder, and with any."""
@@ -464,7 +462,7 @@ class Run:
                 if metric in best.measurements:
                     self.record.find(name, best.measurements[metric])
             if key == "fastest_batch_1":
-                self.record.headline = f"{best.name}: {best.measurements['speedup']} over eager"
+                self.record.headline = f"{best.name}: {{{key}_speedup}} as fast as the eager baseline"
 
     def shares(self) -> None:
         """Where a generation's time goes. The loop is the sampler's arithmetic and what the CPU does for it."""
@@ -528,13 +526,13 @@ class Run:
 
 
 BLOCKS = {
-    "eager": lambda run: run.generations(EAGER, rounds=5),
-    "compiled": lambda run: run.generations(COMPILED, rounds=9),
+    "eager": lambda run: run.generations("eager", EAGER, rounds=7),
+    "compiled": lambda run: run.generations("compiled", COMPILED, rounds=9),
     "shares": Run.shares,
     "attention": Run.attention,
-    "eight": lambda run: run.generations(EIGHT, rounds=3),
-    "graphs": lambda run: run.generations(GRAPHS, rounds=5),
-    "eight compiled": lambda run: run.generations(EIGHT_COMPILED, rounds=5),
+    "eight": lambda run: run.generations("eight", EIGHT, rounds=6),
+    "graphs": lambda run: run.generations("graphs", GRAPHS, rounds=6),
+    "eight compiled": lambda run: run.generations("eight compiled", EIGHT_COMPILED, rounds=6),
 }
 
 
@@ -579,7 +577,7 @@ def main() -> None:
             print(f"{block}: broken off, {type(error).__name__}: {str(error)[:500]}", flush=True)
         runs.save(record, given.out, "python -m labkit.recipes.full_size_diffusion --out FILE")
         print(f"{block}: saved after {time.perf_counter() - start:.0f} s", flush=True)
-    print(record.headline, given.out, sep="\n")
+    print(record.headline and record.summary, given.out, sep="\n")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,30 @@ def test_whole_generations_stand_beside_the_product_of_their_parts(run):
     )
 
 
+def test_every_contestant_of_a_session_is_timed_beside_a_baseline_that_is_timed_twice(run):
+    record = run("eager")
+    assert record.findings["eager_aa"].value > 0
+    rows = [record.rows[str(c)].measurements for c in (BASE, LCM, SMALL)]
+    base = rows[0]["latency"].value
+    # One round: the two columns of a row can differ by nothing, whatever the machine did before.
+    assert [m["speedup"].value for m in rows] == pytest.approx([base / m["latency"].value for m in rows])
+
+
+def test_another_session_leaves_the_latency_of_the_baseline_as_it_was(run):
+    before = run("eager").get(str(BASE), "latency")
+    record = run("graphs")
+    assert record.get(str(BASE), "latency") == before and "graphs_aa" in record.findings
+
+
+def test_a_product_is_of_one_session_in_which_all_parts_run_alike(run, monkeypatch):
+    parts = [replace(BASE, steps=4), replace(BASE, guided=False)]
+    monkeypatch.setattr(full_size_diffusion, "EAGER", [BASE, LCM, *parts])
+    record = run("eager")
+    product = record.get(str(parts[0]), "speedup").value * record.get(str(parts[1]), "speedup").value
+    assert record.get(str(LCM), "predicted").value == pytest.approx(product)
+    assert "predicted" not in record.rows[str(parts[0])].measurements
+
+
 def test_a_second_call_goes_on_with_the_record(run):
     run("eager")
     record = run("graphs")

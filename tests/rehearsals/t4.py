@@ -48,7 +48,7 @@ PEAKS = {
 TOY_SETTINGS = {
     "02": dict(digits_source=None),
     "03": dict(source="hub", timing_rounds=1, length=32, held_out_blocks=2, seeds=1, steps=2),
-    "04": dict(source="hub", timing_rounds=1, pictures=4, few_pictures=2),
+    "04": dict(source="hub", timing_rounds=1, pictures=4),
 }
 
 

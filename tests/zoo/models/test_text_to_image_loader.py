@@ -286,4 +286,4 @@ def test_what_is_asked_of_the_hub_holds_no_pickle_and_no_code():
 
 
 def test_the_lab_goes_through_with_the_models_of_the_hub(hub_cache, go_through):
-    go_through("04_lcm_token_merging/lcm_token_merging.py", pictures=4, few_pictures=2)
+    go_through("04_lcm_token_merging/lcm_token_merging.py", pictures=4)
