@@ -89,7 +89,7 @@ record, settings, device, files = lab.start(
 
 # %%
 def prune_half(w: torch.Tensor) -> torch.Tensor:
-    kept = w.topk(2).indices  # of equal numbers, one or the other
+    kept = w.argsort(descending=True, stable=True)[:2]  # of equal numbers, the first
     return torch.zeros_like(w).index_copy(0, kept, w[kept])
 
 
@@ -103,7 +103,7 @@ for first, second in ((prune_half, round_to_half), (round_to_half, prune_half)):
 
 # %% [markdown]
 # Rounding makes equal what was different.
-# Whoever prunes afterwards can no longer see which weight was the larger one, and may drop the wrong one.
+# Whoever prunes afterwards can no longer see which weight was the larger one, and may drop the wrong one, as here.
 #
 # **Ask yourself:** training after pruning lets the other weights make up for the lost ones.
 # Which of *prune*, *train*, *quantize* has to come before which?
@@ -208,9 +208,9 @@ again = {
         (images.prune(0.85), images.distill(200), images.share(4)),
         (images.prune(0.85), images.share(4), images.distill(200)),
     ][: settings.image_stacks_again],
-    "text": [
-        (text.prune(0.3), text.quantize("nf4")),
-        (text.quantize("nf4"), text.prune(0.3)),
+    "text": [  # without Wanda, which reads the help of this Python
+        (text.quantize("nf4"),),
+        (text.prune(0.3, "magnitude"), text.quantize("nf4")),
         (text.quantize("int8"), text.lora(16, 100)),
     ][: settings.text_stacks_again],
 }
@@ -280,7 +280,7 @@ figure
 # - **Training has to come after what it is to repair.** In the upper picture look at the orders that prune *after* the last training.
 #   The place of the codebook is a smaller matter, and the picture cannot tell it: before the weights share values all of them are trained, after it only the centroids, some hundred numbers.
 #   So order and what is trained change together.
-# - **A file tells what an order really made.** In the lower picture the orders that quantize before they train look best.
+# - **A file tells what an order really made.** In the lower picture look at the orders that quantize before they train.
 #   They keep their adapters *beside* the integers: nothing is rounded after training, and the file is larger by the adapters.
 #   The orders that train first merge, and round what was learned.
 #   Below zero means better than the original: the training has seen text of the same kind, which the original had not.
@@ -480,14 +480,8 @@ ways = {
     for steps in (50, 200)
 }
 rows = recorded["images"].rows.averaged()
-print(
-    "not trained at all:",
-    *(
-        f"{s}: {rows[s,]['lost']}"
-        for s in map(str, (images.prune(0.7), images.prune(0.8)))
-    ),
-    sep="\n  ",
-)
+for step in (images.prune(0.7), images.prune(0.8)):
+    print(f"{step}, not trained at all: {rows[str(step),]['lost']} lost")
 # On the whole network the record has the labels once, and the teacher with 400 steps.
 by_labels = rows.get(("recover(200)",)) or rows["recover(200)", "half()"]
 by_teacher = rows.get(("distill(200)",)) or rows["distill(400)",]
@@ -502,7 +496,7 @@ print(f"the teacher brings back more than the labels, net of that: {net}")
 plot.curves(ways, "sparsity (%)", "accuracy lost")
 
 # %% [markdown]
-# In the picture the teacher wins everywhere.
+# Where does the teacher win in the picture?
 # Before you believe that this is about pruning, read the lines above it: how much do labels and teacher cost the network that is whole?
 # A few steps at this learning rate, on images that are not shifted and mirrored as they were when the network was trained, do harm of their own.
 # The last line takes it off, and a figure that rests on one seed decides nothing.
@@ -531,8 +525,7 @@ plot.curves(curves, "sparsity (%)", "lost")
 
 # %% [markdown]
 # Look at both ends: where few weights go, the simpler rule may be as good, and where half of them go, neither is free.
-
-# %% [markdown]
+#
 # ## 9 · Search
 #
 # How much of each?
@@ -632,7 +625,7 @@ from_rows("pipeline_perplexity", lost)
 print("cut, quantize, adapt: perplexity against the best adapted model:", lost)
 
 # %% [markdown]
-# The space of the search never folds BatchNorm, which saves time and costs no accuracy.
+# The space of the search never folds BatchNorm, which computes the same in less time.
 # A search finds what its space holds.
 #
 # ## 10 · The ledger
@@ -643,7 +636,7 @@ for task, need, key in (
     ("text", "phone", "text"),
     ("text", "nothing trained", "text_untrained"),
 ):
-    for metric in ("smaller", "lost"):
+    for metric in ("file", "smaller", "lost"):
         from_rows(f"{key}_{metric}", choices[task][need][1][metric])
 ledger = claims.judge("claims.toml", record)
 ledger
