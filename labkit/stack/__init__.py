@@ -8,13 +8,14 @@ images   MobileNetV2 on Fashion-MNIST, and its steps
 text     SmolLM2 on the documentation of Python, and its steps
 """
 
-from labkit.stack.effects import Effect, Interaction, ablate, interactions
+from labkit.stack.effects import Effect, Interaction, ablate, interactions, largest, smallest
 from labkit.stack.rows import Rows, StackResult
 from labkit.stack.runner import Recorded, Runner, Task
 from labkit.stack.steps import Refused, Step, admit, is_admissible, orders, read, step
-from labkit.stack.study import SEEDS, Study
+from labkit.stack.study import FRESH, SEEDS, Study
 
 __all__ = [
+    "FRESH",
     "SEEDS",
     "Effect",
     "Interaction",
@@ -30,7 +31,9 @@ __all__ = [
     "admit",
     "interactions",
     "is_admissible",
+    "largest",
     "orders",
     "read",
+    "smallest",
     "step",
 ]

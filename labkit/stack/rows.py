@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,14 @@ class Rows:
             self._keep(StackResult.from_json(path.read_text(encoding="utf-8")))
         return sorted(self._rows.values(), key=StackResult.as_json)
 
-    def averaged(self) -> dict[tuple[str, ...], dict[str, Measurement]]:
+    def averaged(
+        self, seeds: Container[int] | None = None, at_least: int = 1
+    ) -> dict[tuple[str, ...], dict[str, Measurement]]:
         """Every stack, averaged over the seeds with which it was run; a stack that is not random stays as it is.
+
+        Args:
+            seeds: those that count; None for all.
+            at_least: stacks with fewer of them are left out.
 
         Raises:
             ValueError: the rows are of several tasks.
@@ -96,8 +102,13 @@ class Rows:
             raise ValueError(f"rows of one task are needed, these are of {', '.join(sorted(tasks))}")
         runs: dict[tuple[str, ...], list[StackResult]] = {}
         for row in rows:
-            runs.setdefault(row.steps, []).append(row)
-        return {steps: over_seeds([row.measurements for row in found]) for steps, found in runs.items()}
+            if row.seed is None or seeds is None or row.seed in seeds:
+                runs.setdefault(row.steps, []).append(row)
+        return {
+            steps: found[0].measurements if found[0].seed is None else over_seeds([row.measurements for row in found])
+            for steps, found in runs.items()
+            if len(found) >= at_least or found[0].seed is None
+        }
 
     def write(self, path: str | Path) -> Path:
         """All rows in one file, one row per line."""
@@ -110,5 +121,5 @@ def _short(m: Measurement) -> list[float | str | int]:
 
 
 def over_seeds(runs: Sequence[dict[str, Measurement]]) -> dict[str, Measurement]:
-    """The mean of each metric over runs with different seeds; a single run stays as it is."""
-    return runs[0] if len(runs) == 1 else {metric: averaged([run[metric] for run in runs]) for metric in runs[0]}
+    """The mean of each metric over runs with different seeds; of a single one, no interval decides anything."""
+    return {metric: averaged([run[metric] for run in runs]) for metric in runs[0]}

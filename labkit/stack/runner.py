@@ -107,7 +107,7 @@ class Runner:
     def averaged(self, steps: Sequence[Step], seeds: Iterable[int] = (0,)) -> dict[str, Measurement]:
         """What a stack came to, averaged over seeds; the interval holds the spread of the seeds and of each run."""
         runs = [self.run(steps, seed, every_step=False)[-1].measurements for seed in seeds]
-        return over_seeds(runs if any(each.random for each in steps) else runs[:1])
+        return over_seeds(runs) if any(each.random for each in steps) else runs[0]
 
     def _keys(self, steps: tuple[Step, ...], seed: int) -> list[tuple[tuple[str, ...], int | None]]:
         """For every prefix of the stack: its steps as text, and the seed if one of them is random."""

@@ -3,11 +3,12 @@
 import math
 from itertools import permutations
 
+import numpy as np
 import pytest
 
 import toy
 from labkit.measure import Measurement, difference
-from labkit.stack import Recorded, Refused, Rows, Runner, ablate, interactions
+from labkit.stack import Recorded, Refused, Rows, Runner, ablate, interactions, largest, smallest
 
 SHRINK, PACK, FOLD, REPAIR, NOISE = toy.shrink(), toy.pack(), toy.fold(), toy.repair(), toy.noise()
 STACK = [SHRINK, PACK, FOLD, REPAIR]
@@ -113,3 +114,40 @@ def test_effects_can_be_had_from_recorded_rows(runner, task, tmp_path):
     assert (ablate(record, STACK), interactions(record, STACK)) == known
     with pytest.raises(LookupError, match="not in the record"):
         ablate(record, [SHRINK, NOISE])
+
+
+def normal(value: float, n: int = 10_000) -> Measurement:
+    return Measurement(value, value - 1.96, value + 1.96, "points", n, "95 % confidence", "normal")
+
+
+@pytest.mark.parametrize("truth", [[0] * 25, [0] * 24 + [3], [0, 1]])
+def test_the_interval_of_the_largest_holds_the_largest_truth(truth):
+    generator, held, alone = np.random.default_rng(0), 0, 0
+    for _ in range(1000):
+        found = [normal(value) for value in generator.normal(truth)]
+        best, own = largest(found), max(found, key=lambda m: m.value)
+        assert best.value == own.value and best.decides
+        held += best.low <= max(truth) <= best.high
+        alone += own.low <= max(truth) <= own.high
+    assert held >= 950 and alone <= held
+    assert alone < 800 or len(set(truth)) > 1  # its own interval would be wrong every other time
+
+
+def test_of_few_seeds_the_largest_is_widened_as_students_t_asks():
+    found = [normal(0, n=5), normal(-9, n=5)]
+    assert largest(found).high == pytest.approx(1.96 * 3.495 / 2.776, rel=1e-3)  # t of 4 degrees, 98.75 % and 97.5 %
+
+
+def test_the_smallest_is_the_largest_turned_round():
+    found = [normal(1.0), normal(-2.0), normal(4.0)]
+    worst, best = smallest(found), largest([normal(-1.0), normal(2.0), normal(-4.0)])
+    assert (worst.value, worst.low, worst.high) == (-best.value, -best.high, -best.low)
+    assert worst.method == "the smallest of 3, after Bonferroni: normal"
+
+
+def test_the_largest_of_ranges_decides_nothing_and_of_no_measurement_there_is_none():
+    seen = Measurement(9, 8, 10, "points", 2)
+    assert largest([normal(1.0), seen]).kind == "range"
+    for wrong in ([], [seen, Measurement.exact(1, "bytes")]):
+        with pytest.raises(ValueError, match="one of several in one unit"):
+            largest(wrong)

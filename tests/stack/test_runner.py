@@ -184,7 +184,7 @@ def test_an_average_over_seeds_is_that_of_their_rows(runner, task):
     result = runner.averaged([SHRINK, NOISE], range(4))
     assert result["lost"] == averaged(rows)
     assert result["lost"].n == 4
-    assert result["file"] == Measurement(2048, 2048, 2048, "bytes", 4)
+    assert result["file"] == Measurement.exact(2048, "bytes")
 
 
 def test_what_is_not_random_has_nothing_to_average(runner):
@@ -199,11 +199,23 @@ def test_rows_are_averaged_as_the_runner_does(runner):
     assert [found[tuple(map(str, stack))]["lost"].n for stack in stacks] == [100, 4, 4]
 
 
+def test_of_one_seed_nothing_is_decided(runner):
+    assert not runner.averaged([SHRINK, NOISE], [3])["lost"].decides
+
+
+def test_seeds_can_be_left_out_and_stacks_with_too_few_of_them(runner):
+    runner.run_all([[SHRINK], [SHRINK, NOISE]], range(3), every_step=False)
+    runner.run_all([[DRAW, FOLD]], range(2), every_step=False)
+    found = runner.rows.averaged(seeds=(1, 2), at_least=2)
+    assert found.keys() == {(str(SHRINK),), (str(SHRINK), str(NOISE))}
+    assert found[str(SHRINK), str(NOISE)] == runner.averaged([SHRINK, NOISE], (1, 2))
+
+
 def test_rows_of_several_tasks_are_not_averaged():
     rows = Rows()
     assert rows.averaged() == {}
     rows.put(row("a"))
-    assert rows.averaged() == {("a",): row("a").measurements}
+    assert rows.averaged().keys() == {("a",)}
     rows.put(row("a", task="another toy"))
     with pytest.raises(ValueError, match="rows of one task are needed, these are of another toy, toy"):
         rows.averaged()

@@ -42,10 +42,17 @@ STUDY = Study(
     pairs=(thin(0.125), prune(0.7), share(4), quantize(), fold(), half()),
     whole=(thin(0.125), prune(0.8), distill(400), share(5), half()),
     others=[
-        (prune(sparsity), train(batches))
-        for sparsity in (0.7, 0.8, 0.9, 0.95)
-        for train in (recover, distill)
-        for batches in (50, 200)
+        *(
+            (prune(sparsity), train(batches))
+            for sparsity in (0.7, 0.8, 0.9, 0.95)
+            for train in (recover, distill)
+            for batches in (50, 200)
+        ),
+        # What either way to train does to the network that is not pruned.
+        *((train(200),) for train in (recover, distill)),
+        # Whether few values cost more, the more is pruned.
+        *((prune(sparsity), distill(200)) for sparsity in (0.85,)),
+        *((prune(sparsity), distill(200), share(4)) for sparsity in (0.7, 0.9)),
     ],
     space=space,
     architectures=[

@@ -45,6 +45,11 @@ STUDY = Study(
         *((prune(sparsity, by),) for sparsity in (0.1, 0.3, 0.5) for by in ("magnitude", "wanda")),
         (lora(16, 100),),
         (quantize("int8"), lora(16, 100)),
+        # The most training that the search can choose, without anything that makes the file smaller and with little.
+        (lora(64, 200),),
+        *((quantize(kind), lora(64, 200)) for kind in ("int8", "nf4")),
+        *((lora(64, 200), quantize(kind)) for kind in ("int8", "nf4")),
+        *((cut(2), quantize(kind), lora(16, 100)) for kind in ("int8", "nf4")),
     ],
     space=space,
     architectures=[(), *((cut(layers),) for layers in (1, 2, 3, 4))],

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from labkit import measure, zoo
-from labkit.measure import Measurement, mean_with_interval
+from labkit.measure import Measurement
 from labkit.stack.steps import Facts
 from labkit.techniques.storage import safetensors
 
@@ -24,9 +24,10 @@ class LanguageModelling:
     """A small language model and the language reference of Python, of which a tenth is held out.
 
     Rows have `file` (bytes of safetensors in zstd that load again; 16 bits for what is not quantized), `smaller` (times
-    smaller than four bytes per parameter), `perplexity` on the held-out blocks, `lost` (nats per token, paired block by
-    block with the model at the start) and `latency` (times that of the model at the start, one block, in turn, weights
-    unpacked; a property of the number of layers, timed once for each).
+    smaller than two bytes per parameter, in which the model ships), `perplexity` on the held-out blocks, `lost` (nats
+    per token, paired with the model at the start) and `latency` (times that of the model at the start, one block, in
+    turn, weights unpacked; a property of the number of layers, timed once for each). The blocks of one topic are alike:
+    of `perplexity` and `lost` each topic counts once, and of a long topic the first few blocks are enough.
 
     Raises:
         ZooError: as `zoo.language_model`.
@@ -35,6 +36,7 @@ class LanguageModelling:
     def __init__(
         self,
         held_out_blocks: int | None = None,
+        blocks_of_a_topic: int = 3,
         length: int = 256,
         batch: int = 2,
         source: Literal["package", "hub"] | None = "package",
@@ -45,10 +47,14 @@ class LanguageModelling:
         self.device, self.batch = device, batch
         tokenizer = self.pretrained.tokenizer
         self.training = zoo.blocks(corpus.training, tokenizer, length).to(device)
-        self.held_out = zoo.blocks(corpus.held_out, tokenizer, length).to(device)[:held_out_blocks]
+        topics = zoo.block_topics(corpus, tokenizer, length)
+        few = [i for i, topic in enumerate(topics) if topics[:i].count(topic) < blocks_of_a_topic][:held_out_blocks]
+        self.held_out = zoo.blocks(corpus.held_out, tokenizer, length).to(device)[few]
+        self.topics = [topics[i] for i in few]  #: that of each held-out block
         self.name = (
             f"language model from {self.pretrained.origin.source}, "
-            f"{len(self.held_out)} held-out blocks of {length} tokens, {len(self.training)} for training"
+            f"{len(self.held_out)} held-out blocks of {length} tokens from {len(set(self.topics))} topics, "
+            f"{len(self.training)} for training"
         )
         self.facts: Facts = frozenset()
         self.latencies = {} if latencies is None else latencies
@@ -66,12 +72,12 @@ class LanguageModelling:
         losses = self.losses(model)
         with tempfile.TemporaryDirectory() as folder:
             file = self.save(model, Path(folder, "model.safetensors.zst")).stat().st_size
-        whole = 4 * measure.parameters(self.pretrained.model).value
+        whole = 2 * measure.parameters(self.pretrained.model).value
         return {
             "file": Measurement.exact(file, "bytes"),
             "smaller": Measurement.exact(whole / file, "×"),
-            "perplexity": measure.perplexity(losses),
-            "lost": mean_with_interval((losses - self.reference).tolist(), "nats"),
+            "perplexity": measure.perplexity(losses, self.topics),
+            "lost": measure.loss_difference(losses, self.reference, self.topics),
             "latency": self.latency(model),
         }
 

@@ -71,6 +71,7 @@ def tiny_tasks() -> dict[str, LanguageModelling]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zoo, "documentation_corpus", lambda: Corpus("to train on", "held out", HERE, {"all": 0}))
         patch.setattr(zoo, "blocks", counting)
+        patch.setattr(zoo, "block_topics", lambda corpus, tokenizer, length: list("aaaabbcd"))
         tasks = {}
         for head in SETS:
             model = tiny_llama(tied=head == "tied")
@@ -255,7 +256,7 @@ def test_the_start_is_a_copy_each_time(task):
 
 
 def test_the_name_says_what_was_measured_on_how_much(task):
-    assert task.name == "language model from package, 6 held-out blocks of 12 tokens, 40 for training"
+    assert task.name == "language model from package, 6 held-out blocks of 12 tokens from 3 topics, 40 for training"
     assert task.facts == frozenset()
 
 
@@ -274,6 +275,18 @@ def test_batches_are_the_same_for_one_seed_and_every_block_comes_once_before_any
 # Measuring
 
 
+def topic_mean(model, task) -> float:
+    """Nats a token, topics counting once: three blocks of the first, two of the second, one of the third."""
+    losses = F.cross_entropy(logits(model, task)[:, :-1].transpose(1, 2), task.held_out[:, 1:], reduction="none")
+    first, second, third = losses.mean(dim=1).split([3, 2, 1])
+    return ((first.mean() + second.mean() + third.mean()) / 3).item()
+
+
+def test_of_a_long_topic_the_first_blocks_are_held_out(task):
+    assert task.topics == list("aaabbc")
+    assert torch.equal(task.held_out, counting("held out", None, LENGTH)[[0, 1, 2, 4, 5, 6]])
+
+
 @heads
 def test_a_row_has_five_metrics_with_their_units(task, timed, head, tmp_path):
     model = apply(task, prune(0.3))
@@ -282,12 +295,11 @@ def test_a_row_has_five_metrics_with_their_units(task, timed, head, tmp_path):
     assert {metric: m.unit for metric, m in row.items()} == units
     assert row["file"] == Measurement.exact(file.stat().st_size, "bytes")
     parameters = sum(p.numel() for p in task.pretrained.model.parameters())
-    assert row["smaller"].value == 4 * parameters / row["file"].value
-    expected = F.cross_entropy(logits(model, task)[:, :-1].flatten(0, 1), task.held_out[:, 1:].flatten()).item()
+    assert row["smaller"].value == 2 * parameters / row["file"].value
+    expected, start = topic_mean(model, task), topic_mean(task.start(), task)
     assert math.log(row["perplexity"].value) == pytest.approx(expected, rel=1e-5)
-    start = F.cross_entropy(logits(task.start(), task)[:, :-1].flatten(0, 1), task.held_out[:, 1:].flatten()).item()
     assert row["lost"].value == pytest.approx(expected - start, abs=1e-5)
-    assert row["perplexity"].n == row["lost"].n == 6 and row["latency"] == Measurement(0.5, 0.5, 0.5, "×", 15)
+    assert row["perplexity"].n == row["lost"].n == 3 and row["latency"] == Measurement(0.5, 0.5, 0.5, "×", 15)
 
 
 @heads
