@@ -51,15 +51,24 @@ def test_a_lab_may_stay_on_the_cpu(folder):
 
 def test_finishing_saves_the_record_and_sets_it_beside_the_recorded_runs(folder, tmp_path, capsys):
     record = lab.start(NAME, steps=(1, 2, 3)).record
+    record.scale = "standard"
     record.find("images_smaller", Measurement(5, 4, 6, "×"))
     record.find("other", Measurement.exact(1, "×"))
-    table = lab.finish("five times smaller", "_smaller")
-    assert "five times smaller" in capsys.readouterr().out
+    table = lab.finish("{images_smaller} smaller", "_smaller")
+    assert "5.00× smaller" in capsys.readouterr().out
     saved = runs.load(tmp_path / "records" / f"{NAME}.json").record
-    assert (saved.headline, saved.settings) == ("five times smaller", {"steps": 1})
-    assert [row[:2] for row in table.rows] == [["images smaller", "5.00× [4.00, 6.00]"]]
+    assert (saved.headline, saved.settings) == ("{images_smaller} smaller", {"steps": 1})
+    assert [row[:2] for row in table.rows] == [["images smaller", "5.00× (4.00 – 6.00)"]]
     assert all(table.rows[0][2:])
-    assert len(lab.finish("five times smaller").rows) == 2
+    assert len(lab.finish("{images_smaller} smaller").rows) == 2
+    with pytest.raises(KeyError, match="images_faster"):
+        lab.finish("{images_faster} faster")
+
+
+def test_a_rehearsal_has_no_headline_to_carry_away(folder, capsys):
+    lab.start(NAME, steps=(1, 2, 3)).record.find("images_smaller", Measurement.exact(5, "×"))
+    lab.finish("{images_smaller} smaller")
+    assert "a rehearsal: at scale quick nothing is concluded" in capsys.readouterr().out
 
 
 def test_the_sources_are_what_text_and_claims_cite(folder):

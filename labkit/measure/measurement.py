@@ -188,8 +188,9 @@ def median_with_interval(samples: Sequence[float] | np.ndarray, unit: str, over:
     ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
     rank = _rank_beyond_the_median(n)
     low, high = float(ordered[rank]), float(ordered[-1 - rank])
-    kind = CONFIDENCE if n >= 6 and low < high else RANGE
-    return Measurement(float(np.median(ordered)), low, high, unit, n, kind, f"sign test over {over}")
+    is_enough = n >= 6 and low < high
+    kind, method = (CONFIDENCE, f"sign test over {over}") if is_enough else (RANGE, f"few or equal {over}")
+    return Measurement(float(np.median(ordered)), low, high, unit, n, kind, method)
 
 
 @cache

@@ -119,6 +119,7 @@ def read_labs(records: Path, links: dict[str, str]) -> list[ledger.Lab]:
 def fill_pages(source: Path, labs: list[ledger.Lab]) -> None:
     """Put tables and figures in place of the placeholders. Raises BookError for a figure that nobody measured."""
     tables = {
+        "chance": ledger.chance_line,
         "counts": ledger.counts_table,
         "claims": ledger.claims_table,
         "runs": ledger.runs_table,

@@ -46,7 +46,7 @@ def finished(small, tmp_path_factory) -> Path:
 
 
 def test_every_contestant_is_run_at_every_rate_and_then_with_every_seed(finished):
-    assert len([*finished.glob("rates/*.json")]) == len([*finished.glob("seeds/*.json")]) == 2 * len(CONTESTANTS) == 14
+    assert len([*finished.glob("rates/*.json")]) == len([*finished.glob("seeds/*.json")]) == 2 * len(CONTESTANTS) == 12
     rows = [json.loads(path.read_text()) for path in finished.glob("*/QLoRA_all*.json")]
     assert {row["seed"] for row in rows} == {0, 1, 2}
     assert all(row["steps"] == 2 and row["seconds"] > 0 and len(row["held_out"]) == 4 for row in rows)
@@ -77,11 +77,10 @@ def test_parts_share_the_work_and_wait_for_each_other(tmp_path, monkeypatch):
         fine_tuning, "trained", lambda task, contestant, rate, seed: ran.append((contestant, rate)) or {"validation": 1}
     )
     with pytest.raises(TimeoutError, match="run its part"):
-        run(tmp_path, "1/2")
-    half = len(ran)
-    run(tmp_path, "2/2")
-    run(tmp_path, "1/2")
-    assert half == 7 and len(ran) == len([*tmp_path.glob("*/*.json")]) - 3 == 28
+        run(tmp_path, "1/4")
+    assert len(ran) == 3
+    run(tmp_path)
+    assert len(ran) == len([*tmp_path.glob("*/*.json")]) - 3 == 24
 
 
 def test_a_rate_that_diverges_is_not_chosen(tmp_path, monkeypatch):

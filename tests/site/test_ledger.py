@@ -7,7 +7,7 @@ from docutils.core import publish_doctree
 from docutils.nodes import entry, raw
 from myst_parser.parsers.docutils_ import Parser
 
-from labkit.claims import Bound, Check, Claim
+from labkit.claims import Bound, Claim
 from labkit.measure import Measurement
 from labkit.record import Record
 from labkit.runs import RecordedRun
@@ -15,27 +15,25 @@ from labkit.site import ledger
 from labkit.table import Table
 
 EXTENSIONS = ["colon_fence", "dollarmath", "linkify", "substitution", "tasklist"]  # those of Jupyter Book
-SMALLER = Claim("smaller", "It is smaller.", "han2016deep", Check("ratio", Bound.parse(">= 2")))
-FASTER = Claim("faster", "It is faster.", "hu2022lora", Check("speedup", Bound.parse("1.3 .. 1.8")))
-ZIPPED = replace(SMALLER, condition="it is zipped", otherwise=Check("zipped_ratio", Bound.parse(">= 2")))
+TWICE = {"ratio": Bound.parse(">= 2")}
+SMALLER = Claim("smaller", "It is smaller.", "han2016deep", "abstract", TWICE)
+FASTER = Claim("faster", "It is faster.", "hu2022lora", "abstract", {"speedup": Bound.parse("1.3 .. 1.8")})
+ZIPPED = replace(SMALLER, condition="it is zipped", otherwise={"zipped_ratio": Bound.parse(">= 2")})
 
 
-def judged(claim: Claim, verdict: str, under: str = "") -> dict:
-    condition = {"condition": claim.condition, "under_condition": under}
-    return {"id": claim.id, "promise": str(claim.check.bound), "verdict": verdict} | condition
-
-
-def ran(
-    *verdicts: dict, ratio: Measurement | None = None, scale: str = "quick", date: str | None = None, **machine
-) -> RecordedRun:
+def ran(scale: str = "standard", date: str | None = None, machine: dict | None = None, **findings) -> RecordedRun:
     """A run on two cores, as far as the ledger reads it."""
-    environment = {"processor": "A processor", "cores": 2, "gpu": None, "device": "cpu", "commit": "abc123"} | machine
-    record = Record("01_first", scale, 0, findings={"ratio": ratio} if ratio else {}, verdicts=list(verdicts))
-    return RecordedRun(record, environment, "labkit run", date=date)
+    environment = {"processor": "A processor", "cores": 2, "gpu": None, "device": "cpu", "commit": "abc123"}
+    record = Record("01_first", scale, 0, findings=findings)
+    return RecordedRun(record, environment | (machine or {}), "labkit run", date=date)
 
 
 def times(value: float) -> Measurement:
     return Measurement.exact(value, "×")
+
+
+def between(low: float, high: float) -> Measurement:
+    return Measurement((low + high) / 2, low, high, "×", 5, "95 % confidence", "Student's t over seeds")
 
 
 def lab(claims=(SMALLER,), this=None, recorded=None, name="01_first", link="") -> ledger.Lab:
@@ -57,11 +55,11 @@ def results(claim: Claim, this: RecordedRun | None, recorded: RecordedRun | None
 
 
 def test_a_row_shows_the_claim_and_what_each_run_says_of_it():
-    this = ran(judged(SMALLER, "undecided"), ratio=times(2.0))
-    recorded = ran(judged(SMALLER, "holds"), ratio=times(2.1))
+    this, recorded = ran(ratio=between(1.9, 2.1)), ran(ratio=times(2.1))
     [[number, claim, _, promise, *shown]] = cells(ledger.claims_table([lab(this=this, recorded=recorded)]))
     assert (number, claim, promise) == ("01", "It is smaller.", "≥ 2")
-    assert shown == ["2.00×", "undecided", "2.10×", "holds"]
+    undecided = "undecided<br><small>the interval holds the bound</small>"
+    assert shown == ["2.00×<br><small>[1.90, 2.10]</small>", undecided, "2.10×", "holds"]
 
 
 def test_a_row_cites_its_source():
@@ -73,42 +71,55 @@ def test_rows_are_in_the_order_of_the_labs_and_of_their_claims():
     assert [row[:2] for row in rows] == [["01", "It is faster."], ["01", "It is smaller."], ["02", "It is smaller."]]
 
 
-def test_without_a_record_of_this_run_there_are_dashes_and_the_recorded_run_still():
-    assert results(SMALLER, None, ran(judged(SMALLER, "fails"), ratio=times(1.2))) == ["—", "—", "1.20×", "fails"]
+def test_without_a_run_there_are_dashes():
+    assert results(SMALLER, None, ran(ratio=times(1.2))) == ["—", "—", "1.20×", "fails"]
+    assert results(SMALLER, ran(ratio=times(1.2))) == ["1.20×", "fails", "—", "—"]
 
 
-def test_without_a_recorded_run_there_are_dashes_too():
-    assert results(SMALLER, ran(judged(SMALLER, "fails"), ratio=times(1.2))) == ["1.20×", "fails", "—", "—"]
+def test_what_a_run_has_no_figure_for_is_not_measured():
+    assert results(FASTER, ran(ratio=times(1.2)))[:2] == ["—", "not measured at this scale"]
 
 
-def test_a_claim_that_came_after_the_run_has_dashes():
-    assert results(FASTER, ran(judged(SMALLER, "holds"))) == ["—"] * 4
+def test_a_rehearsal_shows_its_figure_and_no_verdict():
+    assert results(SMALLER, ran("quick", ratio=times(2.5)))[:2] == ["2.50×", "not measured at this scale"]
 
 
-def test_a_verdict_on_another_promise_is_not_shown():
-    assert results(SMALLER, ran(judged(SMALLER, "holds") | {"promise": ">= 1"})) == ["—"] * 4
+def test_a_claim_is_judged_as_it_reads_today():
+    assert results(replace(SMALLER, promises={"ratio": Bound.parse("<= 1")}), ran(ratio=times(2.5)))[1] == "fails"
 
 
-def test_what_this_scale_does_not_measure_has_a_verdict_but_no_figure():
-    this = ran(judged(SMALLER, "not measured at this scale"))
-    assert results(SMALLER, this)[:2] == ["—", "not measured at this scale"]
+def test_a_rate_and_its_loss_stand_in_one_row():
+    both = replace(SMALLER, promises=TWICE | {"lost": Bound.parse("<= 0.3")})
+    measured, verdict = results(both, ran(ratio=times(2.5), lost=times(0.1)))[:2]
+    assert (measured, verdict) == ("2.50×<br>0.100×", "holds")
 
 
-def test_the_interval_of_a_figure_is_set_small_below_it():
-    assert (
-        results(SMALLER, ran(judged(SMALLER, "holds"), ratio=Measurement(2.1, 2, 2.2, "×")))[0]
-        == "2.10×<br><small>2.00 – 2.20</small>"
-    )
+def test_a_figure_that_was_read_from_a_recorded_run_says_so():
+    run = ran(ratio=times(2.5))
+    run.record.read["ratio"] = "nvidia_h200"
+    assert results(SMALLER, run)[0] == "2.50×<br><small>recorded</small>"
+
+
+def test_what_decides_nothing_says_why():
+    run = ran(ratio=Measurement(2.1, 2.05, 2.2, "×", 40, "quartiles"))
+    measured, verdict = results(SMALLER, run)[:2]
+    assert measured == "2.10×<br><small>(2.05 – 2.20)</small>"
+    assert verdict == "undecided<br><small>quartiles of 40: no 95 % confidence</small>"
 
 
 def test_the_condition_of_a_verdict_is_set_small_below_it_and_what_was_measured_under_it_below_the_figure():
-    measured, verdict = results(ZIPPED, ran(judged(ZIPPED, "holds only if it is zipped", "2.5×"), ratio=times(1.2)))[:2]
-    assert measured == "1.20×<br><small>if so: 2.5×</small>"
-    assert verdict == "holds only if<br><small>it is zipped</small>"
+    measured, verdict = results(ZIPPED, ran(ratio=times(1.2), zipped_ratio=times(2.5)))[:2]
+    assert measured == "1.20×<br><small>then: 2.50×</small>"
+    assert verdict == "fails; holds when<br><small>it is zipped</small>"
 
 
-def test_a_verdict_on_another_condition_is_not_shown():
-    assert results(ZIPPED, ran(judged(SMALLER, "fails"))) == ["—"] * 4
+def test_chance_may_have_turned_one_verdict_in_twenty_that_rest_on_intervals():
+    claims = [SMALLER] * 60 + [FASTER]
+    decided = lab(claims, recorded=ran(ratio=between(2.5, 2.6)))
+    assert ledger.chance_line([decided]).startswith("60 verdicts of the recorded runs rest on intervals of 95 %.")
+    assert "expect up to 3 of them" in ledger.chance_line([decided])
+    for measured in (times(3), between(1.9, 2.1)):  # exact, and undecided
+        assert ledger.chance_line([lab(claims, recorded=ran(ratio=measured))]).startswith("0 verdicts")
 
 
 def test_the_number_links_to_the_lab_when_the_site_has_it():
@@ -155,19 +166,18 @@ def test_text_of_several_lines_is_shown_on_one():
 
 
 def test_the_verdicts_are_counted_without_their_conditions():
-    this = ran(judged(SMALLER, "holds only if it is zipped"), judged(FASTER, "fails"))
-    recorded = ran(judged(SMALLER, "holds only if it is small"))
-    assert cells(ledger.counts_table([lab([SMALLER, FASTER], this, recorded)])) == [
-        ["holds only if …", "1", "1"],
-        ["fails", "1", "0"],
-        ["—", "0", "1"],
+    this = ran(ratio=times(1), zipped_ratio=times(3), speedup=times(1))
+    assert cells(ledger.counts_table([lab([ZIPPED, FASTER], this, ran(ratio=times(1)))])) == [
+        ["fails; holds when …", "1", "0"],
+        ["fails", "1", "1"],
+        ["not measured at this scale", "0", "1"],
         ["claims", "2", "2"],
     ]
 
 
 def test_a_run_shows_scale_date_device_and_commit():
-    this = ran(scale="full", date="2026-05-04", gpu="A GPU", device="cuda", cores=16)
-    recorded = ran(scale="standard", commit=None)
+    this = ran("full", "2026-05-04", {"gpu": "A GPU", "device": "cuda", "cores": 16})
+    recorded = ran(machine={"commit": None})
     assert cells(ledger.runs_table([lab(this=this, recorded=recorded)])) == [
         ["01", "this", "full", "2026-05-04", "A GPU, 16 cores", "abc123"],
         ["01", "recorded", "standard", "—", "A processor, 2 cores", "—"],
@@ -175,7 +185,7 @@ def test_a_run_shows_scale_date_device_and_commit():
 
 
 def test_a_run_that_left_the_gpu_alone_shows_the_processor():
-    assert "A processor, 2 cores" in ledger.origin(ran(gpu="A GPU", device="cpu"))
+    assert "A processor, 2 cores" in ledger.origin(ran(machine={"gpu": "A GPU", "device": "cpu"}))
 
 
 def test_a_run_that_no_runner_has_seen_has_no_date():
@@ -185,8 +195,8 @@ def test_a_run_that_no_runner_has_seen_has_no_date():
 def test_a_lab_is_read_from_its_folder_and_the_folder_of_records(tmp_path):
     folder, records = tmp_path / "labs" / "01_first", tmp_path / "records"
     folder.mkdir(parents=True)
-    claim = '[[claim]]\nid = "smaller"\nclaim = "It is smaller."\nsource = "han2016deep"\nfinding = "ratio"\n'
-    (folder / "claims.toml").write_text(claim + 'promise = ">= 2"\n')
+    claim = '[[claim]]\nid = "smaller"\nclaim = "It is smaller."\nsource = "han2016deep"\n'
+    (folder / "claims.toml").write_text(claim + 'makes_claim = "abstract"\npromises = { ratio = ">= 2" }\n')
     ran(scale="quick").write(folder / "recorded" / "quick.json")
     ran(scale="").write(folder / "recorded" / "gpu" / "a.json")
     assert ledger.read_lab(folder, records) == lab(recorded=ran(scale="quick"))
