@@ -58,7 +58,7 @@ record, settings, device, files = lab.start(
     "03_qlora",
     # At scale quick, standard and full.
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
-    length=(128, 256, 256),  # tokens in a block
+    length=(128, 128, 256),  # tokens in a block
     held_out_blocks=(4, 10, 40),
     seeds=(1, 2, 3),
     batch=(1, 2, 2),
