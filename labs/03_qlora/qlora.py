@@ -58,7 +58,7 @@ record, settings, device, files = lab.start(
     "03_qlora",
     # At scale quick, standard and full.
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
-    length=(128, 256, 256),  # tokens in a block
+    length=(128, 128, 256),  # tokens in a block
     held_out_blocks=(4, 10, 40),
     seeds=(1, 2, 3),
     batch=(1, 2, 2),
@@ -388,10 +388,10 @@ for seed in range(settings.seeds):
 plot.curves(
     {
         method: {
-            step: mean_with_interval([h[step - 1] for h in runs], "nats per token")
+            step: mean_with_interval([h[step - 1] for h in all_seeds], "nats per token")
             for step in range(1, settings.steps + 1)
         }
-        for method, runs in histories.items()
+        for method, all_seeds in histories.items()
     },
     "step",
     "training loss",
@@ -539,7 +539,8 @@ record.table("file", "perplexity", "times_beside", "times_untrained")
 # %% [markdown]
 # Read the two rounded rows of QLoRA side by side: only the weights that its adapters were merged into differ.
 # Its adapters were trained beside the errors of NF4.
-# Do they work beside weights without such errors, too? Look at the merged row that was not rounded.
+# Do they work beside weights without such errors, too?
+# Look at the merged row that was not rounded.
 #
 # ## 7 · Trained to the end
 #
@@ -801,7 +802,7 @@ record.find("four_bits_share_of_layers", bits)
 
 
 def peak(row: str) -> float:
-    """Bytes at the peak of a recorded step, with the pages that PyTorch does not count."""
+    """Bytes at the peak of a recorded step, with pages, which PyTorch does not count."""
     paged = calculated(recorded.rows[row])["optimizer"].value if "paged" in row else 0
     return recorded.get(row, "peak").value + paged
 
@@ -839,17 +840,14 @@ ledger
 #   They are read from section 7, where each contestant has its own best rate, and never from the few steps of section 5.
 
 # %%
-lab.finish(
+headline = (
     "four bits alone have {nf4_times_reference} the perplexity of the untouched model, "
-    "eight bits {int8_times_reference}, QLoRA after a few steps {qlora_times_reference}; "
-    "at full size {peak_share} of LoRA's memory in {slowdown} the time",
-    "reference",
-    "untouched",
-    "untrained",
-    "times_lora",
-    "times_full",
-    "share",
+    "eight bits {int8_times_reference}, "
+    "QLoRA after a few steps {qlora_times_reference}; "
+    "at full size {peak_share} of LoRA's memory in {slowdown} the time"
 )
+endings = "reference", "untouched", "untrained", "times_lora", "times_full", "share"
+lab.finish(headline, *endings)
 
 # %% [markdown]
 # ## 11 · Try, and remember
