@@ -43,7 +43,7 @@ def draw(found: dict[str, Measurement]) -> plot.Chart:
             ax.annotate(f"{m.value:.0%}", (end, y), (room, 0), textcoords="offset points", ha=side, va="center")
         ax.axvline(1, color="black", linewidth=1)
         ax.set_yticks(range(len(found)), found)
-        ax.set(xlim=(0, 1.75), xlabel="measured effect of the whole, as a share of the product of its parts")
+        ax.set(xlim=(0, 1.75), xlabel="measured whole, as a share of the product of its parts")
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
         ax.yaxis.set_inverted(True)
         ax.grid(axis="y", visible=False)
