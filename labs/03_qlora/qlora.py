@@ -802,7 +802,7 @@ record.find("four_bits_share_of_layers", bits)
 
 
 def peak(row: str) -> float:
-    """Bytes at the peak of a recorded step, with pages, which PyTorch does not count."""
+    """Bytes at the peak of a recorded step, with its pages, which are not in it."""
     paged = calculated(recorded.rows[row])["optimizer"].value if "paged" in row else 0
     return recorded.get(row, "peak").value + paged
 
