@@ -120,7 +120,10 @@ class Claim:
         if when is not None:
             _same_fields(when.keys(), cls.CONDITION)
         return cls(
-            *(entry[name] for name in ("id", "claim", "source", "makes_claim")),
+            entry["id"],
+            entry["claim"],
+            entry["source"],
+            entry["makes_claim"],
             _promises(entry["promises"]),
             when["condition"] if when else "",
             _promises(when["promises"]) if when else {},

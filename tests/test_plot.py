@@ -337,7 +337,7 @@ def test_a_loss_is_hatched(stack):
 def test_bars_and_gap_are_named_with_their_values(stack):
     ax = plot.waterfall(stack).axes[0]
     assert texts(ax)[:-1] == ["2.00×", "0.500×", "4.00×", "4.00×", "3.00×"]
-    assert texts(ax)[-1] == "the whole is 0.750×\nof the product\n[0.549, 1.11]"
+    assert texts(ax)[-1] == "the whole is 0.750×\nof the product\n(0.549 – 1.11)"
 
 
 def test_stack_intervals_are_drawn_where_the_bars_end(stack):
@@ -432,13 +432,13 @@ def test_of_many_points_only_the_named_have_names_and_intervals():
     figure = plot.front(STACKS, range(4), {"phone": 1, "server": 3}, "file", "lost")
     assert texts(figure.axes[0]) == ["phone", "server"]
     assert [ends for ends in intervals(figure.axes[0], 1) if ends[0] < ends[1]] == [(0, 2), (3, 5)]
-    assert "phone: 2.00×, 4.00% [3.00, 5.00]" in figure.alt
+    assert "phone: 2.00×, 4.00% (3.00 – 5.00)" in figure.alt
 
 
 def test_a_heat_map_has_a_number_and_its_interval_for_every_pair():
     figure = plot.heat_map({("a", "b"): times(3, 2, 4), ("a", "c"): times(2)}, "title", neutral=1)
     assert texts(figure.axes[0]) == ["3.00\n2 – 4", "2.00"]
-    assert "a with b 3.00× [2.00, 4.00]" in figure.alt
+    assert "a with b 3.00× (2.00 – 4.00)" in figure.alt
 
 
 def test_what_cannot_be_told_from_neutral_stands_in_brackets_without_colour():
@@ -466,7 +466,7 @@ def test_intervals_have_a_row_for_each_thing_and_a_point_for_each_series_that_ha
     assert [container[0].get_xdata().tolist() for container in ax.containers] == [[2, 1], [5]]
     assert (1, 3) in intervals(ax, 0)
     assert ax.get_ylim() == (1.5, -0.5)  # the first is on top
-    assert "alone prune 2.00× [1.00, 3.00]" in figure.alt
+    assert "alone prune 2.00× (1.00 – 3.00)" in figure.alt
 
 
 # --- roofline ------------------------------------------------------------------------------------
@@ -512,8 +512,8 @@ def test_layers_stand_below_the_roof_at_their_intensity_with_their_quartiles():
 def test_layers_and_the_ridge_are_named_and_described():
     figure = plot.roofline(MACHINE, LAYERS)
     assert texts(figure.axes[0]) == ["ReLU", "linear", "batch 512", f"ridge: {MACHINE.ridge}"]
-    assert "memory: 20.0 GB/s [18.0, 22.0]; arithmetic: 100 GFLOP/s [90.0, 110]" in figure.alt
-    assert "linear at 4 FLOP/byte: 50.0 GFLOP/s [40.0, 60.0]" in figure.alt
+    assert "memory: 20.0 GB/s (18.0 – 22.0); arithmetic: 100 GFLOP/s (90.0 – 110)" in figure.alt
+    assert "linear at 4 FLOP/byte: 50.0 GFLOP/s (40.0 – 60.0)" in figure.alt
 
 
 def test_names_of_layers_at_one_place_do_not_cover_each_other():

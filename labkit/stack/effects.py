@@ -113,7 +113,7 @@ def largest(found: Sequence[Measurement]) -> Measurement:
 
     >>> pairs = [Measurement(v, v - 1, v + 1, "points", 1000, "95 % confidence", "paired") for v in (0.2, 0.3, 0.1)]
     >>> print(largest(pairs))
-    0.300 points [-0.92, 1.52]
+    0.30 points [-0.92, 1.52]
     """
     if len({m.unit for m in found}) != 1:
         raise ValueError(f"the largest is one of several in one unit, got {', '.join(m.unit for m in found) or 'none'}")

@@ -232,9 +232,9 @@ def test_ctrl_c_leaves_nothing_whether_the_lab_runs_or_not(project, quickly, mon
         raise KeyboardInterrupt
 
     before = contents(project)
-    monkeypatch.setattr(run, "run_labs", lambda *_, **__: 130)  # as `run_labs` says it
+    monkeypatch.setattr(run, "keep_labs", lambda *_, **__: 130)  # as `keep_labs` says it
     assert main(["new", "two_words"]) == 130
-    monkeypatch.setattr(run, "run_labs", interrupt)
+    monkeypatch.setattr(run, "keep_labs", interrupt)
     assert main(["new", "two_words"]) == 130
     assert contents(project) == before
 
@@ -314,6 +314,7 @@ def test_the_template_is_in_the_style_of_the_labs(copied):
     assert headings[-1].startswith("Sources")
 
 
-def test_every_claim_of_the_template_is_judged_when_it_is_made(copied):
+def test_every_claim_of_the_template_has_its_figure_when_it_is_made_and_no_verdict(copied):
     record = json.loads((made(copied) / "recorded/quick.json").read_text())
-    assert record["verdicts"] and all("not measured" not in row["verdict"] for row in record["verdicts"])
+    assert record["verdicts"] and all(row["measured"] for row in record["verdicts"])
+    assert {row["verdict"] for row in record["verdicts"]} == {"not measured at this scale"}

@@ -74,7 +74,7 @@ def test_peak_memory_is_that_of_the_kernel(project, result):
 def test_without_a_terminal_there_is_a_line_at_each_start_and_end(result):
     lines = [line.split() for line in result.printed.splitlines()]
     assert [line[1] for line in lines if line[:1] == ["01_good"]] == ["running", "done"]
-    assert "12 times [smaller]" in result.printed
+    assert "a rehearsal: at scale quick nothing is concluded" in result.printed
     assert [line[1] for line in lines if line[:1] == ["02_raises"]][:2] == ["running", "failed"]
 
 
