@@ -62,7 +62,8 @@ def test_what_was_done_and_has_not_changed_is_listed_with_its_time_and_not_run(p
     before = {path: path.read_bytes() for path in (project / "build").rglob("*") if path.is_file()}
     result = call(project, "run", "--scale", "quick")
     assert result.code == 0 and times_run(project) == 1
-    assert result.printed.startswith(f"01_small  done before  {took}  a rehearsal: at scale quick nothing is concluded\n")
+    line = f"01_small  done before  {took}  a rehearsal: at scale quick nothing is concluded\n"
+    assert result.printed.startswith(line)
     assert {path: path.read_bytes() for path in (project / "build").rglob("*") if path.is_file()} == before
 
 

@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from labkit import runs
+from labkit.measure import Measurement
 from rehearsals import colab
 
 LISTED = {line for line in colab.VERSIONS.read_text().splitlines() if not line.startswith("#")}
@@ -61,10 +62,10 @@ def test_a_claim_with_another_verdict_is_named(tmp_path, monkeypatch):
     record = run.write(tmp_path / "record.json")
     assert colab.other_verdicts(lab.name, record) == []
     data = json.loads(record.read_text())
-    data["verdicts"][0]["verdict"] = "upside down"
+    data["findings"]["gzip_product_share"] = Measurement.exact(0.5, "×").as_dict()
     record.write_text(json.dumps(data))
     [other] = colab.other_verdicts(lab.name, record)
-    assert other.startswith(f"{data['verdicts'][0]['id']}: upside down") and "elsewhere" in other
+    assert other == "gzip-rates-multiply: fails (0.500×), elsewhere holds (0.967×)"
 
 
 def test_the_list_says_when_colab_had_these_versions_and_pins_each():

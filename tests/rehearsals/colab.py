@@ -33,6 +33,7 @@ from packaging.version import Version
 
 from labkit import runs
 from labkit.authoring import repository
+from labkit.claims import load_claims
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = Path(__file__).with_name("colab.txt")
@@ -148,15 +149,17 @@ def seconds_of_first_cell(notebook: Path) -> float:
 def other_verdicts(lab: str, record: Path) -> list[str]:
     """The claims on which this run and another at its scale differ, in words.
 
-    The other is that of `make pages` on this machine, where there is one, else the recorded one.
+    The other is that of `make pages` on this machine, where there is one, else the recorded one. The ledger of a
+    rehearsal judges nothing; here the claims are judged all the same, to set one beside the other.
     """
     run, own = runs.load(record), OWN_RECORDS / record.name
     other = runs.load(own) if own.is_file() else runs.recorded_runs(ROOT / "labs" / lab)[run.scale]
-    verdicts = {row["id"]: f"{row['verdict']} ({row['measured']})" for row in other.record.verdicts}
+    found, elsewhere = run.record.findings, other.record.findings
     return [
-        f"{row['id']}: {row['verdict']} ({row['measured']}), elsewhere {old}"
-        for row in run.record.verdicts
-        if not (old := verdicts.get(row["id"], "no claim")).startswith(row["verdict"])
+        f"{claim.id}: {verdict} ({', '.join(str(found.get(key)) for key in claim.promises)}), elsewhere {old} "
+        f"({', '.join(str(elsewhere.get(key)) for key in claim.promises)})"
+        for claim in load_claims(ROOT / "labs" / lab / "claims.toml")
+        if (verdict := claim.verdict(found)) != (old := claim.verdict(elsewhere))
     ]
 
 
