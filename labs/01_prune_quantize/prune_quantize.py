@@ -764,7 +764,8 @@ for key, name in (
 record.find("product_share", stack.share)
 record.find("stack_ratio", stack.measured)
 record.find("pruned_90_ratio", stack.factors[parts[0]])
-record.find("pruned_90_lost", record.get("pruned 90 %, fine-tuned", "lost"))
+tuned = record.get("pruned 90 %, fine-tuned", "lost")
+record.find("pruned_90_lost", measure.averaged([tuned]))  # of one run of training
 for name in ("stack", "static INT8", "pruned 60 %"):
     key = name.lower().replace(" ", "_").replace("_%", "")
     record.find(f"{key}_lost", record.get(name, "lost"))
@@ -792,6 +793,7 @@ ledger
 #   Dynamic INT8 leaves convolutions alone, and an exported INT8 graph keeps the float32 weights beside the integers unless somebody removes them, as `statically_quantized` does.
 # - *Pruned weights need less space*: in the raw file a zero takes as many bits as any other number; something must encode it.
 # - *Ten times at 90 %*: counts weights, and not where they are.
+#   And what one run of training loses decides nothing: another seed may lose more.
 # - *INT8 is faster*: a speed-up over eager FP32 contains what compiling gains.
 #   And it takes instructions for eight bits (VNNI): section 7 prints what this CPU has, so take its verdict for that of this machine.
 # - *60 % is free*: BatchNorm must be corrected first.
