@@ -6,7 +6,14 @@ its unit and the number of observations behind it.
 
 from labkit.measure.flop_count import flops
 from labkit.measure.latency import Timings, quartiles, time_in_turn
-from labkit.measure.measurement import Measurement, averaged, difference, mean_with_interval, median_with_interval, ratio
+from labkit.measure.measurement import (
+    Measurement,
+    averaged,
+    difference,
+    mean_with_interval,
+    median_with_interval,
+    ratio,
+)
 from labkit.measure.memory import peak_memory, training_memory
 from labkit.measure.pareto import pareto_front
 from labkit.measure.quality import (

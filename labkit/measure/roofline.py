@@ -47,7 +47,9 @@ class Ceilings:
     def ridge(self) -> Measurement:
         """The intensity, in FLOP per byte, below which memory is the limit and above which arithmetic is."""
         a, b = self.arithmetic, self.bandwidth
-        return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n), *kind_of_all([a, b]))
+        return Measurement(
+            a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n), *kind_of_all([a, b])
+        )
 
     def attainable(self, intensity: float) -> Measurement:
         """The most GFLOP/s at an intensity in FLOP per byte: the lower of the two limits.

@@ -29,6 +29,8 @@ def print_page(page: Path, pdf: Path) -> None:
         chromium = playwright.chromium.launch(executable_path=browser.find_chromium(), args=browser.FLAGS)
         tab = chromium.new_page(color_scheme="light")
         tab.goto(page.absolute().as_uri(), wait_until="networkidle")
+        # A slow machine may be idle for a moment before it has read MathJax.
+        tab.wait_for_function("globalThis.MathJax?.startup?.promise")
         tab.evaluate(READY)
         number = '<p style="width: 100%; text-align: center; font-size: 8px"><span class="pageNumber"></span></p>'
         options = {
