@@ -127,8 +127,8 @@ def result(claim: Claim, run: RecordedRun | None) -> tuple[str, str]:
     row = judged(claim, run)
     figures = [
         escape(m.short) + small(m.interval) + small("recorded" if key in run.record.read else "")
-        for key, m in run.record.findings.items()
-        if key in claim.promises
+        for key in claim.promises  # in the order of the bounds
+        if (m := run.record.findings.get(key))
     ]
     plain, when, condition = row["verdict"].partition(FAILS_BUT)
     under = f"then: {row['under_condition']}" if condition else ""
