@@ -40,12 +40,17 @@ def environment(device: str = "cpu") -> dict:
         "colab": os.environ.get("COLAB_RELEASE_TAG"),  # set on Colab's machines alone
         "processor": _cpu(),
         "vnni": torch.cpu._is_vnni_supported(),  # INT8 differs without it
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "device": device,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
     }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from labkit import runs, scale
 from labkit.claims import load_claims
+from labkit.environment import cores
 from labkit.quiet import quiet
 from labkit.record import Record
 from labkit.sources import Sources, read_bibliography
@@ -53,7 +53,7 @@ def start(name: str, device: str | None = None, **settings: tuple) -> Start:
     record = Record(name, scale.current(), SEED, device, settings=chosen.as_dict())
     _scratch.append(tempfile.TemporaryDirectory(prefix=f"{name}-"))
     _records.append(record)
-    print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} CPU threads of {os.cpu_count()}")
+    print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} CPU threads of {cores()}")
     display(chosen, runs.needs())
     return Start(record, chosen, device, Path(_scratch[-1].name))
 

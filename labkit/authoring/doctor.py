@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from labkit import environment
 from labkit.files import cache_folder
 
 # Imports of other packages stand in the checks that need them: to miss one is a finding, not a crash.
@@ -93,7 +94,7 @@ def compiler() -> Iterator[Diagnosis]:
 
 def cores() -> Iterator[Diagnosis]:
     """For information: times in the labs are for two cores."""
-    count = os.cpu_count() or 1
+    count = environment.cores()
     yield Diagnosis(True, f"{count} cores" if count > 1 else "1 core; labs are written for two and will take longer")
 
 

@@ -26,6 +26,7 @@ from labkit.authoring.report import Report, describe
 from labkit.authoring.results import Results, done_before, load_states, save_state
 from labkit.authoring.site_process import SiteProcess
 from labkit.claims import judge
+from labkit.environment import cores
 from labkit.runs import RECORDED, across_processes, load, recorded_runs
 
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
@@ -104,10 +105,9 @@ def run_labs(
     waiting, running = [lab for lab in runs if lab.state == "waiting"], []
     # Not more than one lab for every two cores: the labs are written for two cores and time what they do, and
     # on the same cores they would measure one another. And only what fits into memory: swapping is no measurement.
-    cores = psutil.cpu_count() or 1
-    jobs = min(jobs or max(1, cores // 2), max(1, len(waiting)))
+    jobs = min(jobs or max(1, cores() // 2), max(1, len(waiting)))
     memory = psutil.virtual_memory().available
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} if jobs > 1 else {}
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))} if jobs > 1 else {}
     console = Console()
     with _interruption() as stop, _display(console, runs) as show, SiteProcess(site_of, build) as site:
         for lab in runs:

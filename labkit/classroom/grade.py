@@ -7,7 +7,6 @@ import hashlib
 import html
 import io
 import json
-import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import psutil
 
 from labkit import files
 from labkit.classroom import assign, sandbox
+from labkit.environment import cores
 
 NOT_RUN = "the grader could not run it"
 # What no test says, but what was done to it from outside; a busy machine may have had a part in it.
@@ -195,8 +195,7 @@ def printable(text: str) -> str:
 
 def workers(limits: sandbox.Limits) -> int:
     """How many submissions to run at once: no more than this process has cores, and memory for."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, psutil.virtual_memory().available // limits.memory))
+    return max(1, min(cores(), psutil.virtual_memory().available // limits.memory))
 
 
 def scores(grades: list[Grade], assignments: list[Assignment]) -> str:

@@ -111,7 +111,7 @@ print("such as:", *prompts[:4], sep="\n  ")
 # A distance of few pictures is too large: their covariance is estimated badly, and every error counts as distance.
 # So compare only distances of equally many pictures.
 # The next cell shows it with real test pictures, which should lie at no distance at all.
-# Your own pictures are too few for a distance; this lab reads distances from a recorded run of 2,000 pictures for each of four seeds.
+# Your own pictures are too few for a distance; this lab reads distances from a recorded run of 2,000 pictures for each of eight seeds.
 
 
 # %%
@@ -338,9 +338,8 @@ print(f"c_skip at times 0, 1, 2: {', '.join(f'{c:.4f}' for c in c_skip[:3])}")
 # The adapter was trained by `labkit.recipes.text_to_image`; its log lies beside the model (`labkit/zoo/assets/text_to_image`).
 #
 # **Beware:** its guidance, rank and stride were chosen among a dozen runs, by the distance of its four-step pictures.
-# The seeds of those pictures are among the four of the recorded run.
-# So the adapter was tuned on its own yardstick, and its distances are flattered by an amount that nobody measured.
-# The solver was not tuned at all.
+# The recorded run draws with other seeds than those, so that the luck of their noise is not in its distances.
+# The yardstick is the same, and the solver was not tuned at all.
 #
 # Sampling then goes to the end in one leap, adds fresh noise for an earlier time, and leaps again.
 # Does that need the adapter?
@@ -544,7 +543,7 @@ for variant in ratios[1:] if rows else ():
 # **Look at the dose.**
 # If merging did harm because tokens are lost, more merging would do more harm.
 # Compare the three lines above.
-# A loss that does not grow with the dose is not understood: it may be an offset that any merging brings, and four seeds are few.
+# A loss that does not grow with the dose is not understood: it may be an offset that any merging brings.
 #
 # ## 7 · Which part did the work?
 #
@@ -724,9 +723,8 @@ Table(["gain of merging half", "plain attention", "fused attention"], gains)
 #
 # Speed is measured here, or read from the run on a GPU.
 # Distances and prompts are read from the recorded scores: running this lab again cannot change them.
-# The adapter was tuned on seeds among the four; which of them is not recorded, so none is known to be fresh.
-# Whatever is said below in favour of the adapter's pictures is said on its own yardstick, and what is said against them stands all the same.
-# Fresh seeds are left to do: `python -m labkit.recipes.text_to_image score --seeds 4 5 6 7`.
+# Their seeds are fresh: nothing was tuned on them.
+# The adapter was tuned on the same kind of distance, and whatever is said below in its favour is said on its own yardstick.
 
 # %%
 record.find("lcm_speedup", timings.ratio(str(BASE), str(FOUR)))
@@ -763,7 +761,7 @@ ledger
 # - *Six times*: steps alone are at most $25/4$.
 #   Dropping guidance is the rest, and the article's own code drops it without saying so.
 # - *Two to four steps*: is the whole interval of `lcm adds` above the bound?
-#   And that of `lcm adds to unguided`? Four seeds may be too few to say that it is no worse.
+#   And that of `lcm adds to unguided`? Even eight seeds may be too few to say that it is no worse.
 #   `lcm follows more than unguided` says which of the two is read more often as what was asked for.
 # - *Merging*: fused attention has taken most of the saving, and finding the pairs costs time.
 #   The authors measured with plain attention on another card.

@@ -131,7 +131,7 @@ SMALL_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 def recorded_scores() -> list[dict]:
-    """Accuracies and Fréchet distances of the embedded model under many samplers, 2,000 pictures each, four seeds.
+    """Accuracies and Fréchet distances of the embedded model under many samplers, 2,000 pictures each, eight seeds.
 
     A row holds the sampler's `name` and `seed`, its cost (`steps`, `guidance`, `merged` share of tokens, `evaluations`
     of the U-Net) and its scores; rows of real pictures have no cost. They are those of `labkit.recipes.text_to_image`.
