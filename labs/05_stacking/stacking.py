@@ -182,7 +182,8 @@ print("commands:", *origin["commands"], sep="\n  ")
 # A size below is always the file at the start over the file of the stack, and SmolLM2 starts in 16 bits, in which it ships.
 #
 # A row of a run with one seed decides nothing, whatever it says.
-# Of several seeds the interval holds two kinds of chance: that of the seed, and that of the test pictures or of the help topics.
+# Nor do the intervals of the language model's rows: they take blocks of one help topic for independent.
+# So their verdicts are *undecided*, and what is to be decided about the language model is measured in this run, topic by topic.
 #
 # The first model is the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01; the second is the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before.
 #
