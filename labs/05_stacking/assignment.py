@@ -593,7 +593,8 @@ def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(prune_first_verdi
 # gives them. The rows with the same steps in the same order are the runs of one stack, at most one for each seed. Of
 # the stacks that keep these rules choose the one with the smallest file:
 #
-# - A search looked at the runs with **seed 0** and picked what was lucky: they do not count.
+# - As for the classifier of Lab 05, a search looked at the runs with **seed 0** and picked what was lucky: they do not
+#   count.
 # - It was run with **at least three other seeds**. Of a stack in which no step is random the seed is `None`, and its
 #   one run is enough.
 # - Its mean loss is at most `bound` with its **whole interval**. Two kinds of chance are in it: the seeds, with

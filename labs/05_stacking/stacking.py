@@ -28,8 +28,8 @@
 # - write a technique as a step that says what it needs and what it leaves behind;
 # - run all admissible orders of some steps, and say why the others are refused;
 # - measure an interaction: what two techniques do together beyond what each does alone;
-# - take a stack apart by ablation, and find the step that carries it and the one that only looks busy;
-# - search for a Pareto front, read it, and choose a stack for a need.
+# - take a stack apart by ablation, and find the step that carries it and the one that can be left out;
+# - read a Pareto front that a search has found, and choose a stack for a need.
 #
 # Labs 01 to 03 explain the techniques.
 # What this lab needs, measured, stands below the set-up.
@@ -59,7 +59,7 @@ record, settings, device, files = lab.start(
     # At scale quick, standard and full. A source of None is the first that answers.
     source=("embedded", None, None),
     test_images=(500, 10_000, 10_000),
-    held_out_blocks=(2, None, None),  # None is three of every topic
+    held_out_blocks=(2, None, None),  # None: the first three of every topic
     image_stacks_again=(2, 3, 4),  # how many of the recorded stacks are run here, too
     text_stacks_again=(1, 2, 3),
     sparsities=((0.5,), (0.1, 0.3, 0.5), (0.1, 0.3, 0.5)),  # of the language model
@@ -180,9 +180,12 @@ print("commands:", *origin["commands"], sep="\n  ")
 # A row says `file` (bytes that load again), `lost` (points of accuracy, or nats per token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a CPU).
 # Latency depends on the architecture alone as long as weights are unpacked when they are loaded, so it was timed once for each.
 # A size below is always the file at the start over the file of the stack, and SmolLM2 starts in 16 bits, in which it ships.
+# Its files are packed by zstd: weights that had been rounded to four bits before pack well in 16, and training moves them off that grid.
 #
 # A row of a run with one seed decides nothing, whatever it says.
 # An interval over several seeds holds two kinds of chance: that of the seeds, and that of the test pictures or the help topics.
+# SmolLM2 is trained and tested on the texts of Python's `help()`: a topic is one such text, and a tenth of them are kept for the test.
+# Blocks of one topic are alike, so a topic counts once.
 #
 # The first model is the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01; the second is the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before.
 #
@@ -208,7 +211,7 @@ again = {
         (images.prune(0.85), images.distill(200), images.share(4)),
         (images.prune(0.85), images.share(4), images.distill(200)),
     ][: settings.image_stacks_again],
-    "text": [  # without Wanda, which reads the help of this Python
+    "text": [  # without Wanda: it reads help texts, which differ between Pythons
         (text.quantize("nf4"),),
         (text.prune(0.3, "magnitude"), text.quantize("nf4")),
         (text.quantize("int8"), text.lora(16, 100)),
@@ -278,13 +281,12 @@ figure
 # Two lessons of different kind:
 #
 # - **Training has to come after what it is to repair.** In the upper picture look at the orders that prune *after* the last training.
-#   The place of the codebook is a smaller matter, and the picture cannot tell it: before the weights share values all of them are trained, after it only the centroids, some hundred numbers.
-#   So order and what is trained change together.
+#   The place of the codebook matters less, and the two places do not train the same: before it all weights are trained, after it only the shared values, some hundred numbers.
 # - **A file tells what an order really made.** In the lower picture look at the orders that quantize before they train.
 #   They keep their adapters *beside* the integers: nothing is rounded after training, and the file is larger by the adapters.
 #   The orders that train first merge, and round what was learned.
 #   Below zero means better than the original: the training has seen text of the same kind, which the original had not.
-#   Compare with adapters on the unpruned model in 16 bits, further down.
+#   Compare with the same training on the whole model in 16 bits: section 7, row `lora(16, 100)`, column *alone: lost*.
 #
 # And the pure question, without training: does it matter whether zeros come before or after few values?
 # Such differences are small, and two stacks that are tested on the same images are right and wrong on mostly the same ones.
@@ -332,7 +334,7 @@ record.find("text_prune_quantize_interaction", beyond)
 print(f"both lose {beyond} beyond the sum of each")
 perplexity = measure.perplexity_ratio(nats[cut,], nats[()], topics)
 record.find("cut_perplexity", perplexity)
-print(f"without two of its layers it has {perplexity} the perplexity")
+print(f"(for the ledger) without two of its layers it has {perplexity} the perplexity")
 
 # %% [markdown]
 # And the orders with training, from the rows.
@@ -367,7 +369,9 @@ print(gain)
 # For every pair, in every order that is admitted: the loss together minus the sum apart, and the share of the product that the size reaches.
 # The row is done first, then the column.
 # Brackets, and no colour, mean that the interval holds the neutral value.
-# Here the intervals are those of the recorded rows, which keep no predictions, side by side: an effect of less than half a point may hide in them.
+# The intervals are those of the recorded rows, which keep no predictions, side by side: an effect of less than half a point, or of some hundredths of a nat, may hide in them.
+# For the language model that is every effect in the map.
+# Section 5 compared one pair topic by topic, which is sharper.
 
 # %%
 PAIRS = {
@@ -479,7 +483,7 @@ net = difference(
     difference(recover, by_labels["lost"]), difference(distill, by_teacher["lost"])
 )
 from_rows("distillation_net_gain", net)
-print(f"the teacher brings back more than the labels, net of that: {net}")
+print(f"labels minus teacher, after taking that off: {net}")
 plot.curves(ways, "sparsity (%)", "accuracy lost")
 
 # %% [markdown]
@@ -511,12 +515,14 @@ for s in settings.sparsities:
 plot.curves(curves, "sparsity (%)", "lost")
 
 # %% [markdown]
-# Look at both ends: where few weights go, the simpler rule may be as good, and where half of them go, neither is free.
+# Look at both ends (at scale quick there is one point, of one topic, and no interval): where few weights go, the simpler rule may be as good, and where half of them go, neither is free.
 #
 # ## 9 · Search
 #
-# How much of each?
-# Nobody knows beforehand, so it is searched {cite}`akiba2019optuna`: a genetic algorithm {cite}`deb2002fast` and a sampler that models which choices did well {cite}`bergstra2011algorithms`, the trials of both in the table of section 3, propose stacks from this space, and all that no other beats in loss, bytes and latency at once stay on the front.
+# How much of each step?
+# For the classifier programs searched {cite}`akiba2019optuna`: they propose stacks from the space below.
+# One is a genetic algorithm {cite}`deb2002fast`; the other models which choices did well {cite}`bergstra2011algorithms`.
+# A stack is on the front if no other is at least as good in loss and bytes, and better in one of them.
 
 # %%
 show(images.STUDY.space)
@@ -528,11 +534,12 @@ show(images.STUDY.space)
 #
 # - **The search looked at the test images on which it is reported**, and at seed 0.
 #   Seed 0 is left out of every mean of the classifier below; the luck of the images is still in them, so that all of it is a little too good.
-# - Only stacks with three other seeds or more, or that no seed changes, can be chosen, and the front is drawn through them.
-# - The language model was not searched: its stacks are those of the orders, pairs and ablations above.
-#   Which of them is chosen is decided on the topics on which it is reported, too.
+#   A stack can be chosen if three other seeds were run, or if no step is random; the front joins the best of these.
+# - **The language model was not searched.** Its stacks are those of the orders, pairs and ablations above, with five seeds.
+#   The front joins the best of these few, and better ones may exist.
+#   It is chosen and reported on the same topics, too.
 # - A language model that was trained on text of the kind it is tested on gains from that alone.
-#   So it is held against the best model of the record that was trained on the same text and still has 16 bits.
+#   So the zero of the second figure is the best model of the record that was trained on the same text and still has 16 bits, and the untrained model lies far above it.
 
 # %%
 ALLOWED = {"images": 1.0, "text": 0.0488}  # a point, or 5 % of perplexity
@@ -592,11 +599,14 @@ print(f"SmolLM2 adapted in 16 bits, against the model at the start: {adapted}")
 #
 # - **Phone**: every byte is downloaded.
 #   The smallest file that loses at most a point with its whole interval, or 5 % of perplexity on average.
-#   The language model's rows are not paired with the adapted model: side by side their intervals are wider than the budget.
+#   For the language model the mean decides: the rows keep no loss of each topic, and the intervals of two trained models, side by side, are wider than the budget.
+#   So that choice is not certain.
 # - **Nothing trained**: for whoever has no data.
 #   It is held against the model at the start, which nobody has adapted either.
-# - **No codebook**: weights in INT8, NF4 or 16 bits, what a library's kernels start from.
+# - **No codebook**: none that is fitted to the weights; INT8, NF4 or 16 bits, what a library's kernels start from.
 # - **Quality first**: the smallest among all whose mean lies in the interval of the best.
+#
+# For the language model several needs choose the same stack, and with nothing trained it is as small: there training buys quality, not bytes.
 
 # %%
 table = []
@@ -610,10 +620,13 @@ Table([caption, "stack", "file", "smaller", "lost", "latency"], table)
 
 # %%
 pipeline = [text.cut(2), text.quantize("int8"), text.lora(16, 100)]
-lost = recorded["text"].averaged(pipeline, stack.SEEDS)["lost"]
-lost = difference(lost, adapted).through(math.exp, "×")
+lost, whole = (
+    recorded["text"].averaged(steps, stack.SEEDS)["lost"]
+    for steps in (pipeline, pipeline[-1:])
+)
+lost = difference(lost, whole).through(math.exp, "×")
 from_rows("pipeline_perplexity", lost)
-print("cut, quantize, adapt: perplexity against the best adapted model:", lost)
+print("cut, quantize, adapt: perplexity against the same training in 16 bits:", lost)
 
 # %% [markdown]
 # The space of the search never folds BatchNorm, which computes the same in less time.
@@ -640,8 +653,9 @@ ledger
 # - *Effects multiply*: not what is in the file beside the bits of the weights, the places of those that were kept above all.
 #   The fewer bits, the more that is.
 # - *Prune, recover, quantize*: a good order if training changes the weights themselves.
-#   Adapters beside integers are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it.
+#   Adapters beside four bits are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it.
 #   They cost their bytes.
+#   Beside INT8 they hardly gain: there is little to repair.
 #
 # And where a verdict is *undecided*, even the same images or topics, one by one, do not tell it from none, or the rows that it rests on cannot: a difference so small is no reason to choose.
 #
@@ -662,7 +676,7 @@ lab.finish(headline)
 #
 # 1. Put `powers_of_two` into the order study with `prune` and `distill`.
 #    Where does it belong?
-# 2. Take the stack for the phone apart with `stack.ablate`.
+# 2. Take the classifier's stack for the phone apart with `stack.ablate(runners["images"], …)`: the record lacks its parts, so they are trained here.
 #    Which step would you leave out first?
 # 3. Add `images.prune(0.9, "lamp")` twice in a row, with a training between.
 #    Is it better than once?
@@ -679,7 +693,7 @@ lab.finish(headline)
 # - Whatever loses must come before what repairs, and measuring BatchNorm again is a repair: fold after it.
 # - Interactions are measured, not assumed, and in both orders.
 # - Sizes multiply only as far as nothing else is in the file: places of weights do not shrink with their bits.
-# - Ablate: the step that saves nothing may carry everything, and one that saves much alone may add nothing.
+# - Ablate: the step that saves no byte may carry the whole stack, and what a step saves alone is more than what it adds.
 # - Choose by a rule that was written down before, on other data than you report, from points with more than one seed.
 #
 # **Where it leads.** Every claim that any lab has judged stands in one table of this book: the ledger.

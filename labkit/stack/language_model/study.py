@@ -45,7 +45,7 @@ STUDY = Study(
         *((prune(sparsity, by),) for sparsity in (0.1, 0.3, 0.5) for by in ("magnitude", "wanda")),
         (lora(16, 100),),
         (quantize("int8"), lora(16, 100)),
-        # The most training that the search can choose, without anything that makes the file smaller and with little.
+        # The most training of this study, without anything that makes the file smaller and with little.
         (lora(64, 200),),
         *((quantize(kind), lora(64, 200)) for kind in ("int8", "nf4")),
         *((lora(64, 200), quantize(kind)) for kind in ("int8", "nf4")),
