@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labkit.measure.latency import Timings
-from labkit.measure.measurement import Measurement, kind_of_all, median_with_interval, ratio
+from labkit.measure.measurement import Measurement, median_with_interval, ratio, rests_on
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ class Product:
             math.prod(p.low for p in parts),
             math.prod(p.high for p in parts),
             "×",
-            min(p.n for p in parts),
-            *kind_of_all(parts),
+            *rests_on(parts),
         )
 
     @property

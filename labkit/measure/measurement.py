@@ -147,7 +147,7 @@ def ratio(of: Measurement, to: Measurement) -> Measurement:
     if to.low <= 0:
         raise ValueError(f"a ratio to {to} is not defined")
     ends = [a / b for a in (of.low, of.high) for b in (to.low, to.high)]
-    return Measurement(of.value / to.value, min(ends), max(ends), "×", min(of.n, to.n), *kind_of_all([of, to]))
+    return Measurement(of.value / to.value, min(ends), max(ends), "×", *rests_on([of, to]))
 
 
 def mean_with_interval(values: Sequence[float], unit: str, over: str = "seeds") -> Measurement:
@@ -218,7 +218,7 @@ def averaged(runs: Sequence[Measurement], over: str = "seeds") -> Measurement:
     """
     unit = _one_unit(runs)
     mean = mean_with_interval([run.value for run in runs], unit, over)
-    kind, method = kind_of_all(runs)
+    _, kind, method = rests_on(runs)
     if kind == EXACT:
         return runs[0] if mean.low == mean.high else mean
     low = math.hypot(mean.value - mean.low, sum(run.value - run.low for run in runs) / len(runs))
@@ -245,15 +245,18 @@ def difference(of: Measurement, *parts: Measurement) -> Measurement:
     value = of.value - sum(part.value for part in parts)
     low = math.hypot(of.value - of.low, *(part.high - part.value for part in parts))
     high = math.hypot(of.high - of.value, *(part.value - part.low for part in parts))
-    n, kind = min(m.n for m in (of, *parts)), kind_of_all([of, *parts])
-    return Measurement(value, value - low, value + high, unit, n, *kind)
+    return Measurement(value, value - low, value + high, unit, *rests_on([of, *parts]))
 
 
-def kind_of_all(parts: Sequence[Measurement]) -> tuple[str, str]:
-    """Kind and method of what is computed from all of them: the kind that says least."""
+def rests_on(parts: Sequence[Measurement]) -> tuple[int, str, str]:
+    """What is computed from all of them rests on: the fewest values, and the kind that says least, with its method.
+
+    What is exact rests on no values.
+    """
+    n = min((part.n for part in parts if part.kind != EXACT), default=1)
     kind = max((part.kind for part in parts), key=KINDS.index)
     methods = dict.fromkeys(part.method for part in parts if part.kind == kind and part.method)
-    return kind, "; ".join(methods)
+    return n, kind, "; ".join(methods)
 
 
 def _one_unit(measurements: Sequence[Measurement]) -> str:

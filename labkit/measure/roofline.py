@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from labkit.measure.latency import time_in_turn
-from labkit.measure.measurement import Measurement, kind_of_all
+from labkit.measure.measurement import Measurement, rests_on
 
 RATES = {"FLOP": "GFLOP/s", "bytes": "GB/s"}
 # More bytes than any cache holds; a GPU is busy only with the larger matrix.
@@ -47,9 +47,7 @@ class Ceilings:
     def ridge(self) -> Measurement:
         """The intensity, in FLOP per byte, below which memory is the limit and above which arithmetic is."""
         a, b = self.arithmetic, self.bandwidth
-        return Measurement(
-            a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", min(a.n, b.n), *kind_of_all([a, b])
-        )
+        return Measurement(a.value / b.value, a.low / b.high, a.high / b.low, "FLOP/byte", *rests_on([a, b]))
 
     def attainable(self, intensity: float) -> Measurement:
         """The most GFLOP/s at an intensity in FLOP per byte: the lower of the two limits.
@@ -69,8 +67,7 @@ class Ceilings:
             min(intensity * b.low, a.low),
             min(intensity * b.high, a.high),
             a.unit,
-            min(a.n, b.n),
-            *kind_of_all([a, b]),
+            *rests_on([a, b]),
         )
 
 

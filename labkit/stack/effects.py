@@ -8,7 +8,7 @@ from itertools import permutations
 
 from labkit.estimate.product import Product
 from labkit.measure import Measurement, difference, ratio
-from labkit.measure.measurement import CONFIDENCE, kind_of_all
+from labkit.measure.measurement import CONFIDENCE, rests_on
 from labkit.stack.runner import Runner
 from labkit.stack.steps import Refused, Step, admit
 
@@ -118,11 +118,11 @@ def largest(found: Sequence[Measurement]) -> Measurement:
     if len({m.unit for m in found}) != 1:
         raise ValueError(f"the largest is one of several in one unit, got {', '.join(m.unit for m in found) or 'none'}")
     wide = [_widened(m, len(found)) for m in found]
-    kind, method = kind_of_all(found)
+    n, kind, method = rests_on(found)
     best = max(found, key=lambda m: m.value)
     method = f"the largest of {len(found)}, after Bonferroni: {method}" if kind == CONFIDENCE else method
     low, high = (max(getattr(m, end) for m in wide) for end in ("low", "high"))
-    return Measurement(best.value, low, high, best.unit, min(m.n for m in found), kind, method)
+    return Measurement(best.value, low, high, best.unit, n, kind, method)
 
 
 def smallest(found: Sequence[Measurement]) -> Measurement:

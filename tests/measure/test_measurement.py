@@ -113,6 +113,11 @@ def test_ratio_rests_on_the_fewer_observations():
     assert ratio(Measurement(1, 1, 1, "ms", 30), Measurement(2, 2, 2, "ms", 5)).n == 5
 
 
+def test_what_is_exact_rests_on_no_values():
+    timed = Measurement(2, 1, 3, "s", 9, "quartiles")
+    assert ratio(Measurement.exact(6, "s"), timed).n == difference(Measurement.exact(6, "s"), timed).n == 9
+
+
 def test_ratio_needs_one_unit():
     with pytest.raises(ValueError, match="one unit, got 'ms' and 'bytes'"):
         ratio(Measurement.exact(1, "ms"), Measurement.exact(1, "bytes"))
