@@ -243,6 +243,7 @@ Table(["stack", "lost", "recorded", "file", "recorded", "the same"], table)
 # Where nothing is trained, the file has to have the same bytes, as far as a row keeps them (five digits), and of 10,000 pictures at most five may be told otherwise, for another processor adds in another order.
 # Training carries such a difference on: two percent of the file, and half a point or 0.02 nats.
 # On other pictures or blocks than the record's only the files are compared.
+# Where a row says *no*, look at what differs: the file, or the loss.
 #
 # ## 5 · In which order?
 #
@@ -652,7 +653,7 @@ ledger
 #   Removed channels are slack that pruning would have used, and a folded BatchNorm can no longer be measured again.
 # - *Effects multiply*: not what is in the file beside the bits of the weights, the places of those that were kept above all.
 #   The fewer bits, the more that is.
-# - *Prune, recover, quantize*: a good order if training changes the weights themselves.
+# - *Prune, recover, quantize*: it may be the best order where training changes the weights themselves; the interval holds zero.
 #   Adapters beside four bits are a way out that the rule does not know: they are trained on what rounding left, and are never rounded with it.
 #   They cost their bytes.
 #   Beside INT8 they hardly gain: there is little to repair.
