@@ -32,10 +32,13 @@ def shares() -> dict[str, Measurement]:
 def draw(found: dict[str, Measurement]) -> plot.Chart:
     """A point with its interval for each stack, beside the line on which effects multiply."""
     chart, ax = plot.subplots()
-    chart.set_size_inches(9, 4)
+    chart.set_size_inches(9, 5)
     with rc_context(plot.STYLE):
         for y, m in enumerate(found.values()):
-            colour, marker = (plot.BLUE, "o") if m.value >= 1 else (plot.VERMILLION, "s")
+            if m.low <= 1 <= m.high:
+                colour, marker = plot.GREY, "D"  # it cannot be told on which side
+            else:
+                colour, marker = (plot.BLUE, "o") if m.value > 1 else (plot.VERMILLION, "s")
             ax.plot([1, m.value], [y, y], color=colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
             ax.errorbar(m.value, y, xerr=[[m.value - m.low], [m.high - m.value]], fmt=marker, color=colour)
             side, room = ("left", 8) if m.value >= 1 else ("right", -8)

@@ -601,7 +601,7 @@ figure
 
 # %% [markdown]
 # Sharing shrinks the values and leaves the index as it was, so that it becomes about half of the file.
-# Huffman's code takes a similar share from both: codes and distances are far from equally frequent.
+# Huffman's code takes the larger share from the index: distances are farther from equally frequent than codes.
 # Codebooks, table and checksums are too small to see.
 #
 # ### 6.4 Two products, of which one proves something
@@ -804,15 +804,14 @@ path = deep_compression.save(small, files / "mobilenet_v2.dc")
 entries = deep_compression.contents(path)
 whole = sum(e.dense_bytes for e in entries)  # BatchNorm's statistics, too
 predicted = measure.predict(small, large)
+lost = measure.accuracy_loss(predicted, reference, test.labels[: settings.test_images])
 record.add("MobileNetV2", file=Measurement.exact(whole, "bytes"))
 record.add(
     "MobileNetV2 pruned, shared, Huffman",
     ("pruned", "shared", "Huffman"),
     file=Measurement.exact(path.stat().st_size, "bytes"),
     rate=Measurement.exact(whole / path.stat().st_size, "×"),
-    lost=measure.accuracy_loss(
-        predicted, reference, test.labels[: settings.test_images]
-    ),
+    lost=averaged([points]),  # one run of training
 )
 plain = sum(e.bytes for e in entries if e.levels == 0)
 share = sum(e.dense_bytes for e in entries if e.levels == 0) / whole
@@ -828,7 +827,7 @@ record.table("file", "rate", "lost")
 # ## 10 · Beyond Huffman
 #
 # Huffman's code spends whole bits on a symbol.
-# Asymmetric numeral systems {cite}`duda2013asymmetric` do not, and come within a hair of the entropy.
+# Asymmetric numeral systems {cite}`duda2013asymmetric` do not, and come near the entropy.
 # The library `constriction` {cite}`bamler2022constriction` encodes the same streams; each pays two bytes per symbol for its table of frequencies.
 
 
@@ -882,7 +881,7 @@ record.table("file", "rate", "lost")
 
 # %% [markdown]
 # The row of the entropy is a bound, not a file.
-# What is left between Huffman and it is less than what a better *model* of the streams would give: both coders take every symbol as independent of its neighbours.
+# Both coders take every symbol as independent of its neighbours; a better *model* of the streams was not tried.
 #
 # ## 11 · Is it faster, too?
 #
@@ -976,8 +975,9 @@ ledger
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste.
 #   The paper's own four networks lie on both sides of the range.
 #   Its VGG-16 has wider codes in the convolutions than VGG-9 has here, and those waste more.
-# - *Linear is best*: at four bits the codebooks differ, and the accuracies by little.
-# - *Fewer weights, less time*: a dense kernel multiplies by zeros as fast as by anything.
+# - *Linear is best*: at four bits the codebooks differ, and three networks cannot tell their accuracies apart.
+# - *Fewer weights, less time*: a dense kernel does the same multiplications with zeros.
+#   If *pruned* still differs from *dense* by more than A/A, that is the memory or the caches, and CSR carries as much doubt.
 #   A sparse kernel reads an index for every weight.
 #   The paper gains with one image, on matrices too large for any cache; such are not here.
 #   Whether one image gains differs from machine to machine, so take its verdict for that of this run alone.
@@ -1007,7 +1007,7 @@ lab.finish(headline, "rate", "lost", "share", "saving", "on_top", "batch_1", "ba
 # Five lines to remember:
 #
 # - A rate without a file that loads again is a calculation.
-# - When much must go, prune in rounds or gradually, and give retraining its time.
+# - When much must go, prune in rounds, and give retraining its time.
 # - Factors taken one upon the other multiply by definition; only parts measured alone can fail to.
 # - After sharing, positions are a large part of the file, and pruning more makes each dearer.
 # - Huffman's code costs nothing in quality, and gains what the fixed width wasted.

@@ -239,7 +239,7 @@ print(f"{sum(agree)} of {len(agree)} stacks are as they were recorded")
 Table(["stack", "lost", "recorded", "file", "recorded", "the same"], table)
 
 # %% [markdown]
-# The same steps on the same data with the same seed: there is no chance in it, so an interval is no test.
+# The same steps on the same data with the same seed: no interval is a test of that.
 # Where nothing is trained, the file has to have the same bytes, as far as a row keeps them (five digits), and of 10,000 pictures at most five may be told otherwise, for another processor adds in another order.
 # Training carries such a difference on: two percent of the file, and half a point or 0.02 nats.
 # On other pictures or blocks than the record's only the files are compared.
@@ -394,8 +394,9 @@ plot.heat_map(shares, title, neutral=1, ax=axes[2])
 figure
 
 # %% [markdown]
-# - **Once BatchNorm is folded, zeros, a codebook or fewer channels ruin the network.** Folding alone loses nothing, and pruning alone little, but only because every step here ends by measuring BatchNorm's statistics again.
+# - **Once BatchNorm is folded, zeros, a codebook or fewer channels ruin the network.** Folding alone loses nothing, and pruning alone little, partly because every step here ends by measuring BatchNorm's statistics again.
 #   That is a repair, though nothing is trained; once BatchNorm is folded there is nothing left to measure again.
+#   Folding also changes which weights are small: this lab does not separate the two.
 #   So *without training* is not *without repair*, and of the two orders one is good and one useless.
 #   Eight bits change so little that they may come after.
 # - **Channels and weights do interact.** Once channels are gone, the weights that are left do more, and pruning them hurts more than before, in either order.
@@ -658,7 +659,8 @@ ledger
 #   They cost their bytes.
 #   Beside INT8 they hardly gain: there is little to repair.
 #
-# And where a verdict is *undecided*, even the same images or topics, one by one, do not tell it from none, or the rows that it rests on cannot: a difference so small is no reason to choose.
+# And where a verdict is *undecided*, even the same images or topics, one by one, do not tell it from none, or the rows that it rests on cannot.
+# It may be nothing, or as large as the end of the interval: no reason to choose.
 #
 # ## 11 · This run and the recorded ones
 
