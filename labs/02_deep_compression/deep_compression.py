@@ -804,7 +804,9 @@ path = deep_compression.save(small, files / "mobilenet_v2.dc")
 entries = deep_compression.contents(path)
 whole = sum(e.dense_bytes for e in entries)  # BatchNorm's statistics, too
 predicted = measure.predict(small, large)
-lost = measure.accuracy_loss(predicted, reference, test.labels[: settings.test_images])
+points = measure.accuracy_loss(
+    predicted, reference, test.labels[: settings.test_images]
+)
 record.add("MobileNetV2", file=Measurement.exact(whole, "bytes"))
 record.add(
     "MobileNetV2 pruned, shared, Huffman",
