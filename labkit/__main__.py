@@ -10,7 +10,7 @@ from pathlib import Path
 
 SCALES = """scales (LABKIT_SCALE, or --scale):
   quick     for tests: all labs in about ten minutes on two cores
-  standard  the default without a GPU: at most ten minutes and 6 GB a lab
+  standard  the default without a GPU: about ten minutes and 6 GB a lab, at most
   full      the default with a GPU and a model hub: the published models
 
 examples:
