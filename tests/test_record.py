@@ -61,15 +61,15 @@ def test_what_is_not_there_is_answered_with_what_is(record):
 
 def test_ratio_says_how_many_times_smaller(record):
     assert record.ratio("file", "FP32", "pruned") == Measurement.exact(2, "×")
-    assert record.ratio("file", "FP32", "INT8") == Measurement(4, 3.2, 5, "×")
+    assert record.ratio("file", "FP32", "INT8") == Measurement(4, 3.2, 5, "×", 5)
 
 
 def test_a_product_of_rows_sets_the_parts_against_the_whole(record):
     product = record.product("file", "FP32", ["pruned", "INT8"], "both")
     assert list(product.factors) == ["pruned", "INT8"]
-    assert product.predicted == Measurement(8, 6.4, 10, "×")
+    assert product.predicted == Measurement(8, 6.4, 10, "×", 5)
     assert product.measured == Measurement.exact(5, "×")
-    assert product.share == Measurement(5 / 8, 5 / 10, 5 / 6.4, "×")
+    assert product.share == Measurement(5 / 8, 5 / 10, 5 / 6.4, "×", 5)
 
 
 def test_a_product_that_is_kept_again_replaces_the_one_of_its_title(record):

@@ -45,7 +45,7 @@ def test_times_make_a_product_round_by_round():
 
 
 def test_the_prediction_has_the_widest_interval_that_the_parts_allow():
-    assert Product("base", "whole", PARTS, Measurement.exact(6, "×")).predicted == Measurement(6, 4.5, 7.5, "×")
+    assert Product("base", "whole", PARTS, Measurement.exact(6, "×")).predicted == Measurement(6, 4.5, 7.5, "×", 3)
 
 
 def test_a_share_that_was_measured_in_pairs_stands_in_place_of_the_ratio():
