@@ -154,9 +154,9 @@ def test_guided_pictures_show_what_was_asked_for(scores):
     assert drawn["distance"] <= 1.5
 
 
-def test_four_steps_of_the_adapter_are_nearly_as_good_as_25_guided_ones(scores):
+def test_four_steps_of_the_adapter_follow_as_many_prompts_as_25_guided_ones_and_lie_half_a_unit_farther_at_most(scores):
     slow, fast = scores["DPM-Solver++", 25, 1.5, 0.0], scores["LCM-LoRA", 4, 1.0, 0.0]
-    assert fast["distance"] <= 1.5 * slow["distance"]
+    assert fast["distance"] - slow["distance"] <= 0.5  # a difference: distances have no natural zero
     assert fast["prompt"] >= slow["prompt"] - 0.02
 
 
