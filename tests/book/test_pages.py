@@ -207,6 +207,7 @@ def test_the_search_field_is_reached_and_used_by_keyboard(browser, address):
     page = browser.new_page()
     page.goto(f"{address}index.html", wait_until="networkidle")
     page.keyboard.press("Control+k")
+    page.wait_for_function("document.activeElement.name === 'q'")  # the field is there and has the focus
     page.keyboard.type("codebook")
     page.keyboard.press("Enter")
     page.wait_for_url("**/search.html?q=codebook*")
