@@ -760,7 +760,7 @@ ledger
 # - *Ten times by stacking*: set `full size article stack` beside `full size article product` in the next section.
 #   A smaller network saves little where only four evaluations are left, and merging had little to save before.
 #   With the compiler counted as a part of the stack, much of the factor is the compiler's.
-# - *Six times, or more*: steps alone are at most $25/4$.
+# - *Six times*: the bound is one of five and a half or more, and here it is more: steps alone are at most $25/4$.
 #   Dropping guidance is the rest, and the article's own code drops it without saying so.
 # - *Two to four steps*: is the whole interval of `lcm adds` above the bound?
 #   And that of `lcm adds to unguided`? In the recorded run its lower end is just above zero: four steps are worse, just barely, and by how much is open.

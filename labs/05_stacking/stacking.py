@@ -170,11 +170,11 @@ for task, known_facts in (("images", facts), ("text", frozenset())):
     origin = json.loads((FOLDER / f"{task}_about.json").read_text())
     machine = origin["environment"]["gpu"] or origin["environment"]["processor"]
     counts = f"{len(rows.all())} rows of {len(rows.averaged())} stacks"
-    samplers = origin.get("search", {}).get("samplers", {}).items()
+    samplers = origin["search"].get("samplers", {}).items()
     trials = ", ".join(f"{number} by {sampler}" for sampler, number in samplers)
     about.append([recorded[task].task.name, counts, trials or "none", machine])
+    print(f"{task}:", *origin["commands"], sep="\n  ")
 display(Table(["model and data", "recorded", "trials of the search", "on"], about))
-print("commands:", *origin["commands"], sep="\n  ")
 
 # %% [markdown]
 # A row says `file` (bytes that load again), `lost` (points of accuracy, or nats per token: 0.049 nats are 5 % of perplexity) and `latency` (times that of the model at the start, on a CPU).
