@@ -4,6 +4,7 @@ measure     what a model costs and what it is worth
 record      a lab's results, with their spread and the environment they came from
 claims      what is promised, against what was measured
 plot        the few pictures every lab uses
+drawings    what explains an idea before it is measured
 zoo         real models and data, from the source that is reachable
 techniques  short reference implementations of what the labs teach
 scale       quick, standard or full

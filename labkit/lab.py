@@ -11,7 +11,7 @@ from labkit import runs, scale
 from labkit.claims import load_claims
 from labkit.environment import cores
 from labkit.quiet import quiet
-from labkit.record import Record
+from labkit.record import Guess, Record
 from labkit.sources import Sources, read_bibliography
 from labkit.table import Table
 
@@ -56,6 +56,26 @@ def start(name: str, device: str | None = None, **settings: tuple) -> Start:
     print(f"scale {record.scale}, on {device}, {torch.get_num_threads()} CPU threads of {cores()}")
     display(chosen, runs.needs())
     return Start(record, chosen, device, Path(_scratch[-1].name))
+
+
+def guess(name: str, question: str, unit: str, value: float | None) -> None:
+    """Ask the reader what a finding will be, before it is measured: `Record.find` prints both side by side.
+
+    Args:
+        name: the key of the finding.
+        question: what to guess.
+        unit: of the finding, "×" or "points".
+        value: the reader's number, written in place of None; None is no guess, and the lab runs all the same.
+
+    Raises:
+        RuntimeError: no lab was started.
+        TypeError: the value is no number.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise TypeError(f"a guess is a number, got {value!r}: write 4, not '4×'")
+    _started().guesses[name] = Guess(question, unit, value)
+    if value is None:
+        print(f"{name}: no guess yet. Write your number, in {unit}, in place of None, and run this cell again.")
 
 
 def finish(headline: str, *endings: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labkit.estimate.product import Product
@@ -31,13 +31,28 @@ class KeptProduct:
 
 
 @dataclass
+class Guess:
+    """What a reader expects a finding to be, before it is measured; no value is no guess."""
+
+    question: str
+    unit: str
+    value: float | None = None
+
+    def beside(self, measured: Measurement) -> str:
+        """Both in a line."""
+        said = "no guess" if self.value is None else f"you said {Measurement.exact(self.value, self.unit)}"
+        return f"{said}; measured {measured}"
+
+
+@dataclass
 class Record:
     """The results of one run of a lab.
 
     `add` makes a row, or adds measurements to it; `find` keeps a single figure that a claim refers to; `keep` a
     product beside its measured whole. In a notebook a record displays its rows as a table. What it has kept are `rows`
-    by name, `findings` by key, `read`, the findings that come from a recorded run, `products`, and `verdicts`, one
-    dictionary a claim. `headline` is the result in a line, with {keys} of findings. `labkit.runs` writes it to a file.
+    by name, `findings` by key, `read`, the findings that come from a recorded run, `products`, `verdicts`, one
+    dictionary a claim, and `guesses`, what the reader expected of findings. `headline` is the result in a line, with
+    {keys} of findings. `labkit.runs` writes it to a file.
     """
 
     lab: str
@@ -51,6 +66,7 @@ class Record:
     read: dict[str, str] = field(default_factory=dict)
     products: list[KeptProduct] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
+    guesses: dict[str, Guess] = field(default_factory=dict)
 
     def add(
         self,
@@ -86,14 +102,22 @@ class Record:
         return row
 
     def find(self, key: str, measurement: Measurement, read_from: str = "") -> Measurement:
-        """Keep a figure under a key, for the claims, and return it.
+        """Keep a figure under a key, for the claims, and return it; where it was to be guessed, print both.
 
         Args:
             key: the claims name it.
             measurement: the figure.
             read_from: the recorded run that it was read from; "" for what this run measured itself.
+
+        Raises:
+            TypeError: it is a bare number.
+            ValueError: the guess was asked for in another unit.
         """
         _check(key, measurement)
+        if guess := self.guesses.get(key):
+            if guess.unit != measurement.unit:
+                raise ValueError(f"the guess of {key} is in {guess.unit!r}, what was measured in {measurement.unit!r}")
+            print(f"{key}: {guess.beside(measurement)}")
         self.findings[key] = measurement
         self.read.pop(key, None)
         if read_from:
@@ -162,6 +186,7 @@ class Record:
             "read": self.read,
             "products": [{"title": kept.title, "cost": kept.cost, **kept.product.as_dict()} for kept in self.products],
             "verdicts": self.verdicts,
+            "guesses": {key: asdict(guess) for key, guess in self.guesses.items()},
         }
 
     @classmethod
@@ -183,6 +208,7 @@ class Record:
             data["read"],
             [KeptProduct(kept["title"], kept["cost"], Product.from_dict(kept)) for kept in data["products"]],
             data["verdicts"],
+            {key: Guess(**guess) for key, guess in data["guesses"].items()},
         )
 
     def table(self, *metrics: str) -> Table:

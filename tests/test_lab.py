@@ -78,7 +78,34 @@ def test_the_sources_are_what_text_and_claims_cite(folder):
     assert "zhang2024tinyllama" not in keys
 
 
+def test_a_guess_is_set_beside_what_is_measured_and_kept(folder, tmp_path, capsys):
+    record = lab.start(NAME, steps=(1, 2, 3)).record
+    lab.guess("images_smaller", "How much smaller is the file?", "×", 4)
+    record.find("images_smaller", Measurement(1.26, 1.2, 1.3, "×"))
+    assert "images_smaller: you said 4.00×; measured 1.26× (1.20 – 1.30)" in capsys.readouterr().out
+    lab.finish("{images_smaller} smaller")
+    kept = runs.load(tmp_path / "records" / f"{NAME}.json").record.guesses["images_smaller"]
+    assert (kept.question, kept.unit, kept.value) == ("How much smaller is the file?", "×", 4)
+
+
+def test_without_a_guess_the_lab_runs_and_says_where_to_write_it(folder, capsys):
+    record = lab.start(NAME).record
+    lab.guess("images_smaller", "How much smaller is the file?", "×", None)
+    assert "Write your number, in ×, in place of None" in capsys.readouterr().out
+    record.find("images_smaller", Measurement.exact(5, "×"))
+    assert "images_smaller: no guess; measured 5.00×" in capsys.readouterr().out
+
+
+def test_a_guess_is_a_number_in_the_unit_of_the_finding(folder):
+    record = lab.start(NAME).record
+    with pytest.raises(TypeError, match="a guess is a number, got '4×': write 4"):
+        lab.guess("images_smaller", "How much smaller is the file?", "×", "4×")
+    lab.guess("images_smaller", "How much smaller is the file?", "×", 4)
+    with pytest.raises(ValueError, match="the guess of images_smaller is in '×', what was measured in 'bytes'"):
+        record.find("images_smaller", Measurement.exact(5, "bytes"))
+
+
 def test_before_the_start_nothing_can_be_finished(folder):
-    for end in (lambda: lab.finish("done"), lab.sources):
+    for end in (lambda: lab.finish("done"), lab.sources, lambda: lab.guess("a", "How much?", "×", None)):
         with pytest.raises(RuntimeError, match="no lab was started: run the cell with lab.start first"):
             end()

@@ -59,7 +59,7 @@ def test_what_it_took_is_kept(record, tmp_path):
 def test_the_file_has_the_agreed_form(record, tmp_path):
     data = json.loads(runs.save(record, tmp_path / "record.json").read_text())
     assert " ".join(data) == (
-        "lab scale seed device headline settings rows findings read products verdicts command environment run"
+        "lab scale seed device headline settings rows findings read products verdicts guesses command environment run"
     )
     assert next(row for row in data["rows"] if row["name"] == "pruned") == {
         "name": "pruned",

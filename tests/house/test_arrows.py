@@ -15,7 +15,7 @@ FLOORS = [
     {"measure", "estimate", "scale"},
     {"record", "zoo", "techniques"},
     {"runs", "plot"},
-    {"claims", "stack", "platforms"},
+    {"claims", "stack", "platforms", "drawings"},
     {"lab", "classroom"},
     {"authoring", "recipes"},
     {"site"},

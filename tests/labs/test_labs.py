@@ -144,3 +144,44 @@ def test_no_variable_of_a_lab_hides_what_it_imports(lab):
     imported = {(name.asname or name.name).split(".")[0] for name in imports}
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     assert imported & (stored | {node.arg for node in nodes if isinstance(node, ast.arg)}) == set()
+
+
+@every_lab
+def test_a_lab_is_one_sitting(lab):
+    """At most 500 lines and 35 cells: a second question is a second lab."""
+    text = source(lab).read_text()
+    assert (len(text.splitlines()) <= 500, len(jupytext.read(source(lab)).cells) <= 35) == (True, True)
+
+
+@every_lab
+def test_the_reader_guesses_three_to_five_times_and_a_folded_answer_says_why(lab):
+    text = source(lab).read_text()
+    guessed = re.findall(r'lab\.guess\(\s*"(\w+)"', text)
+    answered = re.findall(r"^# <details><summary>Why <code>(\w+)</code>\?</summary>$", text, re.MULTILINE)
+    assert 3 <= len(guessed) <= 5 and sorted(answered) == sorted(guessed)
+
+
+@every_lab
+def test_the_book_ships_no_guess(lab):
+    calls = [node for node in ast.walk(ast.parse(source(lab).read_text())) if isinstance(node, ast.Call)]
+    values = [call.args[3] for call in calls if ast.unparse(call.func) == "lab.guess"]
+    assert {ast.unparse(value) for value in values} == {"None"}
+
+
+@every_lab
+def test_what_the_reader_is_to_ask_himself_has_a_folded_answer(lab):
+    text = source(lab).read_text()
+    assert text.count("**Ask yourself:**") == text.count("# <details><summary>Answer</summary>")
+
+
+def sentences(lab: Path) -> list[str]:
+    """The sentences of a lab's text, without formulas, code and keys of citations, each a list of words."""
+    prose = [cell.source for cell in jupytext.read(source(lab)).cells if cell.cell_type == "markdown"]
+    text = re.sub(r"\$\$.*?\$\$|\{cite\}`[^`]*`", "", "\n".join(prose), flags=re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith("|")]
+    return [part for line in lines for part in re.split(r"(?<=[.?!:;]) ", re.sub(r"`[^`]*`|\$[^$]*\$", "X", line))]
+
+
+@every_lab
+def test_a_sentence_has_at_most_35_words(lab):
+    assert [sentence for sentence in sentences(lab) if len(sentence.split()) > 35] == []
