@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
@@ -22,7 +22,7 @@ import nbformat
 import yaml
 from docutils.nodes import make_id
 
-from labkit.site import figures, ledger, source_tree
+from labkit.site import figures, ledger, source_tree, terms
 from labkit.site.source_tree import BOOK, LABS, BookError
 
 
@@ -91,8 +91,9 @@ def write_source(notebooks: Path, records: Path, source: Path) -> tuple[Path, li
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     (source / "labs").mkdir()
     shutil.copy(LABS / "colab.svg", source / "labs")
+    defined = terms.terms((source / "glossary.md").read_text()) if (source / "glossary.md").exists() else []
     for lab in labs:
-        (source / "labs" / lab.name).write_text(json.dumps(prepared(json.loads(lab.read_text()))))
+        (source / "labs" / lab.name).write_text(json.dumps(prepared(json.loads(lab.read_text()), defined)))
     fill_pages(source, read_labs(records, {lab.stem: ledger_link(lab) for lab in labs}))
     return source, labs
 
@@ -148,11 +149,11 @@ def ledger_link(notebook: Path) -> str:
     return f"labs/{notebook.stem}.html#{make_id(heading[1])}"
 
 
-def prepared(notebook: dict) -> dict:
+def prepared(notebook: dict, defined: Sequence[str] = ()) -> dict:
     """The notebook as the page builder wants it.
 
-    The description of each picture stands in the cell's metadata, the badge is found from where the page lies, and
-    what a progress bar has left is gone.
+    The description of each picture stands in the cell's metadata, the badge is found from where the page lies, what a
+    progress bar has left is gone, and the first use of each term that is `defined` leads to the glossary.
     """
     for cell in notebook["cells"]:
         if "outputs" in cell:
@@ -163,6 +164,9 @@ def prepared(notebook: dict) -> dict:
         pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
             cell["metadata"]["mystnb"] = {"image": {"alt": described}}
+    text = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    for cell, linked in zip(text, terms.linked([cell["source"] for cell in text], defined) if defined else ()):
+        cell["source"] = linked
     return notebook
 
 
