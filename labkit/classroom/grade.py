@@ -17,7 +17,7 @@ from statistics import mean, median
 import psutil
 
 from labkit import files
-from labkit.classroom import assign, sandbox
+from labkit.classroom import assign, guesses, sandbox
 from labkit.environment import cores
 
 NOT_RUN = "the grader could not run it"
@@ -142,15 +142,17 @@ def grade_folder(
 ) -> list[Grade]:
     """Grade every notebook in a folder and its sub-folders, and write scores.csv, feedback and summary.html to `out`.
 
+    Records (*.json) beside the notebooks are read for what the class guessed, which goes into the summary.
     `made` is the folder of assignments that `labkit assign` wrote. A submission that was graded before, by the same
     tests and limits, is not run again. Raises FileNotFoundError where there are no notebooks or no assignments.
     """
     assignments = [load(folder.parent) for folder in sorted(made.glob(f"*/{assign.AUTOGRADER}"))]
     if not assignments:
         raise FileNotFoundError(f"no assignments in {made}: run `make assignments` first")
-    paths = sorted(
-        p for p in submissions.rglob("*.ipynb") if p.is_file() and not IGNORED.search(f"/{p.relative_to(submissions)}")
-    )
+    files_in = [
+        p for p in submissions.rglob("*") if p.is_file() and not IGNORED.search(f"/{p.relative_to(submissions)}")
+    ]
+    paths, records = (sorted(p for p in files_in if p.suffix == ending) for ending in (".ipynb", ".json"))
     if not paths:
         raise FileNotFoundError(f"no notebooks in {submissions}")
     show(f"{sandbox.protection()}.")
@@ -183,7 +185,8 @@ def grade_folder(
     finally:
         pool.shutdown(cancel_futures=True)
     files.write(out / "scores.csv", scores(grades, assignments).encode(errors="backslashreplace"))
-    files.write(out / "summary.html", summary(grades, assignments).encode(errors="backslashreplace"))
+    guessed = guesses_page(*guesses.collect(records, read))
+    files.write(out / "summary.html", summary(grades, assignments, guessed).encode(errors="backslashreplace"))
     return grades
 
 
@@ -234,8 +237,26 @@ def feedback_page(result: Grade, assignments: list[Assignment]) -> str:
     return whole_page(f"Feedback: {result.submission}", "\n".join(parts))
 
 
-def summary(grades: list[Grade], assignments: list[Assignment]) -> str:
-    """The class at a glance: distribution of points, and the exercises from the hardest on."""
+def guesses_page(found: dict[str, dict[str, guesses.Guessed]], left_out: list[str]) -> str:
+    """What a class guessed of each finding beside what its own runs measured; "" where no record was handed in."""
+    parts = []
+    for lab, findings in sorted(found.items()):
+        parts.append(f"<h2>Guesses: {html.escape(lab)}</h2>")
+        for key, each in findings.items():
+            parts.append(f"<h3>{html.escape(key)}</h3><p>{html.escape(each.question)}</p>")
+            parts.append(
+                f"<p>Guessed by {len(each.values)}, in {html.escape(each.unit)}: median {median(each.values):.3g}; "
+                f"their runs measured {median(each.measured):.3g} (median).</p>"
+            )
+            parts.append(bars("guess", "students", each.distribution, len(each.values)))
+    if left_out:
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in left_out)
+        parts.append(f"<h2>Records that were not read</h2><ul>{lines}</ul>")
+    return "\n".join(parts)
+
+
+def summary(grades: list[Grade], assignments: list[Assignment], guessed: str = "") -> str:
+    """The class at a glance: distribution of points, the exercises from the hardest on, and what it guessed."""
     parts = ["<h1>Class summary</h1>"]
     for assignment in assignments:
         totals = [each.total for each in grades if each.assignment == assignment.name]
@@ -260,6 +281,7 @@ def summary(grades: list[Grade], assignments: list[Assignment]) -> str:
             f"<li>{html.escape(each.submission)}: {html.escape('; '.join(each.notes))}</li>" for each in lost
         )
         parts.append(f"<h2>Could not be graded</h2><ul>{names}</ul>")
+    parts.append(guessed)
     return whole_page("Class summary", "\n".join(parts))
 
 
