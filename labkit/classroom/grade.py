@@ -149,10 +149,9 @@ def grade_folder(
     assignments = [load(folder.parent) for folder in sorted(made.glob(f"*/{assign.AUTOGRADER}"))]
     if not assignments:
         raise FileNotFoundError(f"no assignments in {made}: run `make assignments` first")
-    files_in = [
-        p for p in submissions.rglob("*") if p.is_file() and not IGNORED.search(f"/{p.relative_to(submissions)}")
-    ]
-    paths, records = (sorted(p for p in files_in if p.suffix == ending) for ending in (".ipynb", ".json"))
+    handed_in = [p for p in submissions.rglob("*") if p.is_file()]
+    handed_in = sorted(p for p in handed_in if not IGNORED.search(f"/{p.relative_to(submissions)}"))
+    paths, records = ([p for p in handed_in if p.suffix == ending] for ending in (".ipynb", ".json"))
     if not paths:
         raise FileNotFoundError(f"no notebooks in {submissions}")
     show(f"{sandbox.protection()}.")
