@@ -152,15 +152,16 @@ def ledger_link(notebook: Path) -> str:
 def prepared(notebook: dict, defined: Sequence[str] = ()) -> dict:
     """The notebook as the page builder wants it.
 
-    The description of each picture stands in the cell's metadata, the badge is found from where the page lies, what a
-    progress bar has left is gone, and the first use of each term that is `defined` leads to the glossary.
+    The description of each picture stands in the cell's metadata, badge and pages are found from where the page lies,
+    what a progress bar has left is gone, and the first use of each term that is `defined` leads to the glossary.
     """
     for cell in notebook["cells"]:
         if "outputs" in cell:
             cell["outputs"] = [
                 output for output in cell["outputs"] if "".join(output.get("data", {}).get("text/html", "?"))
             ]
-        cell["source"] = "".join(cell["source"]).replace("(../colab.svg)", "(colab.svg)")
+        source = "".join(cell["source"]).replace("(../colab.svg)", "(colab.svg)")
+        cell["source"] = source.replace("](../../book/", "](../")  # from where the page lies, not the lab
         pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
             cell["metadata"]["mystnb"] = {"image": {"alt": described}}

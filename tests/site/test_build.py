@@ -139,3 +139,8 @@ def test_what_a_progress_bar_left_is_not_in_the_page():
 
 def picture():
     return nb.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+
+
+def test_a_labs_link_to_a_page_of_the_book_leads_there_from_the_labs_page():
+    cell = nb.new_markdown_cell("[Measuring](../../book/measuring.md#seeds)")
+    assert build.prepared(nb.new_notebook(cells=[cell]))["cells"][0]["source"] == "[Measuring](../measuring.md#seeds)"
