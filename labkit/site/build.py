@@ -151,15 +151,17 @@ def ledger_link(notebook: Path) -> str:
 def prepared(notebook: dict) -> dict:
     """The notebook as the page builder wants it.
 
-    The description of each picture stands in the cell's metadata, the badge is found from where the page lies, and
-    what a progress bar has left is gone.
+    The description of each picture stands in the cell's metadata, the badge and the book's pages are found from where
+    the page lies, and what a progress bar has left is gone.
     """
     for cell in notebook["cells"]:
         if "outputs" in cell:
             cell["outputs"] = [
                 output for output in cell["outputs"] if "".join(output.get("data", {}).get("text/html", "?"))
             ]
-        cell["source"] = "".join(cell["source"]).replace("(../colab.svg)", "(colab.svg)")
+        cell["source"] = (
+            "".join(cell["source"]).replace("(../colab.svg)", "(colab.svg)").replace("](../../book/", "](../")
+        )
         pictures = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if described := " ".join(picture["alt"] for picture in pictures if picture.get("alt")):
             cell["metadata"]["mystnb"] = {"image": {"alt": described}}
