@@ -36,7 +36,7 @@ def four_files(weights: torch.Tensor, sparsity: float) -> Chart:
     told = "; ".join(f"{name} {sum(both)}, of which {both[1]} for positions" for name, both in bits.items())
     chart, ax = canvas(13, 16.4, f"Sixteen weights as they are, pruned, rounded to integers, and both. Bits: {told}.")
     cells(ax, 1.5, 1, weights.tolist(), form="{:.1f}", title="FP32")
-    cells(ax, 7.5, 1, pruned.tolist(), form="{:.2g}", title=f"pruned: {sparsity:.0%} zeros")
+    cells(ax, 7.5, 1, pruned.tolist(), form="{:.2g}", title=f"pruned: {100 * sparsity:.0f} % zeros")
     cells(ax, 1.5, 6.2, codes.tolist(), PALE_GREEN, title="rounded to INT8")
     cells(ax, 7.5, 6.2, torch.where(kept, codes, 0).tolist(), PALE_GREEN, title="both")
     for i, (name, (values, places)) in enumerate(bits.items()):

@@ -94,7 +94,8 @@ def with_positions(sparsity: float, bits: float) -> float:
 
 
 pruned, both = with_positions(0.5, 32), with_positions(0.5, 8)
-print(f"{pruned:.2f} × 4 = {4 * pruned:.2f}; both: {both:.2f}, {both / pruned / 4:.0%}")
+print(f"pruned {pruned:.2f} × INT8 4.00 promise {4 * pruned:.2f},", end=" ")
+print(f"both reach {both:.2f}: {both / pruned / 4:.0%} of the product")
 tenths = [9, -1, 4, -12, 2, 8, -3, 1, -7, 3, 11, -2, 1, -6, 2, 5]
 pruning_and_rounding.four_files(torch.tensor(tenths).view(4, 4) / 10, 0.5)
 
@@ -390,7 +391,8 @@ baselines = {
 bound = with_positions(0.9, 8) / (with_positions(0.9, 32) * 32 / 8)
 print(f"the bound of section 1: {bound:.3f} of the product")
 alone = {part: record.get(part, "compressed") for part in parts}
-by_baseline(baselines, alone, "stack", whole)
+print(by_baseline(baselines, alone, "stack", whole))
+plot.cost_quality(record, "compressed", "accuracy")
 
 # %% [markdown]
 # - *As it lies in memory*: zstd shortens all but the baseline, the product counts it twice, and the share is too low.

@@ -19,7 +19,7 @@ def texts(chart) -> list[str]:
 
 
 def test_the_four_matrices_stand_in_their_cells(texts):
-    titles = [texts.index(title) for title in ("FP32", "pruned: 50% zeros", "rounded to INT8", "both")]
+    titles = [texts.index(title) for title in ("FP32", "pruned: 50 % zeros", "rounded to INT8", "both")]
     plain, pruned, rounded, both = (texts[i - 16 : i] for i in titles)
     assert [float(value) for value in plain] == [pytest.approx(w) for w in WEIGHTS.flatten().tolist()]
     assert pruned[:4] == ["0.9", "0", "0.4", "-1.2"] and pruned.count("0") == both.count("0") == 8
