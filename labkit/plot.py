@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from PIL.Image import Image
 from torch import nn
 
 from labkit.estimate.product import Product
@@ -448,3 +449,25 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
     _place_labels(ax, np.array([*zip(x, y), corner]), names, np.array(lines))
     told = [*limits, names[-1], *(f"{name} at {i:.3g} FLOP/byte: {m}" for name, (i, m) in points.items())]
     return _described(ax, f"Performance by FLOP per byte. {'; '.join(told)}.")
+
+
+@rc_context(STYLE)
+def pictures(images: Mapping[str, Image], said: Mapping[str, Sequence[str]], columns: int = 2) -> Figure:
+    """Images, each under its name and what every model says of it.
+
+    Args:
+        images: by name.
+        said: name of an image → a line for each model.
+        columns: images side by side.
+    """
+    rows = -(-len(images) // columns)
+    chart, axes = subplots(rows, columns, squeeze=False)
+    chart.set_size_inches(7.5, 3.3 * rows)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, image) in zip(axes.flat, images.items()):
+        ax.imshow(image)
+        ax.set_title("\n".join([name, *said[name]]), fontsize=9, loc="left")
+    told = [f"{name}: {', '.join(said[name])}" for name in images]
+    chart.alt = f"Pictures, and what is said of each: {'; '.join(told)}."
+    return chart

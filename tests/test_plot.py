@@ -530,3 +530,11 @@ def test_a_machine_without_layers_has_a_roof_still():
 def test_layers_are_measured_in_the_unit_of_the_roof():
     with pytest.raises(ValueError, match="one unit, got 'GFLOP/s', 'ms'"):
         plot.roofline(MACHINE, {"ReLU": (0.125, Measurement.exact(2, "ms"))})
+
+
+def test_every_picture_stands_under_its_name_and_what_is_said_of_it():
+    images = {name: Image.new("RGB", (4, 4)) for name in ("cat", "cup", "dog")}
+    chart = plot.pictures(images, {name: [f"FP32: {name}", "INT8: tub"] for name in images})
+    shown = [ax for ax in chart.axes if ax.images]
+    assert [ax.get_title("left") for ax in shown] == [f"{name}\nFP32: {name}\nINT8: tub" for name in images]
+    assert "cup: FP32: cup, INT8: tub" in chart.alt and not any(ax.axison for ax in chart.axes)

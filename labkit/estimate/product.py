@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labkit.measure.latency import Timings
 from labkit.measure.measurement import Measurement, median_with_interval, ratio, rests_on
+from labkit.table import Table
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,26 @@ class Product:
         factors = {name: Measurement(**factor) for name, factor in data["factors"].items()}
         paired = Measurement(**data["paired"]) if data["paired"] else None
         return cls(data["base"], data["whole"], factors, Measurement(**data["measured"]), paired)
+
+
+def by_baseline(
+    baselines: Mapping[str, Measurement], alone: Mapping[str, Measurement], whole: str, together: Measurement
+) -> Table:
+    """What a stack saves, and its share of the product, if the start is measured in one way or another.
+
+    Only a baseline that was measured as the parts and the whole are gives a share that means something.
+
+    Args:
+        baselines: how the start was measured → its cost.
+        alone: name of a part → its cost.
+        whole: what holds all parts together.
+        together: the cost of the whole.
+
+    >>> a, b = Measurement.exact(4, "MB"), Measurement.exact(6, "MB")
+    >>> print(by_baseline({"raw": Measurement.exact(12, "MB")}, {"a": a, "b": b}, "both", Measurement.exact(2, "MB")))
+    baseline     cost   both  share of the product
+    raw       12.0 MB  6.00×                 1.00×
+    """
+    products = {name: Product.of_costs(name, start, alone, whole, together) for name, start in baselines.items()}
+    rows = [[name, str(baselines[name]), str(p.measured), str(p.share)] for name, p in products.items()]
+    return Table(["baseline", "cost", whole, "share of the product"], rows)

@@ -189,3 +189,28 @@ def _proportion(hits: torch.Tensor) -> Measurement:
     # At 0 and 1 rounding may put the bound a hair on the wrong side of the value.
     low, high = min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
     return Measurement(100 * p, 100 * low, 100 * high, "%", n, CONFIDENCE, "Wilson")
+
+
+def agreement_by_source(predictions: torch.Tensor, others: torch.Tensor, sources: Sequence[Hashable]) -> Measurement:
+    """`agreement`, where several inputs come from one source and are alike: crops of one photograph.
+
+    The mean of each source counts once, with Student's t over the sources. Its interval may end beyond 0 or 100 %.
+
+    Args:
+        predictions: int64 (N,).
+        others: those of the other model, int64 (N,).
+        sources: what each input was made from, (N,).
+
+    Raises:
+        ValueError: the lengths differ or are zero.
+
+    >>> print(agreement_by_source(torch.tensor([3, 1, 2]), torch.tensor([3, 0, 2]), ["cat", "cat", "cup"]))
+    75.0% [-243, 393]
+    """
+    same = _equal(predictions, others)
+    if len(sources) != len(same):
+        raise ValueError(f"each input has a source, got {len(same)} inputs and {len(sources)} sources")
+    by_source: dict[Hashable, list[bool]] = {}
+    for source, hit in zip(sources, same.tolist()):
+        by_source.setdefault(source, []).append(hit)
+    return mean_with_interval([100 * sum(hits) / len(hits) for hits in by_source.values()], "%", "sources")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from labkit.estimate.product import Product
+from labkit.estimate.product import Product, by_baseline
 from labkit.measure import Measurement, Timings
 
 PARTS = {"a": Measurement(2, 1.5, 2.5, "×", 3), "b": Measurement.exact(3, "×")}
@@ -57,3 +57,10 @@ def test_a_share_that_was_measured_in_pairs_stands_in_place_of_the_ratio():
 def test_it_is_read_from_json_as_it_was(paired):
     product = Product("base", "whole", PARTS, Measurement.exact(5, "×"), paired)
     assert Product.from_dict(product.as_dict()) == product
+
+
+def test_the_share_depends_on_how_the_start_was_measured():
+    alone, starts = {"a": size(6), "b": size(4)}, {"compressed": size(12), "raw": size(24)}
+    table = by_baseline(starts, alone, "stack", size(2))
+    assert table.head == ["baseline", "cost", "stack", "share of the product"]
+    assert [[row[0], *row[2:]] for row in table.rows] == [["compressed", "6.00×", "1.00×"], ["raw", "12.0×", "0.500×"]]

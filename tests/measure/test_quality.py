@@ -15,6 +15,7 @@ from labkit.measure import (
     accuracy,
     accuracy_loss,
     agreement,
+    agreement_by_source,
     block_losses,
     loss_difference,
     mean_with_interval,
@@ -194,3 +195,21 @@ def test_nothing_to_predict_is_an_error(shape):
 def test_losses_of_different_blocks_have_no_ratio():
     with pytest.raises(ValueError, match="4 and 3"):
         perplexity_ratio(torch.zeros(4), torch.zeros(3))
+
+
+def test_what_comes_from_one_source_counts_once():
+    ours, theirs = torch.tensor([1, 1, 1, 1, 5, 6]), torch.tensor([1, 1, 1, 1, 5, 0])
+    measured = agreement_by_source(ours, theirs, ["cat"] * 4 + ["cup", "dog"])
+    assert (measured.value, measured.n, measured.unit) == (pytest.approx(200 / 3), 3, "%")
+    assert measured.decides and "sources" in measured.method
+
+
+def test_the_order_of_inputs_does_not_matter_for_their_sources():
+    ours, theirs, sources = torch.tensor([1, 2, 3, 4]), torch.tensor([1, 0, 3, 4]), ["a", "b", "b", "a"]
+    flipped = agreement_by_source(ours.flip(0), theirs.flip(0), sources[::-1])
+    assert flipped == agreement_by_source(ours, theirs, sources)
+
+
+def test_every_input_has_a_source():
+    with pytest.raises(ValueError, match="each input has a source, got 2 inputs and 1 sources"):
+        agreement_by_source(torch.zeros(2), torch.zeros(2), ["cat"])

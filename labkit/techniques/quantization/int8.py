@@ -209,3 +209,24 @@ def compile_frozen(
     with inductor.patch(freezing=True), dynamo.patch(recompile_limit=64):
         run(example)
     return run
+
+
+class Compiled:
+    """Models compiled by `compile_frozen`, each once for a number of inputs: that takes
+    far longer than running them.
+
+    Args:
+        models: by name; more may be added later.
+        inputs: (N, C, H, W), of which a compiled model gets the first as its example.
+    """
+
+    def __init__(self, models: dict[str, nn.Module], inputs: torch.Tensor):
+        self.models, self.inputs = models, inputs
+        self._made: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
+
+    def __call__(self, name: str, batch: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The model of that name, for so many inputs at once."""
+        if (name, batch) not in self._made:
+            example = self.inputs[:batch]
+            self._made[name, batch] = compile_frozen(self.models[name], example)
+        return self._made[name, batch]

@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as npst
 from torch import nn
 from torch._inductor.utils import run_and_get_code
 
+from labkit.techniques.quantization import int8
 from labkit.techniques.quantization.int8 import (
+    Compiled,
     compile_frozen,
     dynamically_quantized,
     int8_state,
@@ -298,3 +300,12 @@ def test_more_than_eight_models_of_one_class_are_compiled(monkeypatch):
     runs = [compile_frozen(model, x) for model in models]
     assert all(torch.equal(run(x), outputs(model, x)) for run, model in zip(runs, models))
     assert len(compiled) == 12
+
+
+def test_a_model_is_compiled_once_for_each_number_of_inputs(monkeypatch):
+    made = []
+    monkeypatch.setattr(int8, "compile_frozen", lambda model, x: made.append((model, len(x))) or len(made))
+    compiled = Compiled({"FP32": "a"}, torch.zeros(9, 2))
+    compiled.models["INT8"] = "b"
+    assert [compiled(*key) for key in (("FP32", 1), ("FP32", 4), ("FP32", 1), ("INT8", 1))] == [1, 2, 1, 3]
+    assert made == [("a", 1), ("a", 4), ("b", 1)]

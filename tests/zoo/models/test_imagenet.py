@@ -3,13 +3,14 @@ import io
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.datasets import FashionMNIST
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from labkit import zoo
 from labkit.zoo import Origin, Pretrained, ZooError, fetch_all, imagenet_model, natural_pictures
-from labkit.zoo.models.imagenet import timm_name
+from labkit.zoo.models.imagenet import ImageNetModel, timm_name
 
 PICTURES = {picture.name: picture.image for picture in natural_pictures()}
 
@@ -100,6 +101,19 @@ def test_efficientnet_lite0_from_the_package_sees_what_is_in_pictures():
     assert "palace" in seen["china"]
     assert "daisy" in seen["flower"]
     assert "missile" in seen["rocket"]
+
+
+def test_the_first_guess_of_a_model_and_of_a_variant():
+    def always(best: int):
+        return lambda x: 2 * torch.eye(3)[[best]]
+
+    def preprocess(image):
+        return torch.zeros(3, *image.size)
+
+    loaded = ImageNetModel(always(2), Origin("toy", "here", "MIT", "0" * 64), preprocess, ("cat", "cup", "dog"))
+    image = Image.new("RGB", (4, 4))
+    assert loaded.first_guess(image) == "dog 79 %"
+    assert loaded.first_guess(image, always(1)) == "cup 79 %"
 
 
 def test_fetch_all_says_where_everything_came_from(hub, data_sets, dead_url, monkeypatch):
