@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labkit.measure.measurement import CONFIDENCE, Measurement, mean_with_interval
+from labkit.measure.measurement import CONFIDENCE, Measurement, averaged, mean_with_interval
 
 Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % interval
 
@@ -189,3 +189,26 @@ def _proportion(hits: torch.Tensor) -> Measurement:
     # At 0 and 1 rounding may put the bound a hair on the wrong side of the value.
     low, high = min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
     return Measurement(100 * p, 100 * low, 100 * high, "%", n, CONFIDENCE, "Wilson")
+
+
+def mean_accuracy_loss(
+    runs: Sequence[torch.Tensor], references: Sequence[torch.Tensor], labels: torch.Tensor, over: str = "seeds"
+) -> Measurement:
+    """Points of accuracy that runs lose on average, each against its own reference.
+
+    The interval holds what the runs do and what the images leave open, as `averaged` joins them.
+
+    Args:
+        runs: predictions of each run, int64 (N,).
+        references: predictions of as many reference models, int64 (N,); the same one may stand for all.
+        labels: int64 (N,).
+        over: what the runs differ by, in the plural.
+
+    Raises:
+        ValueError: there are not as many references as runs, or the shapes differ.
+
+    >>> right, wrong = torch.tensor([3, 1]), torch.tensor([3, 2])
+    >>> mean_accuracy_loss([wrong, right], [right, right], labels=right).short
+    '25.0 points'
+    """
+    return averaged([accuracy_loss(run, of, labels) for run, of in zip(runs, references, strict=True)], over)

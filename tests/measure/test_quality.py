@@ -17,6 +17,7 @@ from labkit.measure import (
     agreement,
     block_losses,
     loss_difference,
+    mean_accuracy_loss,
     mean_with_interval,
     perplexity,
     perplexity_ratio,
@@ -194,3 +195,19 @@ def test_nothing_to_predict_is_an_error(shape):
 def test_losses_of_different_blocks_have_no_ratio():
     with pytest.raises(ValueError, match="4 and 3"):
         perplexity_ratio(torch.zeros(4), torch.zeros(3))
+
+
+def test_the_mean_loss_over_runs_holds_the_spread_of_runs_and_images():
+    labels = torch.ones(400, dtype=torch.int64)
+    reference, runs = labels.clone(), []
+    for wrong in (8, 12, 16):
+        run = labels.clone()
+        run[:wrong] = 0
+        runs.append(run)
+    mean = mean_accuracy_loss(runs, [reference] * 3, labels)
+    assert mean.value == pytest.approx(3) and mean.n == 3 and mean.decides
+    narrowest = accuracy_loss(runs[1], reference, labels)
+    assert mean.high - mean.low > narrowest.high - narrowest.low
+    assert not mean_accuracy_loss(runs[:1], [reference], labels).decides
+    with pytest.raises(ValueError):
+        mean_accuracy_loss(runs, [reference], labels)

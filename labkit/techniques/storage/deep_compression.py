@@ -373,3 +373,23 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
                 "a file holds parameters and buffers that are"
             )
     return state
+
+
+# --- the account ---
+
+
+def bytes_by_part(path: str | Path) -> dict[str, int]:
+    """The bytes of a file by what they hold: "weights", "index", "codebook" and
+    "overhead", the header included. Their sum is the size of the file.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Raises:
+        ValueError: the file was cut or altered.
+    """
+    entries = contents(path)
+    names = ("weights", "index", "codebook", "overhead")
+    parts = {part: sum(entry.parts[part] for entry in entries) for part in names}
+    parts["overhead"] += HEADER_BYTES
+    return parts
