@@ -192,15 +192,18 @@ def _proportion(hits: torch.Tensor) -> Measurement:
 
 
 def mean_accuracy_loss(
-    runs: Sequence[torch.Tensor], references: Sequence[torch.Tensor], labels: torch.Tensor, over: str = "seeds"
+    runs: Sequence[torch.Tensor],
+    reference: torch.Tensor | Sequence[torch.Tensor],
+    labels: torch.Tensor,
+    over: str = "seeds",
 ) -> Measurement:
-    """Points of accuracy that runs lose on average, each against its own reference.
+    """Points of accuracy that runs lose on average against a reference, or each against its own.
 
     The interval holds what the runs do and what the images leave open, as `averaged` joins them.
 
     Args:
         runs: predictions of each run, int64 (N,).
-        references: predictions of as many reference models, int64 (N,); the same one may stand for all.
+        reference: predictions of the reference model, int64 (N,), or those of one for each run.
         labels: int64 (N,).
         over: what the runs differ by, in the plural.
 
@@ -208,7 +211,8 @@ def mean_accuracy_loss(
         ValueError: there are not as many references as runs, or the shapes differ.
 
     >>> right, wrong = torch.tensor([3, 1]), torch.tensor([3, 2])
-    >>> mean_accuracy_loss([wrong, right], [right, right], labels=right).short
+    >>> mean_accuracy_loss([wrong, right], right, labels=right).short
     '25.0 points'
     """
-    return averaged([accuracy_loss(run, of, labels) for run, of in zip(runs, references, strict=True)], over)
+    each = [reference] * len(runs) if isinstance(reference, torch.Tensor) else reference
+    return averaged([accuracy_loss(run, of, labels) for run, of in zip(runs, each, strict=True)], over)

@@ -204,10 +204,11 @@ def test_the_mean_loss_over_runs_holds_the_spread_of_runs_and_images():
         run = labels.clone()
         run[:wrong] = 0
         runs.append(run)
-    mean = mean_accuracy_loss(runs, [reference] * 3, labels)
+    mean = mean_accuracy_loss(runs, reference, labels)
+    assert mean == mean_accuracy_loss(runs, [reference] * 3, labels)
     assert mean.value == pytest.approx(3) and mean.n == 3 and mean.decides
     narrowest = accuracy_loss(runs[1], reference, labels)
     assert mean.high - mean.low > narrowest.high - narrowest.low
-    assert not mean_accuracy_loss(runs[:1], [reference], labels).decides
+    assert not mean_accuracy_loss(runs[:1], reference, labels).decides
     with pytest.raises(ValueError):
         mean_accuracy_loss(runs, [reference], labels)

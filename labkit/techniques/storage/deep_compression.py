@@ -12,6 +12,7 @@ looked at and stored in the form that is smallest, and the same bits come back.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -393,3 +394,11 @@ def bytes_by_part(path: str | Path) -> dict[str, int]:
     parts = {part: sum(entry.parts[part] for entry in entries) for part in names}
     parts["overhead"] += HEADER_BYTES
     return parts
+
+
+def file_bytes(model: nn.Module) -> int:
+    """Size of the file that `save` writes of a model, Huffman-coded; none is left
+    behind.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return save(model, Path(folder, "model.dc")).stat().st_size
