@@ -82,8 +82,7 @@ record, settings, device, files = lab.start(
 # $$ r = \frac{32\,n}{(d\,n + f)(b + p) + 32 \cdot 2^b} \qquad\text{and not}\qquad r_\text{naive} = \frac{1}{d} \cdot \frac{32}{b} $$
 #
 # By hand, without fillers and codebook: the paper's LeNet-300-100 keeps 8 % of the weights, with 6 bits for a code and 5 for a position.
-# Then a row of twelve weights, of which three are kept, with distances of 2 bits.
-# Two bits reach four places far: they say the distance less one.
+# Then a row of twelve weights, of which three are kept, with distances of 2 bits: they say the distance less one, and reach four places far.
 
 # %%
 for position_bits in (0, 5):
@@ -192,7 +191,7 @@ record.table("lost")
 #
 # </details>
 #
-# Its interval is Student's t over orders of the training images, widened by what the test images leave open.
+# The interval of that difference is Student's t over orders of the training images, widened by what the test images leave open.
 #
 # **The networks for the rest of this lab** ship with it, because convolutions need more training than two cores do in minutes.
 # They were pruned with `prune_gradually_`, up to 20,000 steps on one GPU, three seeds each, by `labkit.recipes.pruned_classifiers`.
@@ -264,17 +263,17 @@ def trained_on(name: str, bits: int, seed: int) -> nn.Module:
 
 
 start, found = pruned["lenet_300_100"], {}
-curves = {"density": {}, "linear": {}, "trained on": {}}
+curves = {"density start": {}, "linear start": {}, "linear, trained on": {}}
 for bits in settings.bits:
     models = {
-        "density": [codebook.shared(m, bits, "density")[0] for m in start],
-        "linear": [codebook.shared(m, bits)[0] for m in start],
-        "trained on": [trained_on("lenet_300_100", bits, i) for i in seeds],
+        "density start": [codebook.shared(m, bits, "density")[0] for m in start],
+        "linear start": [codebook.shared(m, bits)[0] for m in start],
+        "linear, trained on": [trained_on("lenet_300_100", bits, i) for i in seeds],
     }
     for way, some in models.items():
         found[way] = [measure.predict(model, inputs) for model in some]
         curves[way][bits] = lost(found[way], right["lenet_300_100"], labels)
-    worse = lost(found["density"], found["linear"], labels)
+    worse = lost(found["density start"], found["linear start"], labels)
     record.find(f"density_worse_than_linear_{bits}_bits", worse)
     print(f"{bits} bits: a start by density loses {worse} more than a linear one")
 plot.curves(curves, "bits of a code", "accuracy lost")
@@ -365,13 +364,12 @@ display(record.table("file", "rate", "lost"))
 drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 
 # %% [markdown]
-# The picture to remember: sharing takes its bytes from the values, and the positions stay.
+# The picture to remember: sharing takes its bytes from the values, and hardly any from the positions.
 #
 # <details><summary>Why <code>vgg_9_shared_on_top</code>?</summary>
 #
 # 32 bits over 5 is 6.4, and that is right for the values alone.
-# But a kept weight also pays for its position, in both files.
-# What does not shrink holds the ratio down.
+# But a kept weight also pays for its position, in both files, and what does not shrink holds the ratio down.
 #
 # </details>
 #
@@ -458,7 +456,7 @@ ledger = claims.judge("claims.toml", record)
 ledger
 
 # %% [markdown]
-# Where a promise fails or stays undecided, look here for the reason:
+# Why a promise fails or stays undecided:
 #
 # - *Without loss*: a loss is what the dense network has over the pruned one, and the pruned ones trained on for thousands of steps.
 #   Test images and few seeds leave open some tenths of a point.
@@ -479,7 +477,7 @@ lab.finish(headline, "rate", "lost", "share", "saving", "on_top", "batch_1", "ba
 # %% [markdown]
 # ## Try, and remember
 #
-# 1. Prune to 80 % instead of 98 %: which of the three ways wins now?
+# 1. Prune LeNet-300-100 to 80 % instead of 98 %: which of the three ways wins now?
 # 2. Fix `index_bits=5` as the paper did: how many fillers does each layer store, and what do they cost?
 # 3. Sort the hidden units of LeNet-300-100 by how many weights they keep: the function is the same, is the file?
 # 4. Encode the `streams` of `deep_compression.contents(path)` with asymmetric numeral systems {cite}`duda2013asymmetric`, by `constriction` {cite}`bamler2022constriction`: what is left to save?
