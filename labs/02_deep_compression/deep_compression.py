@@ -328,6 +328,7 @@ broken[1000] ^= 1
 path.write_bytes(broken)
 try:
     deep_compression.load_(path, again)
+    raise AssertionError("a damaged file was read")
 except ValueError as error:
     print("one bit flipped:", str(error).removeprefix(f"{files}/"))
 show(deep_compression.relative_index)
