@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labkit.measure.measurement import CONFIDENCE, Measurement, mean_with_interval
+from labkit.measure.measurement import CONFIDENCE, Measurement, averaged, mean_with_interval
 
 Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % interval
 
@@ -214,3 +214,30 @@ def agreement_by_source(predictions: torch.Tensor, others: torch.Tensor, sources
     for source, hit in zip(sources, same.tolist()):
         by_source.setdefault(source, []).append(hit)
     return mean_with_interval([100 * sum(hits) / len(hits) for hits in by_source.values()], "%", "sources")
+
+
+def mean_accuracy_loss(
+    runs: Sequence[torch.Tensor],
+    reference: torch.Tensor | Sequence[torch.Tensor],
+    labels: torch.Tensor,
+    over: str = "seeds",
+) -> Measurement:
+    """Points of accuracy that runs lose on average against a reference, or each against its own.
+
+    The interval holds what the runs do and what the images leave open, as `averaged` joins them.
+
+    Args:
+        runs: predictions of each run, int64 (N,).
+        reference: predictions of the reference model, int64 (N,), or those of one for each run.
+        labels: int64 (N,).
+        over: what the runs differ by, in the plural.
+
+    Raises:
+        ValueError: there are not as many references as runs, or the shapes differ.
+
+    >>> right, wrong = torch.tensor([3, 1]), torch.tensor([3, 2])
+    >>> mean_accuracy_loss([wrong, right], right, labels=right).short
+    '25.0 points'
+    """
+    each = [reference] * len(runs) if isinstance(reference, torch.Tensor) else reference
+    return averaged([accuracy_loss(run, of, labels) for run, of in zip(runs, each, strict=True)], over)

@@ -18,6 +18,7 @@ from labkit.measure import (
     agreement_by_source,
     block_losses,
     loss_difference,
+    mean_accuracy_loss,
     mean_with_interval,
     perplexity,
     perplexity_ratio,
@@ -213,3 +214,20 @@ def test_the_order_of_inputs_does_not_matter_for_their_sources():
 def test_every_input_has_a_source():
     with pytest.raises(ValueError, match="each input has a source, got 2 inputs and 1 sources"):
         agreement_by_source(torch.zeros(2), torch.zeros(2), ["cat"])
+
+
+def test_the_mean_loss_over_runs_holds_the_spread_of_runs_and_images():
+    labels = torch.ones(400, dtype=torch.int64)
+    reference, runs = labels.clone(), []
+    for wrong in (8, 12, 16):
+        run = labels.clone()
+        run[:wrong] = 0
+        runs.append(run)
+    mean = mean_accuracy_loss(runs, reference, labels)
+    assert mean == mean_accuracy_loss(runs, [reference] * 3, labels)
+    assert mean.value == pytest.approx(3) and mean.n == 3 and mean.decides
+    narrowest = accuracy_loss(runs[1], reference, labels)
+    assert mean.high - mean.low > narrowest.high - narrowest.low
+    assert not mean_accuracy_loss(runs[:1], reference, labels).decides
+    with pytest.raises(ValueError):
+        mean_accuracy_loss(runs, [reference], labels)

@@ -114,11 +114,6 @@ def test_the_description_of_a_picture_goes_where_the_page_builder_looks_for_it()
     assert "mystnb" not in plain["metadata"]
 
 
-def test_a_labs_link_to_a_page_of_the_book_leads_there_from_the_site_too():
-    notebook = nb.new_notebook(cells=[nb.new_markdown_cell("See [Measuring](../../book/measuring.md).")])
-    assert build.prepared(notebook)["cells"][0]["source"] == "See [Measuring](../measuring.md)."
-
-
 @pytest.mark.parametrize("heading", ["## The ledger", "## 8 · The ledger", "## 12 · The ledger"])
 def test_the_section_that_judges_the_claims_is_found_whatever_its_number(tmp_path, heading):
     lab = tmp_path / "01_first.ipynb"

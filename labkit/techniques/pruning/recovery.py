@@ -153,3 +153,54 @@ def _sgd(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
     return torch.optim.SGD(
         model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
+
+
+def prune_in_rounds_(
+    model: nn.Module,
+    batches: Batches,
+    steps: int,
+    sparsity: float,
+    rounds: int,
+    lr: float = 0.02,
+    weight_decay: float = 5e-4,
+    choose: Callable[[nn.Module, float], Masks] = lamp_masks,
+) -> nn.Module:
+    """Prune and train on, in place, in rounds that each drop the same share of what is
+    left (Han et al. 2015, arXiv:1506.02626). One round is one shot.
+
+    Args:
+        model: left in eval mode.
+        batches: of inputs and targets.
+        steps: batches to take in all; each round takes as many.
+        sparsity: fraction of the weights to drop in the end, in [0, 1).
+        rounds: how many.
+        lr: learning rate at the start of each round.
+        weight_decay: of SGD.
+        choose: makes masks of a model and a sparsity.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: as `finetune_`.
+    """
+    check_sparsity(sparsity)
+    batches = iter(batches)
+    for i in range(1, rounds + 1):
+        masks = choose(model, 1 - (1 - sparsity) ** (i / rounds))
+        apply_masks_(model, masks)
+        finetune_(model, batches, steps // rounds, masks, lr, weight_decay)
+    return model
+
+
+def without_dropout_(model: nn.Module) -> nn.Module:
+    """Turn dropout off, in place: pruning has taken the capacity that it would hide
+    (Han et al. 2015, arXiv:1506.02626, section 3.2).
+
+    >>> without_dropout_(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))[1].p
+    0.0
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model

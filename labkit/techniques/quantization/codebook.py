@@ -7,6 +7,7 @@ trained on with the gradients of the weights that share them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -212,3 +213,24 @@ def finetune_centroids_(
         after_update=lambda step: write_back_(model, codebooks),
         progress=progress,
     )
+
+
+def shared(
+    model: nn.Module, bits: int, how: Initialisation = "linear", bias_bits: int = 5
+) -> tuple[nn.Module, dict[str, Codebook]]:
+    """A copy in which every parameter has a codebook, and the codebooks.
+
+    Args:
+        model: stays as it is.
+        bits: of the codes of kernels and matrices.
+        how: as in `initial_centroids`.
+        bias_bits: of the codes of biases, and of all else that has one dimension.
+
+    >>> copied, codebooks = shared(nn.Linear(100, 10), 3)
+    >>> len(copied.weight.unique()), list(codebooks)
+    (7, ['weight', 'bias'])
+    """
+    model = copy.deepcopy(model)
+    named = model.named_parameters()
+    widths = {name: bits if p.dim() > 1 else bias_bits for name, p in named}
+    return model, share_(model, widths, how)

@@ -12,6 +12,7 @@ looked at and stored in the form that is smallest, and the same bits come back.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -373,3 +374,31 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
                 "a file holds parameters and buffers that are"
             )
     return state
+
+
+# --- the account ---
+
+
+def bytes_by_part(path: str | Path) -> dict[str, int]:
+    """The bytes of a file by what they hold: "weights", "index", "codebook" and
+    "overhead", the header included. Their sum is the size of the file.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Raises:
+        ValueError: the file was cut or altered.
+    """
+    entries = contents(path)
+    names = ("weights", "index", "codebook", "overhead")
+    parts = {part: sum(entry.parts[part] for entry in entries) for part in names}
+    parts["overhead"] += HEADER_BYTES
+    return parts
+
+
+def file_bytes(model: nn.Module) -> int:
+    """Size of the file that `save` writes of a model, Huffman-coded; none is left
+    behind.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return save(model, Path(folder, "model.dc")).stat().st_size

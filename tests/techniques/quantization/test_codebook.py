@@ -11,7 +11,14 @@ from sklearn.cluster import KMeans
 from torch import nn
 
 from labkit.techniques.pruning.magnitude import apply_masks_, global_masks, prunable
-from labkit.techniques.quantization.codebook import Codebook, finetune_centroids_, initial_centroids, kmeans, share_
+from labkit.techniques.quantization.codebook import (
+    Codebook,
+    finetune_centroids_,
+    initial_centroids,
+    kmeans,
+    share_,
+    shared,
+)
 
 WAYS = ("linear", "density", "random")
 EIGHT = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0])
@@ -145,3 +152,14 @@ def test_fine_tuning_says_when_batches_or_the_loss_end():
         finetune_centroids_(model, codebooks, itertools.islice(batches(), 2), 5)
     with pytest.raises(ValueError, match="the loss is nan at step 1"):
         finetune_centroids_(model, codebooks, ((x * torch.nan, y) for x, y in batches()), 5)
+
+
+def test_a_shared_copy_has_a_codebook_for_every_parameter_and_the_original_stays():
+    model = net()
+    before = copy.deepcopy(model.state_dict())
+    copied, codebooks = shared(model, 3, "density", bias_bits=2)
+    assert codebooks.keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    for name, parameter in copied.named_parameters():
+        assert torch.equal(parameter, codebooks[name].weight())
+        assert len(parameter.unique()) <= 2 ** (3 if parameter.dim() > 1 else 2) - 1

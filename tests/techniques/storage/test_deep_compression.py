@@ -34,7 +34,9 @@ from labkit.techniques.storage._deep_compression_file import (
 from labkit.techniques.storage.deep_compression import (
     HEADER_BYTES,
     absolute_index,
+    bytes_by_part,
     contents,
+    file_bytes,
     load_,
     relative_index,
     save,
@@ -708,3 +710,15 @@ def test_a_model_of_other_things_than_plain_tensors_is_an_error(model, small, tm
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="is not a plain tensor of numbers in memory"):
         load_(save(small, tmp_path / "file"), model)
+
+
+def test_bytes_by_part_add_up_to_the_file(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 5))
+    apply_masks_(model, global_masks(model, 0.8))
+    share_(model, {"0.weight": 3, "1.weight": 2})
+    path = save(model, tmp_path / "model.dc")
+    parts = bytes_by_part(path)
+    assert list(parts) == ["weights", "index", "codebook", "overhead"]
+    assert sum(parts.values()) == path.stat().st_size == file_bytes(model)
+    assert parts["overhead"] > HEADER_BYTES and parts["index"] > 0
