@@ -530,3 +530,12 @@ def test_a_machine_without_layers_has_a_roof_still():
 def test_layers_are_measured_in_the_unit_of_the_roof():
     with pytest.raises(ValueError, match="one unit, got 'GFLOP/s', 'ms'"):
         plot.roofline(MACHINE, {"ReLU": (0.125, Measurement.exact(2, "ms"))})
+
+
+def test_training_losses_have_a_point_for_each_step_and_their_mean_over_seeds():
+    ax = plot.training_losses({"LoRA": [[3.0, 2.0], [3.2, 2.4]], "QLoRA": [[4.0, 3.0]]}).axes[0]
+    assert [container[0].get_xydata().tolist() for container in ax.containers] == [
+        [[1, pytest.approx(3.1)], [2, pytest.approx(2.2)]],
+        [[1, 4.0], [2, 3.0]],
+    ]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "training loss (nats per token)")
