@@ -91,7 +91,8 @@ def findings(recorded: Record) -> dict[str, Measurement]:
     found = {"calculator_error": beside_calculator(recorded)}
     for key, name in JUDGED.items():
         peak = recorded.get(name, "peak").value
-        weights = footprint_of(recorded.rows[name].settings)["weights"].value
+        adapters = footprint_of(recorded.rows[name].settings)["adapters"].value
+        weights = recorded.get(name, "held").value - adapters
         found[f"peak_{key}"] = Measurement.exact(peak / 1e9, "GB")
         found[f"weights_share_{key}"] = Measurement.exact(100 * weights / peak, "%")
     return found | {

@@ -119,7 +119,7 @@ held_out, layers = held_out.to(device), qlora.linear_layers(full)
 whole, linear = measure.parameters(full), sum(m.weight.numel() for m in layers.values())
 print(loaded.origin, corpus.origin, sep="\n")
 print(
-    f"{len(training)} blocks to train on, {few} held out from {len(set(topics))} topics"
+    f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics held out"
 )
 print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers")
 
