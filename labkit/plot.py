@@ -25,7 +25,7 @@ from torch import nn
 
 from labkit.estimate.product import Product
 from labkit.measure.latency import Timings
-from labkit.measure.measurement import Measurement
+from labkit.measure.measurement import Measurement, mean_with_interval
 from labkit.measure.pareto import pareto_front
 from labkit.measure.roofline import Ceilings
 from labkit.record import Record
@@ -471,3 +471,18 @@ def pictures(images: Mapping[str, Image], said: Mapping[str, Sequence[str]], col
     told = [f"{name}: {', '.join(said[name])}" for name in images]
     chart.alt = f"Pictures, and what is said of each: {'; '.join(told)}."
     return chart
+
+
+@rc_context(STYLE)
+def training_losses(histories: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Figure:
+    """Training loss by step, a line with intervals over seeds for each name.
+
+    Args:
+        histories: {name: the losses of every step, in nats per token, for each seed}.
+        ax: where to draw.
+    """
+    series = {
+        name: {step: mean_with_interval(losses, "nats per token") for step, losses in enumerate(zip(*seeds), 1)}
+        for name, seeds in histories.items()
+    }
+    return curves(series, "step", "training loss", ax)

@@ -538,3 +538,12 @@ def test_every_picture_stands_under_its_name_and_what_is_said_of_it():
     shown = [ax for ax in chart.axes if ax.images]
     assert [ax.get_title("left") for ax in shown] == [f"{name}\nFP32: {name}\nINT8: tub" for name in images]
     assert "cup: FP32: cup, INT8: tub" in chart.alt and not any(ax.axison for ax in chart.axes)
+
+
+def test_training_losses_have_a_point_for_each_step_and_their_mean_over_seeds():
+    ax = plot.training_losses({"LoRA": [[3.0, 2.0], [3.2, 2.4]], "QLoRA": [[4.0, 3.0]]}).axes[0]
+    assert [container[0].get_xydata().tolist() for container in ax.containers] == [
+        [[1, pytest.approx(3.1)], [2, pytest.approx(2.2)]],
+        [[1, 4.0], [2, 3.0]],
+    ]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "training loss (nats per token)")

@@ -428,3 +428,62 @@ def _backward_of_mlp(s: Architecture, step: _Step) -> int:
     if "up_proj" in step.targets and step.size != FLOAT:
         moments.append(step.tokens * (2 * s.inner * FLOAT + 3 * s.hidden * step.size) - freed)
     return max(moments)
+
+
+def full_footprint(config: Any, batch: int, length: int, checkpointing: bool = False) -> dict[str, Measurement]:
+    """Bytes, by part, of training all parameters in 16 bits with AdamW, beside those of `training_footprint`.
+
+    Weights and gradients take two bytes per parameter, and AdamW keeps two float32 moments: twelve bytes per parameter
+    before the first token is read. Activations and logits are what autograd saves, tensor by tensor. There is no
+    workspace here: the sum is a lower bound of the peak.
+
+    >>> parts = full_footprint(PRESETS["7B"], 1, 512)
+    >>> print(parts["weights"], parts["optimizer"])
+    13.5 GB 53.9 GB
+    """
+    s = Architecture(config)
+    half, tokens = DTYPES["bf16"], batch * length
+    step = _Step("bf16", half, 1, set(), batch, length, "sdpa")
+    parameters = weight_bytes(config, "bf16") // half
+    hidden, inner = tokens * s.hidden * half, tokens * s.inner * half
+    # Beside what a frozen norm saves: its result before the weight. Beside attention and the MLP: inputs of the layers,
+    # where one tensor is not saved already.
+    norm = _norm(s, step) + hidden
+    block = 2 * norm + 2 * hidden + _flash_attention(s, step) + 3 * inner + inner
+    last = norm + hidden + tokens * 8  # the inputs of the last layer, and the token ids
+    kept = s.layers * hidden if checkpointing else s.layers * block + _positions(s, step)
+    parts = {
+        "weights": half * parameters,
+        "gradients": half * parameters,
+        "optimizer": 2 * FLOAT * parameters,
+        "activations": kept + last,
+        "logits": tokens * s.vocabulary * FLOAT + tokens * 8 + FLOAT,
+    }
+    return {name: Measurement.exact(n, "bytes") for name, n in parts.items()}
+
+
+def footprint_of(settings: Mapping[str, Any]) -> dict[str, Measurement]:
+    """`training_footprint` of a recorded configuration, whose model is one of `PRESETS`.
+
+    A paged optimizer lies in pages of the computer's memory, which the peak of a GPU does not hold: its part is 0.
+    """
+    given = dict(settings)
+    optimizer = given.pop("optimizer")
+    parts = training_footprint(PRESETS[given.pop("model")], **given, optimizer=optimizer.removeprefix("paged "))
+    return parts | ({"optimizer": Measurement.exact(0, "bytes")} if optimizer.startswith("paged ") else {})
+
+
+def total(parts: Mapping[str, Measurement]) -> Measurement:
+    """All parts together."""
+    return Measurement.exact(sum(part.value for part in parts.values()), "bytes")
+
+
+def largest_error(parts: Mapping[str, Measurement], counted: Mapping[str, Measurement]) -> Measurement:
+    """Of what is calculated against what `labkit.measure.training_memory` counted, part by part, in %."""
+    pairs = {
+        "weights": parts["weights"].value + parts["adapters"].value,
+        "gradients": parts["gradients"].value,
+        "optimizer state": parts["optimizer"].value,
+        "activations": parts["activations"].value + parts["logits"].value,
+    }
+    return Measurement.exact(max(100 * abs(value / counted[name].value - 1) for name, value in pairs.items()), "%")

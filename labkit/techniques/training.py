@@ -112,3 +112,12 @@ def _scaler(model: nn.Module) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(
         device, init_scale=2.0**10, enabled=torch.float16 in dtypes
     )
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Its short name, as in "bf16".
+
+    >>> dtype_name(torch.float32)
+    'fp32'
+    """
+    return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]

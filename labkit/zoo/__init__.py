@@ -2,7 +2,7 @@
 
 from labkit.zoo.data.batches import mirrored, random_batches, random_blocks
 from labkit.zoo.data.coloured import PROMPTS, check_prompt, coloured_fashion_mnist, prompt_index, to_float
-from labkit.zoo.data.corpus import Corpus, block_topics, blocks, documentation_corpus
+from labkit.zoo.data.corpus import Corpus, block_topics, blocks, documentation_corpus, held_out_blocks
 from labkit.zoo.data.digits import digits
 from labkit.zoo.data.fashion_mnist import fashion_mnist
 from labkit.zoo.data.idx import ImageSet, to_input
@@ -42,6 +42,7 @@ __all__ = [
     "fashion_mnist_model",
     "fetch_all",
     "frechet_distance",
+    "held_out_blocks",
     "imagenet_model",
     "language_model",
     "mirrored",

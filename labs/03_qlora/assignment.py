@@ -24,148 +24,33 @@
 # %% [markdown]
 # # Assignment 03 · Adapters, four bits, and where the memory goes
 #
-# You write LoRA and the rounding of NF4, count bytes before they are needed, measure what merging loses, and find
-# parameters that never learn. Five exercises, 25 points, about 90 minutes. Each stands alone.
+# You count bytes before they are needed, keep large weights out of the rounding, measure what merging loses, find
+# parameters that never learn, and decide from losses whether four bits cost anything. Five exercises, 25 points, about
+# 100 minutes. Each stands alone.
 #
 # The cell below each exercise runs the public tests; hidden tests of the same kind are run when it is graded.
 #
 # | Exercise | Section of Lab 03 |
 # | --- | --- |
-# | 1 · The adapter's forward pass | 5, adapters |
-# | 2 · Bytes before they are needed | 3, half a bit of constants, and 8, where the memory goes |
-# | 3 · Encode to sixteen levels | 3, sixteen numbers |
-# | 4 · Does a merged adapter survive? | 6, merge, save, load |
-# | 5 · Parameters that never learn | 5, adapters |
+# | 1 · Bytes before they are needed | 1, the idea, and 8, where the memory goes |
+# | 2 · The largest stay aside | 3, sixteen numbers |
+# | 3 · Does a merged adapter survive? | 6, merge and round |
+# | 4 · Parameters that never learn | 5, adapters |
+# | 5 · What do the losses decide? | 7, trained to the end |
 
 # %%
+import math
+
 import torch
 
-# %% [raw]
-# # BEGIN QUESTION
-# name: lora_forward
-# points: 4
-
 # %% [markdown]
-# ## 1 · The adapter's forward pass
-#
-# *easy, 10 minutes, 4 points*
-#
-# For inputs in the last dimension of $x$, return
-#
-# $$ y = x W^\top + \frac{\alpha}{r}\, x A^\top B^\top $$
-#
-# with $W$: (out, in), $A$: ($r$, in), $B$: (out, $r$). $x$ is (in), (batch, in) or (batch, tokens, in); $y$ has the
-# same shape with *out* in place of *in*. The rank $r$ is read from $A$; $\alpha / r$ need not be whole. Gradients
-# reach $A$ and $B$; no input is changed.
-#
-# Example: $W = 0$, $x = (1, 2, 0)$, $A$ has the rows $(1, 1, 0)$ and $(1, 0, 0)$, $B$ the rows $(0, 0)$ and $(1, 1)$,
-# and $\alpha = 1$. Then $r = 2$, $x A^\top = (3, 1)$, $x A^\top B^\top = (0, 4)$, and $y = (0, 2)$.
-#
-# <details><summary>Hint</summary>
-#
-# Write the shape behind every factor: (…, in), (in, r), (r, out). Multiplied from the left, nothing as large as $W$
-# arises.
-#
-# </details>
-
-# %% [raw]
-# # BEGIN SOLUTION
-
+# **Before exercise 1, a guess:** a model has 6.5 billion weights in linear layers and 0.3 billion parameters elsewhere, its
+# adapters 0.16 billion numbers. How many times more bytes does full fine-tuning keep than QLoRA, in weights, gradients
+# and optimizer together? Write your number in place of `None`. It is not graded; the function of exercise 1 computes
+# it, and the cell below the exercise sets both side by side.
 
 # %%
-def lora_forward(x, weight, A, B, alpha):
-    """A frozen linear layer with its adapter: float32 (…, out).
-
-    x: (…, in). weight: (out, in). A: (r, in). B: (out, r). alpha: a number; the adapter
-    counts alpha / r times.
-    """
-    # BEGIN SOLUTION
-    rank = A.shape[0]
-    return x @ weight.T + alpha / rank * (x @ A.T @ B.T)
-    # END SOLUTION
-
-
-# %% [raw]
-# # END SOLUTION
-
-# %% [raw]
-# # BEGIN TESTS
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-"""  # END TEST CONFIG
-
-
-def test_the_example(lora_forward):
-    import torch
-
-    x, A = torch.tensor([1.0, 2, 0]), torch.tensor([[1.0, 1, 0], [1, 0, 0]])
-    B = torch.tensor([[0.0, 0], [1, 1]])
-    got = lora_forward(x, torch.zeros(2, 3), A, B, 1)
-    assert got.tolist() == [0, 2], (
-        f"x Aᵀ Bᵀ is (0, 4), and alpha / r is 1 / 2: expected (0, 2), got {got.tolist()}"
-    )
-    got = lora_forward(x, torch.ones(2, 3), A, B, 1)
-    assert got.tolist() == [3, 5], (
-        f"a weight of ones adds 3 to each output, unscaled; got {got.tolist()}"
-    )
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 2
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_any_shape_of_inputs_and_none_is_changed(lora_forward):
-    import torch
-
-    g = torch.Generator().manual_seed(1)
-    for shape, out, rank in (((4,), 4, 4), ((5, 7), 3, 2), ((2, 3, 6), 9, 4)):
-        x = torch.randn(shape, generator=g)
-        weight = torch.randn(out, shape[-1], generator=g)
-        A = torch.randn(rank, shape[-1], generator=g)
-        B = torch.randn(out, rank, generator=g)
-        given = [t.clone() for t in (x, weight, A, B)]
-        got = lora_forward(x, weight, A, B, 3)
-        expected = torch.einsum("...i,oi->...o", x, weight + 3 / rank * (B @ A))
-        assert got.shape == expected.shape, (
-            f"x of shape {shape} gave {tuple(got.shape)}"
-        )
-        assert torch.allclose(got, expected, atol=1e-4), (
-            f"other values for x of {shape}"
-        )
-        for before, after in zip(given, (x, weight, A, B)):
-            assert torch.equal(before, after), "an input was changed"
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_gradients_reach_both_factors(lora_forward):
-    import torch
-
-    A, B = torch.ones(2, 3, requires_grad=True), torch.ones(4, 2, requires_grad=True)
-    y = lora_forward(torch.ones(5, 3), torch.zeros(4, 3), A, B, 1)
-    y.sum().backward()
-    for name, factor, expected in (("A", A, 10.0), ("B", B, 7.5)):
-        got = factor.grad
-        assert got is not None and torch.allclose(
-            got, torch.full_like(got, expected)
-        ), f"every entry of the gradient of {name} is {expected}, got {got}"
-
-
-# %% [raw]
-# # END TESTS
-
-# %% [raw]
-# # END QUESTION
+GUESS = None
 
 # %% [raw]
 # # BEGIN QUESTION
@@ -173,7 +58,7 @@ def test_gradients_reach_both_factors(lora_forward):
 # points: 5
 
 # %% [markdown]
-# ## 2 · Bytes before they are needed
+# ## 1 · Bytes before they are needed
 #
 # *medium, 20 minutes, 5 points*
 #
@@ -188,7 +73,7 @@ def test_gradients_reach_both_factors(lora_forward):
 #
 # An adapter's numbers count among the weights. A gradient has the dtype of the number that it belongs to. AdamW keeps
 # two moments of each trained number, here always in float32. Not counted: activations, logits, workspace, the
-# optimizer's count of steps, the levels of the format. Another method raises `ValueError`.
+# optimizer's count of steps, the levels of the format.
 #
 # Example: 16,384 linear, 1,000 other, 200 of an adapter. LoRA: weights $2 \cdot 17384 + 4 \cdot 200 = 35{,}568$,
 # gradients 800, optimizer 1,600 bytes.
@@ -208,12 +93,10 @@ def test_gradients_reach_both_factors(lora_forward):
 def training_bytes(method, linear, other, adapters):
     """Bytes of weights, gradients and optimizer state of a training step.
 
-    method: "full", "LoRA" or "QLoRA", otherwise ValueError. linear, other, adapters:
-    how many numbers there are of each kind. Returns a dictionary of three numbers.
+    method: "full", "LoRA" or "QLoRA". linear, other, adapters: how many numbers there are
+    of each kind. Returns a dictionary of three numbers.
     """
     # BEGIN SOLUTION
-    if method not in ("full", "LoRA", "QLoRA"):
-        raise ValueError(f"method is full, LoRA or QLoRA, got {method!r}")
     model = 2 * (linear + other)
     if method == "full":
         return {"weights": model, "gradients": model, "optimizer": 4 * model}
@@ -276,7 +159,7 @@ def test_a_real_backward_pass_leaves_the_predicted_gradients(training_bytes):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 3
 hidden: true
 """  # END TEST CONFIG
 
@@ -303,56 +186,47 @@ def test_any_counts(training_bytes):
                 assert abs(got[part] - expected) < 1, f"{part} of {method}: {got[part]}"
 
 
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_an_unknown_method_is_refused(training_bytes):
-    got = training_bytes("LoRA", 16_384, 1, 1)
-    assert got["gradients"] == 4, f"LoRA is known; one float32 is trained, got {got}"
-    try:
-        got = training_bytes("qlora", 16_384, 1, 1)
-    except ValueError:
-        return
-    raise AssertionError(f"an unknown method must raise ValueError, gave {got}")
-
-
 # %% [raw]
 # # END TESTS
 
 # %% [raw]
 # # END QUESTION
 
+# %%
+if GUESS is not None:
+    numbers = 6_500_007_936, 300_000_000, 160_000_000
+    full, four_bits = (
+        sum(training_bytes(method, *numbers).values()) for method in ("full", "QLoRA")
+    )
+    print(f"you said {GUESS} times; computed {full / four_bits:.1f} times")
+
 # %% [raw]
 # # BEGIN QUESTION
-# name: encode_blocks
+# name: round_aside
 # points: 5
 
 # %% [markdown]
-# ## 3 · Encode to sixteen levels
+# ## 2 · The largest stay aside
 #
 # *medium, 20 minutes, 5 points*
 #
-# `weight` is float32 (blocks, block): each row is a block. `levels` is float32 (k,), ascending, its ends are −1 and 1,
-# and 0 is one of them; for NF4 they are sixteen, and the tests pass them. Divide each block by its *absmax*, its
-# largest magnitude, and give each weight the index of the nearest level. Return
+# One large weight spoils its whole block. So keep the largest out of the rounding: of each block, the `aside` weights of
+# largest magnitude stay exactly as they are. The *others* are rounded as in NF4: divided by the largest magnitude among
+# the others, each takes the nearest level, and the result is multiplied again. Return what is stored stands for,
+# float32 in the shape of `weight`.
 #
-# - `codes`, uint8 (blocks, block), and
-# - `absmax`, float32 (blocks,).
+# `weight` is float32 (blocks, block), a block in each row. `levels` is float32 (k,), ascending, its ends are −1 and 1, and 0
+# is one of them. `aside` is a whole number from 0 (plain rounding) to block (nothing is rounded). Of equal magnitudes,
+# any may stay aside; in the middle between two levels, either will do. Others that are all zero stay zero. Weights may
+# be tiny. `weight` is not changed.
 #
-# In the middle between two levels, either will do. A block of zeros has absmax 0 and the code of level 0 throughout.
-# Weights may be tiny. `weight` stays as it is.
-#
-# Example: levels −1, −0.5, 0, 0.25, 1 and the block 0.1, −0.4, 0.3, 0. Its absmax is 0.4, the block becomes 0.25, −1,
-# 0.75, 0, and the codes are 3, 0, 4, 2.
+# Example: levels −1, −0.5, 0, 0.5, 1, the block 8, 0.4, −0.3, 0.1, and `aside` 1. The 8 stays; the others are divided by
+# 0.4, become 1, −0.75, 0.25, and give 0.4, −0.4 or −0.2, and 0 or 0.2. With `aside` 0 all three would become 0.
 #
 # <details><summary>Hint</summary>
 #
-# With a new last dimension, all distances to all levels are one subtraction, and a reduction over that dimension finds
-# the nearest. What is 0 / 0, and what could a block of zeros be divided by instead?
+# `topk` of the magnitudes gives the places of the largest, and `scatter` writes there. What would an absmax of 0
+# divide?
 #
 # </details>
 
@@ -361,18 +235,20 @@ def test_an_unknown_method_is_refused(training_bytes):
 
 
 # %%
-def encode_blocks(weight, levels):
-    """Codes, uint8 (blocks, block), and absmax, float32 (blocks,), of a weight.
+def round_aside(weight, levels, aside):
+    """The weights after rounding all but the `aside` largest of each block: float32.
 
-    weight: float32 (blocks, block). levels: float32 (k,), ascending from -1 to 1, k up
-    to 256, 0 among them.
+    weight: float32 (blocks, block). levels: float32 (k,), ascending from -1 to 1, 0
+    among them. aside: how many of each block stay as they are, 0 to block.
     """
     # BEGIN SOLUTION
-    absmax = weight.abs().amax(1)
-    divisor = torch.where(absmax > 0, absmax, 1.0)
-    scaled = weight / divisor[:, None]
-    distances = (scaled[:, :, None] - levels).abs()  # (blocks, block, k)
-    return distances.argmin(2).to(torch.uint8), absmax
+    places = weight.abs().topk(aside, dim=1).indices
+    others = weight.scatter(1, places, 0.0)
+    absmax = others.abs().amax(1, keepdim=True)
+    scaled = others / torch.where(absmax > 0, absmax, 1.0)
+    nearest = (scaled[:, :, None] - levels).abs().argmin(2)
+    back = levels[nearest] * absmax
+    return back.scatter(1, places, weight.gather(1, places))
     # END SOLUTION
 
 
@@ -388,23 +264,19 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_three_blocks_by_hand(encode_blocks):
+def test_one_large_weight_stays_aside(round_aside):
     import torch
 
-    levels = torch.tensor([-1, -0.5, 0, 0.25, 1])
-    weight = torch.tensor([[0.1, -0.4, 0.3, 0], [8, -3, 0.5, 2], [0, 0, 0, 0]])
-    codes, absmax = encode_blocks(weight, levels)
-    assert codes.dtype == torch.uint8, f"codes are uint8, got {codes.dtype}"
-    assert torch.allclose(absmax, torch.tensor([0.4, 8, 0])), (
-        f"each block has the largest of its magnitudes: 0.4, 8 and 0; got {absmax}"
-    )
-    assert codes[:2].tolist() == [[3, 0, 4, 2], [4, 1, 2, 3]], (
-        "scaled, the blocks are 0.25, -1, 0.75, 0 and 1, -0.375, 0.0625, 0.25; "
-        f"got {codes[:2].tolist()}"
-    )
-    assert codes[2].tolist() == [2, 2, 2, 2], (
-        f"level 0 has index 2 here, zeros gave {codes[2].tolist()}: was there a 0 / 0?"
-    )
+    levels = torch.tensor([-1, -0.5, 0, 0.5, 1])
+    weight = torch.tensor([[8, 0.4, -0.32, 0.08], [0.2, -1, 0.6, 0]])
+    for aside, expected in (
+        (0, [[8, 0, 0, 0], [0, -1, 0.5, 0]]),
+        (1, [[8, 0.4, -0.4, 0], [0.3, -1, 0.6, 0]]),
+    ):
+        got = round_aside(weight, levels, aside)
+        assert torch.allclose(got, torch.tensor(expected), atol=1e-6), (
+            f"aside {aside}: expected {expected}, got {got.tolist()}"
+        )
 
 
 # %%
@@ -414,26 +286,29 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_every_weight_takes_the_nearest_level_of_nf4(encode_blocks):
+def test_the_largest_are_exact_and_the_others_take_the_nearest_level(round_aside):
     import torch
 
-    def quantiles(n):
-        return torch.special.ndtri(torch.linspace(0.9677083, 0.5, n + 1)[:-1])
-
-    levels = torch.cat([-quantiles(7), torch.zeros(1), quantiles(8)]).msort()
-    levels = levels / levels.max()
-    g = torch.Generator().manual_seed(2)
-    for scale in (1.0, 1e-6):
-        weight = scale * torch.randn(40, 64, generator=g)
-        codes, absmax = encode_blocks(weight, levels)
-        assert codes.shape == (40, 64) and absmax.shape == (40,)
-        assert absmax.dtype == torch.float32
-        assert torch.allclose(absmax, weight.abs().max(1).values, atol=0)
-        scaled = weight / weight.abs().max(1, keepdim=True).values
-        distances = (scaled[..., None] - levels).abs()
-        taken = distances.gather(2, codes.long()[..., None])[..., 0]
-        off = (taken > distances.min(2).values + 1e-5).sum().item()
-        assert off == 0, f"{off} of {weight.numel()} weights have a nearer level"
+    levels = torch.tensor([-1, -0.7, -0.4, -0.15, 0, 0.1, 0.3, 0.65, 1])
+    g = torch.Generator().manual_seed(3)
+    for scale, aside, shape in (
+        (1.0, 1, (9, 16)),
+        (1e-6, 3, (5, 64)),
+        (30.0, 7, (2, 8)),
+    ):
+        weight = scale * torch.randn(shape, generator=g)
+        given = weight.clone()
+        got = round_aside(weight, levels, aside)
+        assert torch.equal(weight, given), "the weight was changed"
+        assert got.shape == shape and got.dtype == torch.float32
+        order = weight.abs().argsort(1, descending=True)
+        kept, others = order[:, :aside], order[:, aside:]
+        assert torch.equal(got.gather(1, kept), weight.gather(1, kept)), "a large one"
+        absmax = weight.abs().gather(1, others).amax(1, keepdim=True)
+        scaled = weight.gather(1, others) / absmax
+        off = (got.gather(1, others) / absmax - scaled).abs()
+        least = (scaled[..., None] - levels).abs().amin(2)
+        assert torch.allclose(off, least, atol=1e-4), f"aside {aside}: not the nearest"
 
 
 # %%
@@ -443,21 +318,16 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
+def test_zeros_and_the_ends_of_aside(round_aside):
     import torch
 
-    g = torch.Generator().manual_seed(4)
-    for k, shape in ((1, (1, 1)), (4, (7, 3)), (127, (2, 128))):
-        levels = torch.arange(-k, k + 1) / k
-        weight = torch.randn(shape, generator=g) - 0.5
-        before = weight.clone()
-        codes, absmax = encode_blocks(weight, levels)
-        assert torch.equal(weight, before), "the weight was changed"
-        assert codes.dtype == torch.uint8 and codes.shape == shape
-        assert torch.allclose(absmax, before.abs().amax(1))
-        off = (levels[codes.long()] * absmax[:, None] - before).abs()
-        half_a_step = absmax[:, None] / (2 * k)
-        assert (off <= 1.0001 * half_a_step).all(), f"not the nearest of {len(levels)}"
+    levels = torch.tensor([-1, -0.5, 0, 1])
+    weight = torch.tensor([[0, -5.0, 0, 0], [0, 0, 0, 0], [0.6, 1.0, -0.7, 0.2]])
+    for aside in (1, 2):
+        got = round_aside(weight, levels, aside)
+        assert torch.equal(got[:2], weight[:2]), f"zeros became {got[:2].tolist()}"
+        assert not torch.equal(got[2], weight[2]), "the third block is rounded"
+    assert torch.equal(round_aside(weight, levels, 4), weight), "all stay aside"
 
 
 # %% [raw]
@@ -472,7 +342,7 @@ def test_other_levels_other_shapes_and_the_weight_is_not_changed(encode_blocks):
 # points: 6
 
 # %% [markdown]
-# ## 4 · Does a merged adapter survive?
+# ## 3 · Does a merged adapter survive?
 #
 # *hard, 20 minutes, 6 points*
 #
@@ -634,7 +504,7 @@ def test_an_adapter_that_is_still_zero_loses_nothing(surviving_share):
 # points: 5
 
 # %% [markdown]
-# ## 5 · Parameters that never learn
+# ## 4 · Parameters that never learn
 #
 # *hard, 20 minutes, 5 points*
 #
@@ -714,23 +584,7 @@ def test_only_a_is_idle_in_the_first_step_of_lora_and_nothing_later(idle_paramet
 
 # %%
 """# BEGIN TEST CONFIG
-points: 1
-"""  # END TEST CONFIG
-
-
-def test_what_lies_before_a_detach_is_idle(idle_parameters):
-    import torch
-
-    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
-    got = idle_parameters(model, lambda m: m[1](m[0](torch.ones(2)).detach()).sum())
-    assert got == ["0.weight", "0.bias"], (
-        f"layer 0 lies before the detach(), its gradients are None; got {got}"
-    )
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
+points: 2
 hidden: true
 """  # END TEST CONFIG
 
@@ -783,6 +637,162 @@ def test_if_the_loss_depends_on_nothing_trainable_all_are_idle(idle_parameters):
     model[1].weight.requires_grad_(False)
     got = idle_parameters(model, lambda m: m(torch.ones(2)).sum().detach())
     assert got == ["0.weight", "0.bias", "1.bias"], f"all that is trainable; got {got}"
+
+
+# %% [raw]
+# # END TESTS
+
+# %% [raw]
+# # END QUESTION
+
+# %% [raw]
+# # BEGIN QUESTION
+# name: decide
+# points: 4
+
+# %% [markdown]
+# ## 5 · What do the losses decide?
+#
+# *hard, 20 minutes, 4 points*
+#
+# Two methods were trained, each at several learning rates, and each rate with the same seeds. Does the first come within
+# `bound` times the perplexity of the second? `ours` and `theirs` are dictionaries with the learning rate as key. Each
+# value is a pair: the loss on a *validation* text, a number that is `nan` where training diverged, and the losses on the
+# text that is *reported*, one for each seed, in the same order for both methods: float64 (seeds,), in nats per token.
+#
+# 1. Each method has its own rate: the one of lowest validation loss. Rates that diverged are out.
+# 2. Of the reported losses at these two rates, take the difference seed by seed, ours minus theirs.
+# 3. Their mean $\bar d$ has the 95 % interval $\bar d \pm t\, s / \sqrt{n}$, with the standard deviation $s$ (divided by
+#    $n - 1$) and Student's $t$ for $n$ seeds, which `T` holds. The ratio of perplexities has the interval of $e^d$.
+# 4. Return `"holds"` if the whole interval is at most `bound`, `"fails"` if the whole interval is above it, otherwise
+#    `"undecided"`. One seed says nothing about spread: undecided.
+#
+# Example, one rate each: ours 2.02, 2.03, 2.04 and theirs 2.00, 2.00, 2.03. The differences 0.02, 0.03, 0.01 have the
+# mean 0.02 and $s = 0.01$; with $t = 4.303$ the interval of the ratio runs from 0.995 to 1.046. A bound of 1.05 holds, one
+# of 1.01 is undecided, and one of 0.99 fails.
+#
+# <details><summary>Hint</summary>
+#
+# `min` takes a `key`, and `math.isnan` tells which rates are out. The reported text must not choose anything.
+#
+# </details>
+
+# %%
+T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
+
+# %% [raw]
+# # BEGIN SOLUTION
+
+
+# %%
+def decide(ours, theirs, bound):
+    """Whether our perplexity is at most `bound` times theirs: "holds", "fails" or "undecided".
+
+    ours, theirs: {rate: (validation loss, reported losses)}, float64 (seeds,).
+    """
+
+    # BEGIN SOLUTION
+    def best(method):
+        rates = [rate for rate in method if not math.isnan(method[rate][0])]
+        return method[min(rates, key=lambda rate: method[rate][0])][1]
+
+    apart = best(ours) - best(theirs)
+    if len(apart) < 2:
+        return "undecided"
+    half = T[len(apart)] * apart.std().item() / math.sqrt(len(apart))
+    low, high = (math.exp(apart.mean().item() + side * half) for side in (-1, 1))
+    return "holds" if high <= bound else "fails" if low > bound else "undecided"
+    # END SOLUTION
+
+
+# %% [raw]
+# # END SOLUTION
+
+# %% [raw]
+# # BEGIN TESTS
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""  # END TEST CONFIG
+
+
+def test_the_example(decide):
+    import torch
+
+    ours = {1e-3: (2.5, torch.tensor([2.02, 2.03, 2.04]).double())}
+    theirs = {1e-3: (2.4, torch.tensor([2.00, 2.00, 2.03]).double())}
+    for bound, expected in ((1.05, "holds"), (1.01, "undecided"), (0.99, "fails")):
+        got = decide(ours, theirs, bound)
+        assert got == expected, (
+            f"from 0.995 to 1.046 against {bound}: expected {expected}, got {got}"
+        )
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+hidden: true
+"""  # END TEST CONFIG
+
+
+def test_the_validation_text_chooses_for_each_its_own_rate(decide):
+    import torch
+
+    low = torch.tensor([2.00, 2.01, 2.03, 2.02]).double()
+    high = low + torch.tensor([0.10, 0.11, 0.10, 0.09]).double()
+    nan = float("nan")
+    for ours, theirs, expected in (
+        ({1e-4: (2.2, high), 1e-3: (2.3, low)}, {1e-4: (2.1, low)}, "fails"),
+        ({1e-4: (2.3, high), 1e-3: (2.2, low)}, {1e-4: (2.1, high)}, "holds"),
+        ({1e-2: (nan, high), 1e-3: (2.3, low)}, {1e-4: (2.1, low)}, "holds"),
+        ({1e-3: (2.3, low), 1e-2: (nan, high)}, {1e-4: (2.1, low)}, "holds"),
+        (
+            {1e-4: (2.2, high), 1e-3: (2.3, low)},
+            {1e-4: (2.3, high), 1e-3: (2.1, low)},
+            "fails",
+        ),
+    ):
+        got = decide(ours, theirs, 1.01)
+        chosen = {"ours": ours, "theirs": theirs}
+        assert got == expected, f"{chosen}: expected {expected}, got {got}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 2
+hidden: true
+"""  # END TEST CONFIG
+
+
+def test_seeds_are_paired_and_few_seeds_have_a_wide_interval(decide):
+    import torch
+
+    g = torch.Generator().manual_seed(4)
+    for n in (3, 5, 8):
+        theirs = 2 + torch.randn(n, generator=g).double() / 5  # seeds differ much
+        noise = torch.randn(n, generator=g).double()
+        noise = (noise - noise.mean()) / noise.std()
+        t = {3: 4.303, 5: 2.776, 8: 2.365}[n]
+        half = t * 0.01 / n**0.5
+        ours = theirs + 0.02 + 0.01 * noise
+        low, high = (float(torch.tensor(0.02 + side * half).exp()) for side in (-1, 1))
+        for bound, expected in (
+            (high + 1e-3, "holds"),
+            (high - 1e-3, "undecided"),
+            (low + 1e-3, "undecided"),
+            (low - 1e-3, "fails"),
+        ):
+            got = decide({1e-3: (2.0, ours)}, {1e-3: (2.0, theirs)}, bound)
+            assert got == expected, (
+                f"{n} seeds, {low:.3f} to {high:.3f}, {bound:.3f}: {got}"
+            )
+    one = torch.ones(1).double()
+    got = decide({1e-3: (2.0, one)}, {1e-3: (2.0, one + 5)}, 1.01)
+    assert got == "undecided", f"one seed decides nothing, got {got}"
+    two = torch.tensor([0.0, 0.001]).double()
+    got = decide({1e-3: (2.0, two)}, {1e-3: (2.0, two + two)}, 1.02)
+    assert got == "holds", f"two seeds that agree decide, got {got}"
 
 
 # %% [raw]

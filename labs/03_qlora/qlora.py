@@ -25,13 +25,13 @@
 #
 # After this lab you can
 #
-# - derive the sixteen numbers of NF4 and quantize a weight to them, as bitsandbytes does;
+# - round a weight to the sixteen numbers of NF4, as bitsandbytes does;
 # - train a language model through adapters, beside weights of 16 and of 4 bits;
-# - say where the memory of training goes, part by part, and calculate it before anything runs;
-# - merge, save and load what was trained, and check that it is the same model;
-# - tell which of QLoRA's promises hold for a small model, and why the others do not.
+# - merge what was trained, and say when rounding destroys it;
+# - calculate the memory of a training step, part by part, before anything runs.
 #
-# What this lab needs, measured, stands below the set-up.
+# You need to know PyTorch, AdamW, and that a transformer is made of linear layers and attention.
+# What the lab itself needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
 import os
@@ -48,9 +48,10 @@ import torch
 from torch import nn
 
 from labkit import claims, lab, measure, plot, runs, scale, show, zoo
-from labkit.estimate import block_quantization, training_memory
-from labkit.measure import Measurement, mean_with_interval
-from labkit.table import Table
+from labkit.drawings import qlora as drawn
+from labkit.estimate import training_memory
+from labkit.measure import Measurement
+from labkit.stack import on_gpu
 from labkit.techniques.adapters import lora, qlora
 from labkit.techniques.quantization import nf4
 
@@ -60,7 +61,7 @@ record, settings, device, files = lab.start(
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
     length=(128, 128, 256),  # tokens in a block
     held_out_blocks=(4, 10, 40),
-    seeds=(1, 2, 3),
+    seeds=(1, 1, 3),
     batch=(1, 2, 2),
     steps=(3, 10, 40),
     learning_rate=(2e-3, 2e-3, 1e-3),
@@ -70,816 +71,425 @@ record, settings, device, files = lab.start(
 # %% [markdown]
 # ## 1 · The idea
 #
-# To train a model you keep five things in memory: its weights, the gradients of what is trained, the optimizer's state for it, the activations that the backward pass needs, and the workspace: everything else allocated at the peak.
-# Full fine-tuning in 16 bits with AdamW {cite}`loshchilov2019decoupled` keeps twelve bytes per parameter before the first token is read: two for the weight, two for its gradient, eight for the optimizer.
-# LoRA {cite}`hu2022lora` freezes the weight $W$ and trains two thin matrices beside it; QLoRA {cite}`dettmers2023qlora` moreover holds $W$ in four bits and unpacks it layer by layer, whenever it is needed:
+# To train a model you keep five things in memory:
+#
+# - its *weights*, and the *gradients* of what is trained;
+# - the *optimizer state*: AdamW {cite}`loshchilov2019decoupled` keeps two averages for every gradient;
+# - the *activations*: what layers put out, as far as the backward pass needs it;
+# - the *workspace*: whatever else is allocated for a moment at the peak.
+#
+# Full fine-tuning in 16 bits takes twelve bytes per parameter before the first token is read: two for the weight, two for its gradient, eight for AdamW.
+# LoRA {cite}`hu2022lora` freezes the weight $W$ and trains two thin matrices beside it, an *adapter*.
+# QLoRA {cite}`dettmers2023qlora` moreover holds $W$ in four bits, and unpacks it layer by layer, whenever it is needed:
 #
 # $$ y = \operatorname{unpack}(W_4)\, x + \frac{\alpha}{r}\, B A x, \qquad A \in \mathbb{R}^{r \times \text{in}},\; B \in \mathbb{R}^{\text{out} \times r} $$
 #
-# $r$ is the rank, $\alpha / r$ a constant, and only $A$ and $B$ have gradients and optimizer state.
+# $r$ is the rank and $\alpha / r$ a constant; only $A$ and $B$ have gradients and optimizer state.
+
+# %%
+drawn.beside(4096, 4096, rank=16)
+
+# %% [markdown]
+# By hand, for this layer: full fine-tuning takes $12 \cdot 16.8$ million bytes, about 200 MB.
+# In four bits $W$ takes about 9 MB, and the adapter in float32 $131{,}072 \cdot (4 + 4 + 8)$ bytes, about 2 MB.
 #
 # **Ask yourself:** four bits shrink only one of the five things.
 # Which one is it, and for which models is it the largest?
 #
+# <details><summary>Answer</summary>
+#
+# The weights.
+# They grow with the number of parameters, and activations with the number of tokens.
+# So weights are the largest part for large models that train on few tokens at a time.
+#
+# </details>
+#
 # ## 2 · The model and the text
 #
 # A small chat model {cite}`allal2025smollm2` or, with a GPU and the model hub, TinyLlama {cite}`zhang2024tinyllama`.
-# It is adapted to the language reference of Python itself: the topics of `help()`, of which a tenth is held out.
+# It is adapted to the language reference of Python: the topics of `help()`, of which a tenth is held out.
 
 # %%
-loaded = zoo.language_model(settings.source)
-corpus = zoo.documentation_corpus()
-tokenizer = loaded.tokenizer
-training = zoo.blocks(corpus.training, tokenizer, settings.length).to(device)
-held_out = zoo.blocks(corpus.held_out, tokenizer, settings.length)
-topics = zoo.block_topics(corpus, tokenizer, settings.length)
-spread = sorted(range(len(topics)), key=lambda i: topics[:i].count(topics[i]))
-kept = spread[: settings.held_out_blocks]  # first one of each topic, then another
-held_out, topics = held_out[kept].to(device), [topics[i] for i in kept]
+loaded, corpus = zoo.language_model(settings.source), zoo.documentation_corpus()
+source, full = loaded.model.name_or_path, loaded.model.to(device).requires_grad_(False)
+tokenizer, length, few = loaded.tokenizer, settings.length, settings.held_out_blocks
+training = zoo.blocks(corpus.training, tokenizer, length).to(device)
+held_out, topics = zoo.held_out_blocks(corpus, tokenizer, length, few)
+held_out, layers = held_out.to(device), qlora.linear_layers(full)
+whole, linear = measure.parameters(full), sum(m.weight.numel() for m in layers.values())
 print(loaded.origin, corpus.origin, sep="\n")
-print(f"{len(training)} blocks to train on and {len(held_out)} to measure on, ", end="")
-print(f"of {settings.length} tokens each, from {len(set(topics))} topics")
-layers = {
-    name: module
-    for name, module in loaded.model.named_modules()
-    if isinstance(module, nn.Linear) and name != "lm_head"
-}
-in_layers = sum(module.weight.numel() for module in layers.values())
-whole = measure.parameters(loaded.model)
 print(
-    f"{whole} parameters, {in_layers / whole.value:.0%} of them in {len(layers)}",
-    end="",
+    f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics held out"
 )
-print(" linear layers; the others are embeddings and norms")
+print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers")
 
 # %% [markdown]
 # The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text.
-# Blocks of text differ more than models do, so models are compared block by block.
-# Blocks of one topic are alike: each topic counts once, and the intervals are over topics.
+# Texts differ more than models do, so models are compared block by block.
+# Blocks of one topic are alike: each topic counts once, and intervals are over topics.
 #
-# If the weights come from the package, they have been through four bits before.
+# Weights from the package have been through four bits before.
 # What follows is then the error of quantizing once more, and a small model has little to spare.
 #
 # ## 3 · Sixteen numbers
 #
-# Weights of a trained layer are distributed much like a normal distribution.
-# NF4 puts its sixteen numbers where such weights are: at quantiles, evenly spaced in probability.
-# Each block of 64 weights is divided by its largest, and every weight takes the nearest of the sixteen.
+# Four bits tell sixteen numbers apart.
+# Weights of a trained layer are distributed much like a normal distribution, so NF4 puts its numbers at quantiles, evenly spaced in probability, from −1 to 1.
+# To bring weights there, each block of 64 is divided by its *absmax*, the largest magnitude in it, which is kept as a constant.
+# Then every weight takes the nearest of the sixteen.
+# Here are sixteen weights in two blocks of eight, then a real layer beside FP4: one bit of sign, two of exponent, one of mantissa.
 
 # %%
-show(nf4.nf4_values, nf4.quantize_blocks)
+from bitsandbytes.functional import quantize_4bit
+from IPython.display import display
 
-# %%
-eight = torch.tensor([[0.1, -0.4, 0.2, 0.0], [8.0, -2.0, 1.0, 3.0]])
-codes, absmax = nf4.quantize_blocks(eight, nf4.nf4_values(), block=4)
-print("codes", codes.tolist())
-print("back", nf4.dequantize_blocks(codes, absmax, nf4.nf4_values(), 4))
-packed = nf4.pack_nibbles(codes)
-print(f"{packed.numel()} bytes hold {codes.numel()} codes")
-
-# %% [markdown]
-# The largest of a block and its zeros come back exactly.
-# On a real layer, next to the numbers of FP4, four bits of sign, exponent and mantissa:
-
-# %%
-import numpy as np
-
-name, layer = list(layers.items())[len(layers) // 2]
-weight = layer.weight.detach()
-scaled = weight.flatten()[: weight.numel() // 64 * 64].view(-1, 64)
-scaled = scaled / scaled.abs().amax(1, keepdim=True)
-figure, axes = plot.subplots(2, 1, sharex=True)
-figure.set_size_inches(7.5, 4.2)
-for ax, (kind, values) in zip(
-    axes, {"NF4": nf4.nf4_values(), "FP4": nf4.fp4_values()}.items()
-):
+small, values = [0.1, -0.4, 0.2, 0, 0.3, -0.1, 0.25, -0.15], nf4.nf4_values()
+sixteen = torch.tensor([small, [0.1, -0.4, 8, 0, 0.3, -2, 0.25, 3]])
+codes, absmax = nf4.quantize_blocks(sixteen, values, block=8)
+back = nf4.dequantize_blocks(codes, absmax, values, block=8)
+assert back[0, 1] == sixteen[0, 1] and back[1, 2] == sixteen[1, 2]  # the largest
+display(drawn.rounding(sixteen, codes, absmax, back))
+weight, formats = layers["model.layers.0.mlp.up_proj"].weight.detach(), {}
+for kind, values in {"NF4": nf4.nf4_values(), "FP4": nf4.fp4_values()}.items():
     codes, absmax = nf4.quantize_blocks(weight, values)
     error = nf4.dequantize_blocks(codes, absmax, values) - weight
-    used = np.bincount(codes.flatten().numpy(), minlength=16)
-    ax.hist(scaled.flatten().numpy(), 200, color=plot.SKY)
-    ax.vlines(values, 0, ax.get_ylim()[1], color="black", linewidth=1)
-    title = f"{kind}: error {error.norm() / weight.norm():.1%} of the weights, "
-    ax.set(ylabel="weights", title=title + f"{(used > 0).sum()} codes used")
-axes[-1].set_xlabel(f"weights of {name}, divided by the largest of their block")
-figure.alt = (
-    "Histogram of a layer's scaled weights with the 16 values of NF4 and of FP4."
-)
-figure
+    formats[kind] = values, 100 * (error.norm() / weight.norm()).item()
+    packed, state = quantize_4bit(weight, quant_type=kind.lower())
+    assert torch.equal(nf4.pack_nibbles(codes), packed.flatten())
+    assert torch.equal(absmax, state.absmax)
+print(f"bitsandbytes has the same {codes.numel():,} codes, in both formats")
+display(show(nf4.quantize_blocks))
+drawn.levels(weight, absmax, formats)
 
 # %% [markdown]
-# bitsandbytes computes the same, code for code:
-
-# %%
-import bitsandbytes
-
-theirs, state = bitsandbytes.functional.quantize_4bit(weight, quant_type="nf4")
-codes, absmax = nf4.quantize_blocks(weight, nf4.nf4_values())
-assert torch.equal(nf4.pack_nibbles(codes), theirs.flatten())
-assert torch.equal(absmax, state.absmax) and torch.equal(nf4.nf4_values(), state.code)
-print(f"{codes.numel():,} codes of {name} and {absmax.numel():,} constants are equal")
-
-# %% [markdown]
-# ### Half a bit of constants
+# **Ask yourself:** the same small weights stand in both blocks of eight.
+# Why are they lost in the second?
+#
+# <details><summary>Answer</summary>
+#
+# There the absmax is twenty times as large, and so is the step from one of the sixteen numbers to the next.
+# One large weight spoils its own block; smaller blocks confine the damage, and need more constants.
+#
+# </details>
 #
 # A block's constant is a float32: $32 / 64 = 0.5$ bits per weight.
 # *Double quantization* gives the constants eight bits, in blocks of 256 that share one float32: $8 / 64 + 32 / (64 \cdot 256) = 0.127$ bits.
-
-# %%
-show(nf4.double_quantize, block_quantization.bits_per_parameter)
-
-# %%
-for double in (False, True):
-    held = [
-        block_quantization.storage_bytes(m.weight.numel(), double=double)
-        for m in layers.values()
-    ]
-    bits = {part: 8 * sum(h[part] for h in held) / in_layers for part in held[0]}
-    print(
-        f"{block_quantization.bits_per_parameter(double=double):.3f} bits per weight; ",
-        end="",
-    )
-    print("in this model", ", ".join(f"{part} {b:.3f}" for part, b in bits.items()))
-
-# %% [markdown]
-# ## 4 · Six formats
 #
-# The linear layers of the whole model in each format; in 8 and 4 bits embeddings, norms and the last layer keep 16, as bitsandbytes leaves them.
+# ## 4 · The whole model in each format
+#
+# In 8 and 4 bits, embeddings, norms and the last layer keep 16, as bitsandbytes leaves them.
 # *File* is what a format takes on disk; *error* is the distance of the linear layers from the original, relative to their size.
 # All compute in float32, so that only the weights differ.
 
+# %%
+question = "The file in 16 bits is 100 %. How much of it is left in four bits?"
+lab.guess("four_bits_share", question, "%", None)
 
 # %%
 import copy
 import gc
 
-from peft.utils.integrations import dequantize_module_weight
-
-
-def stored(model: nn.Module, name: str, rest: torch.dtype) -> Measurement:
-    """Bytes of the model's file of weights, when what is not quantized is in `rest`."""
-    for weight in model.parameters():
-        if weight.is_floating_point():
-            weight.data = weight.data.to(rest)
-    model.save_pretrained(files / name)
-    sizes = [file.stat().st_size for file in (files / name).glob("*.safetensors")]
-    return Measurement.exact(sum(sizes), "bytes")
-
-
-def unpacked(model: nn.Module) -> nn.Module:
-    """The original with the linear layers of another model, in float32."""
-    unpacked = copy.deepcopy(full)
-    for name in layers:
-        weight = dequantize_module_weight(model.get_submodule(name)).float()
-        unpacked.get_submodule(name).weight.data = weight
-    return unpacked
-
-
-def error(model: nn.Module) -> Measurement:
-    """Distance of the linear layers from the original, as a share of their norm."""
-    pairs = [
-        (model.get_submodule(n).weight, layer.weight) for n, layer in layers.items()
-    ]
-    distance = sum(((ours - theirs) ** 2).sum() for ours, theirs in pairs)
-    norm = sum((theirs**2).sum() for _, theirs in pairs)
-    return Measurement.exact(100 * (distance / norm).sqrt().item(), "%")
-
-
-def evaluate(title: str, model: nn.Module) -> None:
-    """A row of perplexity, alone and as a multiple of the untouched model's."""
-    losses[title] = ours = measure.block_losses(model, held_out)
-    record.add(
-        title,
-        perplexity=measure.perplexity(ours, topics),
-        times_reference=measure.perplexity_ratio(ours, losses["FP32"], topics),
-    )
-
-
-source = loaded.model.name_or_path
-full = loaded.model.to(device)
-full.requires_grad_(False)
-formats = {
-    "FP32": lambda: full,
-    "FP16": lambda: copy.deepcopy(full).half(),
-    "INT8": lambda: qlora.quantized(source, "int8", device=device),
-    "FP4": lambda: qlora.quantized(source, "fp4", device=device),
-    "NF4": lambda: qlora.quantized(source, "nf4", device=device),
-    "NF4 double": lambda: qlora.quantized(source, "nf4", double=True, device=device),
-}
 losses = {}
-for title, make in formats.items():
-    model = make()
-    in_float32 = unpacked(model)
+
+
+def evaluate(title: str, model: nn.Module, **other: str) -> None:
+    """A row of perplexity, alone and as a multiple of that of other rows."""
+    losses[title] = ours = measure.block_losses(model.eval(), held_out)
+    record.add(title, perplexity=measure.perplexity(ours, topics))
+    for metric, row in ({"times_reference": "FP32"} | other).items():
+        times = measure.perplexity_ratio(ours, losses[row], topics)
+        record.add(title, **{metric: times})
+
+
+evaluate("FP32", full)
+half, formats = copy.deepcopy(full).half(), {"INT8": ("int8",), "FP4": ("fp4",)}
+formats = {"FP16": ()} | formats | {"NF4": ("nf4",), "NF4 double": ("nf4", True)}
+for title, kind in formats.items():
+    model = qlora.quantized(source, *kind, device=device) if kind else half
+    in_float32 = qlora.unpacked(model, full)
     evaluate(title, in_float32)
-    rest = torch.float32 if title == "FP32" else torch.float16
-    file = stored(model, title, rest)
-    record.add(title, (title,), file=file, error=error(in_float32))
-    del in_float32
+    error = qlora.relative_error(in_float32, full)
+    record.add(title, (title,), file=qlora.saved(model, files / title), error=error)
+    half = in_float32 = None
     gc.collect()  # models refer to themselves, and would stay for a while
-quantized = [model.get_submodule(name).weight.quant_state for name in layers]
-constants = sum(q.absmax.nbytes + q.state2.absmax.nbytes for q in quantized)
-record.find(
-    "double_constants_bits", Measurement.exact(8 * constants / in_layers, "bits")
-)
 smaller = record.find("four_bits_smaller", record.ratio("file", "FP16", "NF4 double"))
 record.find("four_bits_share", Measurement.exact(100 / smaller.value, "%"))
+record.find("double_constants_bits", qlora.constant_bits(model))
 record.find("int8_times_reference", record.get("INT8", "times_reference"))
 record.find("nf4_times_reference", record.get("NF4 double", "times_reference"))
-ratio = measure.perplexity_ratio(losses["NF4"], losses["FP4"], topics)
-record.find("nf4_times_fp4", ratio)
-record.table("file", "error", "perplexity", "times_reference")
-
-# %%
-from transformers import AutoModelForCausalLM
-
-same = AutoModelForCausalLM.from_pretrained(
-    files / "NF4 double", dtype=torch.float16, device_map={"": device}
-).state_dict()
-assert all(torch.equal(same[name], t) for name, t in model.state_dict().items())
-print("the file of four bits loads as the same weights, to the bit")
-del model, same
-figure = plot.cost_quality(record, "file", "times_reference", list(formats), True)
-figure
+times = measure.perplexity_ratio(losses["NF4"], losses["FP4"], topics)
+record.find("nf4_times_fp4", times)
+display(record.table("file", "error", "perplexity", "times_reference"))
+plot.cost_quality(record, "file", "times_reference", lower_is_better=True)
 
 # %% [markdown]
-# Compare eight bits with four: which of them could you tell from the original?
-# Four bits take more than an eighth of 32, because embeddings stay and constants are added.
-# At four bits the format matters: set the errors of NF4 and FP4 side by side.
+# <details><summary>Why <code>four_bits_share</code>?</summary>
+#
+# A quarter would be four of sixteen bits for every number in the file.
+# The constants of the blocks come on top, but they are little.
+# Most of the rest is what keeps 16 bits: the embeddings, a large part of a small model.
+#
+# </details>
+#
+# Which formats could you tell from the original, and how far apart are the errors of NF4 and FP4?
 #
 # ## 5 · Adapters
 #
-# LoRA is a few lines around a linear layer:
-
-# %%
-show(lora.LoRALinear)
+# LoRA is a few lines around a linear layer.
+# The check by hand: $W$ is the identity, $A$ picks the first number of $x$, $B$ puts it at the fourth place, and $\alpha / r = 2$.
 
 # %%
 linear = nn.Linear(4, 4, bias=False)
 linear.weight.data = torch.eye(4)
-adapted = lora.LoRALinear(linear, rank=1, alpha=2.0)
-adapted.A.data = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-x = torch.tensor([1.0, 2.0, 3.0, 4.0])
+adapted, x = lora.LoRALinear(linear, rank=1, alpha=2.0), torch.tensor([1.0, 2, 3, 4])
+adapted.A.data = torch.tensor([[1.0, 0, 0, 0]])
 assert torch.equal(adapted(x), x)  # B starts at zero: the model starts as it was
-adapted.B.data = torch.tensor([[0.0], [0.0], [0.0], [1.0]])
-print(adapted(x).tolist(), "= x + 2 · (first number of x) at the fourth place")
-assert torch.equal(adapted.merged()(x), adapted(x))
+adapted.B.data = torch.tensor([[0.0], [0], [0], [1]])
+assert adapted(x).tolist() == [1, 2, 3, 4 + 2 * 1]
+show(lora.LoRALinear)
 
 # %% [markdown]
 # On the real model peft does the same.
-# Full-precision LoRA and QLoRA start from the same seed, so that their $A$ are equal, and see the same batches.
-# The arithmetic runs in bfloat16, as in QLoRA's paper, where the device multiplies it.
+# LoRA and QLoRA start from the same seed and see the same batches.
+# The arithmetic runs in bfloat16 where the device multiplies it.
 # A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
-
-# %%
-from labkit.techniques.training import compute_dtype
-
-LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-RANK = 16
-NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-dtype = compute_dtype(device)
-print(f"training computes in {NAMES[dtype]}")
-
-
-# %%
-import psutil
-
-
-def base(method: str) -> nn.Module:
-    """The frozen model: in full precision, or in four bits."""
-    if method == "QLoRA":
-        return qlora.quantized(source, "nf4", double=True, dtype=dtype, device=device)
-    return copy.deepcopy(full).to(dtype)
-
-
-optimizers = {"cpu": torch.optim.AdamW, "cuda": bitsandbytes.optim.PagedAdamW8bit}
-shape = (settings.batch, settings.length)
-parts = training_memory.training_footprint(
-    full.config, NAMES[dtype], RANK, LAYERS, *shape
-)
-free = psutil.virtual_memory().available
-if device == "cuda":
-    torch.cuda.empty_cache()  # what PyTorch keeps for later is free, too
-    free = torch.cuda.mem_get_info()[0]
-training_memory.require_memory(parts, free)
-
-
-def finetuned(method: str, seed: int) -> nn.Module:
-    """The model with trained adapters; the loss of every step goes to the histories."""
-    torch.manual_seed(seed)
-    history = []
-    model = lora.train_(
-        lora.attach_(base(method), RANK, LAYERS, alpha=2 * RANK),
-        zoo.random_blocks(training, settings.batch, seed),
-        settings.steps,
-        settings.learning_rate,
-        progress=lambda step, loss: history.append(loss),
-        optimizer=optimizers[device],
-    )
-    histories[method].append(history)
-    return model
-
-
-histories, tuned = {"LoRA": [], "QLoRA": []}, {}
-for seed in range(settings.seeds):
-    for method in histories:
-        tuned.pop(method, None)  # the last seed's, before there is another
-        gc.collect()
-        tuned[method] = finetuned(method, seed)
-        evaluate(f"{method}, seed {seed}", tuned[method])
-plot.curves(
-    {
-        method: {
-            step: mean_with_interval([h[step - 1] for h in all_seeds], "nats per token")
-            for step in range(1, settings.steps + 1)
-        }
-        for method, all_seeds in histories.items()
-    },
-    "step",
-    "training loss",
-)
-
-# %%
-for method in histories:
-    rows = [f"{method}, seed {seed}" for seed in range(settings.seeds)]
-    both = {
-        metric: measure.averaged([record.get(row, metric) for row in rows])
-        for metric in ("perplexity", "times_reference")
-    }
-    record.add(method, ("NF4 double",) * (method == "QLoRA") + ("LoRA",), **both)
-    record.find(f"{method.lower()}_times_reference", both["times_reference"])
-print(f"after {settings.steps} steps, times the untouched model's perplexity:")
-for title in ("NF4 double", *histories):
-    print(f"{title}: {record.get(title, 'times_reference')}")
-
-# %% [markdown]
-# The untouched model is the one to beat: not its damaged copy in four bits.
-# An interval that holds 1 cannot be told from not training at all.
-# So few steps at one learning rate show which curve falls faster at first, and nothing about where the two end: section 7 does that.
-#
-# If no gradient arrives, the loss stays where it was, and nobody knows why.
-# On some CPUs a 4-bit layer of bitsandbytes stops gradients without a word; here a hook does.
-# The training step of this lab looks at the first gradients and refuses.
-
-# %%
-broken = lora.attach_(base("QLoRA"), RANK, LAYERS, alpha=2 * RANK)
-norm = broken.get_submodule("base_model.model.model.norm")
-norm.register_forward_hook(lambda module, inputs, output: output.detach())
-try:
-    lora.train_(broken, [training[:1]], 1, 1e-3)
-except ValueError as refused:
-    print(refused)
-else:
-    raise AssertionError("trained without gradients")
-del broken
-_ = gc.collect()
-
-# %% [markdown]
-# ## 6 · Merge, save, load
-#
-# The adapter is a small file of its own, and can be quantized, too.
-# It can also be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
-# Can the merged matrix be rounded to four bits?
-# That depends on where $W$ lies.
-#
-# - Merged into the *unpacked NF4 values*, every weight starts on a number of the grid.
-#   Rounding takes it back there, unless its change is more than half a step: small changes are lost.
-# - Merged into the *original* weights, they start anywhere between two numbers.
-#   A small change pushes those over that lie near the middle, the more the larger it is: on average it is kept.
-#
-# Ten numbers in steps of 1, and a change of 0.1:
-
-# %%
-on_grid, between = torch.zeros(10), torch.arange(10) / 10 + 0.05
-for where, start in {"on the grid": on_grid, "between": between}.items():
-    moved = (start + 0.1).round() - start.round()
-    print(f"{where}: {moved.int().tolist()}, on average {moved.mean():.1f}")
-
-
-# %%
-from peft import PeftModel, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
-
-
-def merged(method: str, into: str) -> nn.Module:
-    """The model with trained adapters added to its "original" or "unpacked" weights."""
-    model = copy.deepcopy(full)
-    for name, module in tuned[method].base_model.model.named_modules():
-        if hasattr(module, "get_delta_weight"):
-            weight = model.get_submodule(name).weight
-            if into == "unpacked":
-                weight.data = dequantize_module_weight(module.base_layer).float()
-            weight += module.get_delta_weight("default").float()
-    return model
-
-
-def compared(title: str, model: nn.Module, method: str) -> None:
-    """A row of what the trained model became, against the same without training."""
-    losses[title] = ours = measure.block_losses(model.eval(), held_out)
-    start = losses[{"LoRA": "FP32", "QLoRA": "NF4 double"}[method]]
-    beside = losses[f"{method}, seed {settings.seeds - 1}"]
-    record.add(
-        title,
-        perplexity=measure.perplexity(ours, topics),
-        times_beside=measure.perplexity_ratio(ours, beside, topics),
-        times_untrained=measure.perplexity_ratio(ours, start, topics),
-    )
-
-
-tuned["QLoRA"].save_pretrained(files / "adapter")
-adapter = files / "adapter" / "adapter_model.safetensors"
-again = PeftModel.from_pretrained(base("QLoRA"), files / "adapter").eval()
-with torch.no_grad():
-    pair = [model(held_out[:1]).logits for model in (again, tuned["QLoRA"])]
-assert torch.equal(*pair)
-print(f"{adapter.stat().st_size:,} bytes of adapter load as the same model")
-compared("QLoRA: beside NF4", again, "QLoRA")
-
-# %% [markdown]
-# The adapter in four bits of its own, and the merged models.
-# *Times beside* compares with the adapters beside their weights, *times untrained* with the model before it was trained: 1 there means that all was forgotten.
-
-# %%
-values, stored_adapter, weights = nf4.nf4_values(), {}, load_file(adapter)
-for key, weight in weights.items():
-    codes, absmax = nf4.quantize_blocks(weight, values)
-    stored_adapter |= {f"{key}.codes": nf4.pack_nibbles(codes), f"{key}.absmax": absmax}
-    weights[key] = nf4.dequantize_blocks(codes, absmax, values)
-save_file(stored_adapter, files / "adapter.nf4.safetensors")
-set_peft_model_state_dict(again, weights)
-compared("QLoRA: beside NF4, adapter in NF4", again, "QLoRA")
-in_16, in_4 = (record.get(title, "file").value for title in ("FP16", "NF4 double"))
-large, small = (
-    adapter.stat().st_size,
-    (files / "adapter.nf4.safetensors").stat().st_size,
-)
-for ending, size in {"": large, ", adapter in NF4": small}.items():
-    file = Measurement.exact(in_4 + size, "bytes")
-    record.add(f"QLoRA: beside NF4{ending}", file=file)
-saving = Measurement.exact(100 * (large - small) / (in_16 - in_4), "%")
-record.find("adapter_saving", saving)
-del again
-gc.collect()
-places = {"LoRA": ["original"], "QLoRA": ["unpacked", "original"]}
-for method, into in [(method, into) for method in places for into in places[method]]:
-    model = merged(method, into)
-    title = f"{method}: merged into {into} weights"
-    compared(title, model, method)
-    record.add(title, file=stored(model, "merged", torch.float16))
-    model = qlora.quantized(model, "nf4", double=True, dtype=dtype, device=device)
-    title += ", rounded"
-    compared(title, model, method)
-    record.add(title, file=stored(model, "rounded", torch.float16))
-    del model
-    gc.collect()
-tuned.clear()
-for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
-    left = record.get(f"QLoRA: merged into {into} weights, rounded", "times_untrained")
-    record.find(f"{key}_times_untrained", left)
-record.table("file", "perplexity", "times_beside", "times_untrained")
-
-# %% [markdown]
-# Read the two rounded rows of QLoRA side by side: only the weights that its adapters were merged into differ.
-# Its adapters were trained beside the errors of NF4.
-# Do they work beside weights without such errors, too?
-# Look at the merged row that was not rounded.
-#
-# ## 7 · Trained to the end
-#
-# The papers compare models that were trained to the end, each at a learning rate that suits it.
-# Here the end is after 300 steps.
-# `labkit.recipes.fine_tuning` does so on a GPU: six contestants, five learning rates each, chosen on topics held out of the training text, then five seeds at the best rate.
-# Eight bits, whose kernels are slow here, stand beside few adapters only, with three seeds.
-# For LoRA beside all layers the lowest rate tried was the best: a lower one might be better still.
-# *Learned* is what training took from the loss, from each model's own start.
-
-# %%
-from IPython.display import display
-
-try:
-    trained = runs.gpu_run(name="fine_tuning").record
-except FileNotFoundError:
-    print("not recorded yet: its claims stay open")
-else:
-    display(trained.table("trained", "perplexity", "times_untrained", "learned"))
-    for key, name in {
-        "few_times_full": "few_times_full",
-        "more_times_full": "more_times_full",
-        "qlora_times_lora": "qlora_more_times_lora",
-        "qlora_times_untouched": "qlora_more_times_untrained",
-        "int8_times_lora": "int8_few_times_lora",
-        "qlora_learns_less": "qlora_more_learns_less",
-    }.items():
-        found = record.find(key, trained.findings[name], read_from="fine_tuning")
-        print(f"{key.replace('_', ' ')}: {found}")
-    for key, name in {"few": "q and v, rank 8", "more": "all layers, rank 16"}.items():
-        share = trained.get(f"LoRA, {name}", "trained")
-        record.find(f"{key}_trained", share, read_from="fine_tuning")
-
-# %% [markdown]
-# Is 8 bits, the plainer rival, as good as 16?
-# Does the row of a fraction of a percent come near that of all parameters, and the row of some percent?
-# Does four bits end where 16 does?
-#
-# ## 8 · Where the memory goes
-#
-# What a training step keeps is counted tensor by tensor: what is held, and what autograd saves for the backward pass.
-# *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
+# On a GPU the optimizer's state has 8 bits and is *paged*: while the GPU's memory is full, it moves to the computer's.
 
 # %%
 from functools import partial
 
-steppers, kinds, tokens = {}, {}, training[: settings.batch]
+from bitsandbytes.optim import PagedAdamW8bit
 
+from labkit.techniques.training import compute_dtype, dtype_name
 
-def forward(model: nn.Module, checkpointing: bool, tokens=tokens) -> torch.Tensor:
-    """The loss of a batch."""
-    if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_disable()
-    return model(input_ids=tokens, labels=tokens, use_cache=False).loss
-
-
-@torch.enable_grad()
-def step(model: nn.Module, checkpointing: bool, optimizer) -> None:
-    """A step on one sequence."""
-    optimizer.zero_grad()
-    forward(model, checkpointing, tokens[:1]).backward()
-    optimizer.step()
-
-
-for method in histories:
-    model = lora.attach_(base(method), RANK, LAYERS, alpha=2 * RANK).train()
-    held = Measurement.exact(qlora.model_bytes(model), "bytes")
-    optimizer = optimizers[device]([p for p in model.parameters() if p.requires_grad])
-    for checkpointing in (False, True):
-        loss = partial(forward, model, checkpointing)
-        counted = measure.training_memory(model, loss, optimizer)
-        title = method + ", checkpointing" * checkpointing
-        kinds[title] = (method, checkpointing)
-        if title != "LoRA, checkpointing":  # three to time are enough
-            steppers[title] = partial(step, model, checkpointing, optimizer)
-        record.add(
-            f"step, {title}",
-            weights_and_adapters=held,
-            gradients=counted["gradients"],
-            optimizer=counted["optimizer state"],
-            activations_and_logits=counted["activations"],
+RANK, LAYERS, dtype = 16, on_gpu.LAYERS, compute_dtype(device)
+optimizer = {"cpu": torch.optim.AdamW, "cuda": PagedAdamW8bit}[device]
+histories, tuned = {"LoRA": [], "QLoRA": []}, {}
+in_nf4 = partial(qlora.quantized, double=True, dtype=dtype, device=device)
+for method, runs_of in histories.items():
+    times = []
+    for seed in range(settings.seeds):
+        tuned.pop(method, None)  # the last seed's, before there is another
+        gc.collect()
+        torch.manual_seed(seed)
+        runs_of.append([])
+        frozen = in_nf4(source) if method == "QLoRA" else copy.deepcopy(full).to(dtype)
+        tuned[method] = lora.train_(
+            lora.attach_(frozen, RANK, LAYERS, alpha=2 * RANK),
+            zoo.random_blocks(training, settings.batch, seed),
+            settings.steps,
+            settings.learning_rate,
+            progress=lambda step, loss: runs_of[-1].append(loss),
+            optimizer=optimizer,
         )
-record.table("weights_and_adapters", "gradients", "optimizer", "activations_and_logits")
+        evaluate(f"{method}, seed {seed}", tuned[method])
+        times.append(record.get(f"{method}, seed {seed}", "times_reference"))
+    times = record.find(f"{method.lower()}_times_reference", measure.averaged(times))
+    print(f"{method}, {settings.steps} steps: {times} the untouched model's perplexity")
+plot.training_losses(histories)
+
+# %% [markdown]
+# The untouched model is the one to beat, not its damaged copy in four bits.
+# So few steps at one rate show which curve falls faster at first, and nothing about where the two end: section 7 does that.
+# If no gradient arrives, the loss stays where it was and nobody knows why: `lora.train_` looks at the first gradients and refuses.
+#
+# ## 6 · Merge and round
+#
+# An adapter is a small file of its own.
+# It can also be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
+# To have four bits and no adapter, round that matrix to NF4.
+# Which $W$ is it: what the four bits stand for, beside which the adapter was trained, or the original?
 
 # %%
+question = """The trained model, merged into what its four bits stand for and rounded
+to NF4 again, has how many times the perplexity that it had before training?"""
+lab.guess("on_grid_times_untrained", question, "×", None)
+
+# %%
+from peft import PeftModel
+
+start = {"times_untrained": "NF4 double"}
+tuned["QLoRA"].save_pretrained(files / "adapter")
+again = PeftModel.from_pretrained(in_nf4(source), files / "adapter")
+evaluate("QLoRA: adapter beside NF4", again, **start)  # what was saved, loaded again
+assert torch.equal(losses["QLoRA: adapter beside NF4"], losses[f"QLoRA, seed {seed}"])
+size = qlora.round_adapter_(again, files / "adapter")  # the adapter in NF4, too
+evaluate("QLoRA: adapter in NF4", again, **start)
+in_16, in_4 = (record.get(row, "file").value for row in ("FP16", "NF4 double"))
+saving = 100 * (size["before"] - size["after"]) / (in_16 - in_4)
+record.find("adapter_saving", Measurement.exact(saving, "%"))
+for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
+    model = lora.merged(tuned["QLoRA"], full, into)
+    title = f"QLoRA: merged into {into} W"
+    evaluate(title, model, **start)
+    evaluate(f"{title}, rounded", in_nf4(model), **start)
+    times = record.get(f"{title}, rounded", "times_untrained")
+    record.find(f"{key}_times_untrained", times)
+    gc.collect()
+display(record.table("perplexity", "times_untrained"))
+drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
+
+# %% [markdown]
+# <details><summary>Why <code>on_grid_times_untrained</code>?</summary>
+#
+# What four bits stand for lies on the grid of the sixteen numbers.
+# Rounding takes every weight back to where it was, unless its change is more than half a step; what training changes is far smaller.
+# The original weights lie anywhere between the numbers.
+# There a small change pushes those over that are near a middle, the more the larger it is: on average it is kept.
+# The drawing shows both, in steps of 1 and with a change of 0.3.
+#
+# </details>
+#
+# Look at the row merged into the original $W$ and not rounded: do adapters that were trained beside the errors of NF4 work where there are none?
+#
+# ## 7 · Trained to the end
+#
+# The papers compare models that were trained to the end, each at a learning rate that suits it.
+# `labkit.recipes.fine_tuning` does so on a GPU, in 300 steps: six contestants, five rates each, chosen on topics held out of the training text, then five seeds at the best.
+# Eight bits, whose kernels are slow there, stand beside few adapters only, with three seeds.
+# For LoRA beside all layers the lowest rate was the best: a lower one might be better still.
+# *Learned* is what training took from the loss, from each model's own start.
+
+# %%
+on_gpu.fine_tuning(record)
+
+# %% [markdown]
+# Is 8 bits, the plainer rival, as good as 16, and does four bits end where 16 does?
+#
+# ## 8 · Where the memory goes
+#
+# Now the five things, counted tensor by tensor: what is held, and what autograd saves for the backward pass.
+# *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
+# `labkit.estimate.training_memory` calculates the same numbers from the architecture, without running anything.
+# Steps are timed in turn, and the baseline twice: what it differs from itself is no effect.
+# Guess first; the last two guesses are about a billion parameters and four texts of 512 tokens, on a GPU.
+
+# %%
+question = "A training step beside four bits takes how many times as long as beside 16?"
+lab.guess("step_times_lora", question, "×", None)
+question = "Four bits take two thirds of the weights' bytes. What is left of the peak?"
+lab.guess("four_bits_peak_share", question, "%", None)
+question = """Four bits alone divide the peak by a, checkpointing alone by b.
+What both together divide it by is how many times a·b?"""
+lab.guess("stack_share", question, "×", None)
+
+# %%
+steppers, batch, computes = {}, training[: settings.batch], dtype_name(dtype)
+adamw = "adamw" if device == "cpu" else "adamw 8-bit"
+for method, model in tuned.items():
+    adam = optimizer([p for p in model.train().parameters() if p.requires_grad])
+    steppers[method] = partial(lora.step_, model, batch[:1], adam)
+    for checkpointing in (False, True):
+        of_batch = partial(lora.next_token_loss, model, batch, checkpointing)
+        counted = measure.training_memory(model, of_batch, adam)
+        counted["weights"] = Measurement.exact(qlora.model_bytes(model), "bytes")
+        format = "nf4 double" if method == "QLoRA" else computes
+        shape = (RANK, LAYERS, *batch.shape, computes, adamw, checkpointing)
+        parts = training_memory.training_footprint(full.config, format, *shape)
+        off = training_memory.largest_error(parts, counted)
+        title = f"step, {method}" + ", checkpointing" * checkpointing
+        record.add(title, **counted, calculator_off=off)
+display(record.table(*counted, "calculator_off"))
 timings = measure.time_in_turn(steppers, settings.timing_rounds, warmup=1)
 print(f"LoRA against itself: {record.find('step_aa', timings.against_itself)}")
-for title in steppers:
-    record.add(
-        f"step, {title}",
-        time=timings.latency(title),
-        times_lora=timings.ratio(title, "LoRA"),
-    )
-record.table("time", "times_lora")
+ratio = record.find("step_times_lora", timings.ratio("QLoRA", "LoRA"))
+record.add("step, QLoRA", times_lora=ratio)
 
 # %% [markdown]
-# Each round times the baseline twice: what it differs from itself is no effect, and the intervals of this run are wider by it.
-# Those of the recorded run are over three processes.
+# <details><summary>Why <code>step_times_lora</code>?</summary>
 #
-# ### A calculator
+# Four bits are how weights are stored, not how they compute.
+# Each layer is unpacked whenever it is used, forward and backward, and then multiplied as before.
+# So a step does the same arithmetic, and the unpacking on top.
 #
-# Every one of these numbers follows from the architecture.
-# `labkit.estimate.training_memory` counts them without running anything; here it is beside the count, as a picture by part, with everything else allocated at the peak (*workspace*).
+# </details>
+#
+# **The picture to remember** is one of seven billion parameters and one text of 512 tokens, from the calculator.
+# For full fine-tuning it leaves out the workspace; below, what QLoRA leaves is drawn larger.
 
 # %%
-steppers = model = optimizer = loss = None  # room for what follows
-gc.collect()
-calculated, picture = [], {}
-for title, (method, checkpointing) in kinds.items():
-    format = "nf4 double" if method == "QLoRA" else NAMES[dtype]
-    parts = training_memory.training_footprint(
-        full.config,
-        format,
-        RANK,
-        LAYERS,
-        *shape,
-        dtype=NAMES[dtype],
-        optimizer="adamw" if device == "cpu" else "adamw 8-bit",
-        checkpointing=checkpointing,
-    )
-    picture[title] = value = {name: part.value for name, part in parts.items()}
-    counted = record.rows[f"step, {title}"].measurements
-    pairs = {
-        "weights_and_adapters": value["weights"] + value["adapters"],
-        "gradients": value["gradients"],
-        "optimizer": value["optimizer"],
-        "activations_and_logits": value["activations"] + value["logits"],
-    }
-    off = {name: v / counted[name].value - 1 for name, v in pairs.items()}
-    calculated.append([title, *(f"{d:+.2%}" for d in off.values())])
-
-
-def by_part(bars: dict[str, dict[str, float]], limits=()):
-    """Horizontal bars of bytes, stacked by part."""
-    figure, ax = plot.subplots()
-    figure.set_size_inches(7.5, 1.2 + 0.42 * len(bars))
-    left = np.zeros(len(bars))
-    looks = zip(next(iter(bars.values())), (*plot.LOOKS, ("#F0E442",)), "/\\.x-|+")
-    for part, (colour, *_), hatch in looks:
-        widths = np.array([bar[part] for bar in bars.values()]) / 1e9
-        options = dict(color=colour, hatch=hatch, edgecolor="white", label=part)
-        ax.barh(list(bars), widths, 0.7, left, **options)
-        left += widths
-    for limit in limits:
-        ax.axvline(limit, color="black", linewidth=1, linestyle="--")
-    ax.invert_yaxis()
-    ax.set_xlabel("memory of a training step (GB)")
-    figure.legend(loc="outside upper center", ncols=4)
-    totals = (f"{name} {total:.2g} GB" for name, total in zip(bars, left))
-    figure.alt = f"Stacked bars of training memory by part: {', '.join(totals)}."
-    display(figure)
-
-
-by_part(picture)
-print("the calculator against the count:")
-Table(["", *(name.replace("_", " ") for name in pairs)], calculated)
+drawn.training_memory(on_gpu.seven_billion(), limits=[15])
 
 # %% [markdown]
-# Four bits make the first part small.
-# If the others are larger, little is won: the *footprint* of a model is not what its training needs.
-# Checkpointing leaves a small part of the largest of them, and pays with a second forward pass.
+# Freezing removes gradients and optimizer state, four bits shrink the weights, checkpointing takes the activations.
 #
-# ## 9 · At full size
+# ### Measured at full size
 #
-# What a training step takes does not depend on the values of the weights.
-# So `labkit.recipes.full_size_qlora` trains adapters beside models of full size with random weights on a GPU, records the peak of its memory, and sets it against the calculator.
-
+# What a step takes does not depend on the values of the weights.
+# So `labkit.recipes.full_size_qlora` trains beside random weights of full size on a GPU, and records the peak.
+# Which card does each size need: 15, 24, 48 or 80 GB?
+# PyTorch does not count what CUDA takes for itself, about half a gigabyte.
 
 # %%
-from labkit.record import Row
-
-GPU = "nvidia_h200"  # the recorded run
-
-
-def calculated(row: Row) -> dict[str, Measurement]:
-    """What the calculator says of a configuration that was run, by part."""
-    config = training_memory.PRESETS[row.settings["model"]]
-    given = {key: value for key, value in row.settings.items() if key != "model"}
-    optimizer = given.pop("optimizer").removeprefix("paged ")
-    return training_memory.training_footprint(config, **given, optimizer=optimizer)
-
-
+GPU, parts = "nvidia_h200", [on_gpu.IN_4, on_gpu.CHECKPOINTING]
 recorded = runs.gpu_run(name=GPU).record
-for name, row in recorded.rows.items():
-    parts = calculated(row)
-    if "paged" in name:  # pages are no memory of PyTorch's, and not in its peak
-        del parts["optimizer"]
-    total = Measurement.exact(sum(part.value for part in parts.values()), "bytes")
-    ratio = measure.ratio(row.measurements["peak"], total)
-    recorded.add(name, calculated=total, times_calculated=ratio)
-display(recorded.table("peak", "calculated", "times_calculated"))
-display(recorded.table("peak", "step", "slowdown"))
-ratios = [row.measurements["times_calculated"].value for row in recorded.rows.values()]
-off = Measurement.exact(100 * max(abs(ratio - 1) for ratio in ratios), "%")
-record.find("calculator_error", off, read_from=GPU)
-print(f"the calculator is off by {off} at most")
-
-# %% [markdown]
-# Look at INT8 with checkpointing, beside 16 bits.
-# The 8-bit layers of bitsandbytes hold on to their inputs by themselves, where autograd, and so checkpointing, does not see them.
-# It took the comparison of calculator and runs to notice.
-#
-# Four bits alone and checkpointing alone each leave the other's part in place.
-# Memory is a sum of parts, and no product of factors.
-# So set what both do together against the product of what each does alone.
-
-# %%
-LAYERS_16, CHECKPOINTED = "1B, {}, all layers", "1B, {}, all layers, checkpointing"
-stack = recorded.product(
-    "peak",
-    LAYERS_16.format("bf16"),
-    [LAYERS_16.format("nf4 double"), CHECKPOINTED.format("bf16")],
-    CHECKPOINTED.format("nf4 double"),
-)
+for key, found in on_gpu.findings(recorded).items():
+    record.find(key, found, read_from=GPU)
+print(f"the calculator is off by {record.findings['calculator_error']} at most")
+display(recorded.table("peak", "calculated", "share_of_peak", "slowdown"))
+stack = recorded.product("peak", on_gpu.IN_16, parts, on_gpu.BOTH)
 record.keep("Llama of 1B: NF4 × checkpointing", "peak memory", stack)
 record.find("stack_share", stack.share, read_from=GPU)
+display(on_gpu.by_method())
 plot.waterfall(stack, "smaller")
 
 # %% [markdown]
-# ### What fits where?
+# <details><summary>Why <code>four_bits_peak_share</code>?</summary>
 #
-# Training with rank 64 beside all layers, one sequence of 512 tokens, 8-bit AdamW and checkpointing; full fine-tuning in 16 bits with AdamW takes at least twelve bytes per parameter.
-# Cards of 15, 24, 48 and 80 GB are dashed.
+# Of a billion parameters and two thousand tokens, the weights are the smaller part of the peak.
+# The larger part, activations, stays as it is: adapters need the inputs of their layers, whatever bits stand beside them.
+#
+# </details>
+#
+# <details><summary>Why <code>stack_share</code>?</summary>
+#
+# Memory is a sum of parts, and no product of factors.
+# Take 2 for weights and 6 for activations: a quarter of the weights leaves 6.5 of 8, a tenth of the activations 2.6.
+# Alone they divide by 1.23 and 3.08, in product 3.8; together 0.5 and 0.6 are left, and 8 is divided by 7.3.
+# Alone, each leaves the other's part in place.
+#
+# </details>
+#
+# ## 9 · The ledger
 
 # %%
-CARDS = (15, 24, 48, 80)
-table, bars = [], {}
-for size, config in training_memory.PRESETS.items():
-    line = [size, f"{6 * training_memory.weight_bytes(config, 'bf16') / 1e9:,.0f} GB"]
-    for format in ("bf16", "nf4 double"):
-        parts = training_memory.training_footprint(
-            config,
-            format,
-            64,
-            LAYERS,
-            1,
-            512,
-            optimizer="adamw 8-bit",
-            checkpointing=True,
-        )
-        total = sum(part.value for part in parts.values()) / 1e9
-        card = next((f"{c} GB" for c in CARDS if c >= total), "none of these")
-        line += [f"{total:.1f} GB", card]
-    bars[size] = {name: part.value for name, part in parts.items()}
-    table.append(line)
-head = ["", "full fine-tuning", "LoRA", "card", "QLoRA", "card"]
-by_part(bars, CARDS)
-Table(head, table)
-
-# %% [markdown]
-# The larger the model, the larger the share of its weights: four bits are made for large models.
-# PyTorch does not count what CUDA takes for itself, about half a gigabyte: leave room for it.
-#
-# ## 10 · The ledger
-
-# %%
-in_full = 6 * training_memory.weight_bytes(training_memory.PRESETS["65B"], "bf16")
-record.find("full_65b", Measurement.exact(in_full / 1e9, "GB"))
-bits = Measurement.exact(block_quantization.bits_per_parameter(double=True) / 0.16, "%")
-record.find("four_bits_share_of_layers", bits)
-
-
-def peak(row: str) -> float:
-    """Bytes at the peak of a recorded step, with its pages, which are not in it."""
-    paged = calculated(recorded.rows[row])["optimizer"].value if "paged" in row else 0
-    return recorded.get(row, "peak").value + paged
-
-
-NAME = "{}, nf4 double, all layers, rank 64, {}AdamW 8-bit, 1 x 512, checkpointing"
-rows = {size: NAME.format(size.upper(), "") for size in ("7b", "65b")}
-rows["1b"] = LAYERS_16.format("nf4 double")
-rows["1b_one_sequence"] = NAME.format("1B", "paged ")
-rows["7b_in_16_bits"] = rows["7b"].replace("nf4 double", "bf16")
-in_16 = peak(LAYERS_16.format("bf16"))
-record.find("peak_1b_in_16_bits", Measurement.exact(in_16 / 1e9, "GB"), read_from=GPU)
-for key, row in rows.items():
-    gigabytes = Measurement.exact(peak(row) / 1e9, "GB")
-    record.find(f"peak_{key}", gigabytes, read_from=GPU)
-    held = recorded.get(row, "held").value
-    weights = held - calculated(recorded.rows[row])["adapters"].value
-    share = Measurement.exact(100 * weights / peak(row), "%")
-    record.find(f"weights_share_{key}", share, read_from=GPU)
-both = CHECKPOINTED.format("nf4 double")
-share = Measurement.exact(100 * peak(both) / in_16, "%")
-record.find("peak_share", share, read_from=GPU)
-record.find("slowdown", recorded.get(both, "slowdown"), read_from=GPU)
-ledger = claims.judge("claims.toml", record)
-ledger
+for key, found in on_gpu.calculated().items():
+    record.find(key, found)
+claims.judge("claims.toml", record)
 
 # %% [markdown]
 # Where a promise fails, this is why:
 #
-# - *A quarter of the memory*: the linear layers come down to 4.13 of 16 bits.
-#   Embeddings stay, and the smaller the model, the larger their share.
-# - *A T4 for an A100*: of one billion parameters, adapters beside 16 bits fit the small card already.
-#   Of seven billion they do not, and those beside four bits do.
-# - *Four bits within 2 %*: two things may be to blame, and neither was tested.
-#   Small models are said to tolerate rounding less, and the packaged weights were rounded before.
+# - *A quarter of the bytes*: only the linear layers come down to 4.13 of 16 bits.
+# - *A T4 for an A100*: one billion parameters with adapters fit the small card in 16 bits already.
+# - *Four bits within 2 %*: small models are said to tolerate rounding less, and the packaged weights were rounded before; neither was tested.
 #   The slides count accuracy on tasks, and this lab perplexity.
-# - *Four bits learn less*: they take more from the loss, because they start far behind.
-#   They still end behind: what they learned is in part repair of the rounding.
-# - *Eight cards of 80 GB*: the sum of the ledger needs ten of them.
-# - *Nothing lost* and *a fraction of a percent* speak of models trained to the end.
-#   They are read from section 7, where each contestant has its own best rate, and never from the few steps of section 5.
+# - *Four bits learn less*: they take more from the loss, because they start far behind, and still end behind.
+#   What they learned is in part repair of the rounding.
+# - *Nothing lost* and *a fraction of a percent* are read from section 7, never from the few steps of section 5.
 
 # %%
-headline = (
-    "four bits alone have {nf4_times_reference} the perplexity of the untouched model, "
-    "eight bits {int8_times_reference}, "
-    "QLoRA after a few steps {qlora_times_reference}; "
-    "at full size, with checkpointing, {peak_share} of the memory of LoRA without it "
-    "in {slowdown} the time"
-)
-endings = "reference", "untouched", "untrained", "times_lora", "times_full", "share"
-lab.finish(headline, *endings)
+headline = """four bits alone have {nf4_times_reference} the perplexity of the
+untouched model, eight bits {int8_times_reference}, QLoRA after a few steps
+{qlora_times_reference}; at full size, with checkpointing, {peak_share} of the memory
+of LoRA without it in {slowdown} the time""".replace("\n", " ")
+lab.finish(headline, "reference", "trained", "untouched", "lora", "full", "share")
 
 # %% [markdown]
-# ## 11 · Try, and remember
+# ## 10 · Try, and remember
 #
-# 1. Choose a learning rate for LoRA and for QLoRA on topics of the training text, and train for five times as many steps.
-#    Does the distance between them shrink?
-# 2. Start the adapters from the largest singular vectors of what rounding took from each layer {cite}`li2024loftq`.
-#    How much of the distance does that bridge before training, how much after?
-# 3. Quantize one layer at a time.
-#    Which single layer costs most perplexity?
-#    Leave the worst four in 16 bits: what do they cost in bytes?
-# 4. Predict the memory of a step with a batch twice as large, then with texts twice as long, and ask the calculator.
-#    Which parts grew?
-# 5. Which batch makes activations as large as the weights of a model of 7B in four bits?
+# 1. Choose a learning rate for LoRA and for QLoRA on topics of the training text, and train five times as long: does the distance between them shrink?
+# 2. Start the adapters from the largest singular vectors of what rounding took from each layer {cite}`li2024loftq`: how much of the distance does that bridge?
+# 3. Quantize one layer at a time: which single layer costs most perplexity, and how many bytes does it take to leave it in 16 bits?
+# 4. Which batch makes activations as large as the weights of a model of 7B in four bits?
 #
 # Five lines to remember:
 #
 # - Four bits are 4.13 bits per weight, and only of the weights that are quantized.
 # - Small weights do not make small training: count activations before you buy a card.
-# - At a billion parameters four bits alone save little of the peak and checkpointing alone much, together most; and each costs time.
+# - Memory is a sum: four bits and checkpointing together save more than the product of both alone.
 # - Round a merged model from the original weights, never from the grid itself.
-# - Ten steps compare slopes, not ends; and if no gradient arrives, nothing says so: look.
+# - Ten steps compare slopes, not ends.
 #
 # **Where it leads.** Lab 04 puts adapters on an image model to take fewer steps, and merges them away.
 #

@@ -8,11 +8,15 @@ from labkit.estimate.kv_cache import kv_cache_bytes
 from labkit.estimate.training_memory import (
     PRESETS,
     adapter_parameters,
+    footprint_of,
+    full_footprint,
+    largest_error,
     require_memory,
+    total,
     training_footprint,
     weight_bytes,
 )
-from labkit.measure import training_memory
+from labkit.measure import Measurement, training_memory
 from labkit.techniques.adapters.lora import attach_
 from labkit.techniques.adapters.qlora import model_bytes, quantized
 
@@ -266,3 +270,39 @@ def test_what_it_does_not_know_it_says(options, message):
     known = dict(config=tiny(), format="nf4", rank=4, target_modules=["q_proj"], batch=1, length=8)
     with pytest.raises(ValueError, match=message):
         training_footprint(**known | options)
+
+
+# All parameters
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("changed", [{}, {"num_key_value_heads": 4}, {"head_dim": 32}, {"tie_word_embeddings": True}])
+def test_of_all_parameters_weights_gradients_and_activations_are_what_pytorch_holds(changed, checkpointing):
+    model = LlamaForCausalLM(tiny(**changed)).to(torch.bfloat16).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    ids = torch.randint(97, (BATCH, LENGTH))
+    optimizer = torch.optim.AdamW(model.parameters())
+    measured = training_memory(model, lambda: model(input_ids=ids, labels=ids, use_cache=False).loss, optimizer)
+    parts = {name: m.value for name, m in full_footprint(tiny(**changed), BATCH, LENGTH, checkpointing).items()}
+    assert parts["weights"] == sum(p.nbytes for p in model.parameters())
+    assert parts["gradients"] == measured["gradients"].value
+    assert parts["optimizer"] == 8 * sum(p.numel() for p in model.parameters())
+    assert parts["activations"] + parts["logits"] == measured["activations"].value
+
+
+def test_a_recorded_configuration_is_calculated_and_pages_are_no_memory_of_the_gpu():
+    given = dict(format="nf4 double", rank=64, target_modules=ALL, batch=1, length=512, checkpointing=True)
+    parts = footprint_of({"model": "7B", "optimizer": "adamw 8-bit"} | given)
+    assert parts == training_footprint(PRESETS["7B"], optimizer="adamw 8-bit", **given)
+    paged = footprint_of({"model": "7B", "optimizer": "paged adamw 8-bit"} | given)
+    assert paged["optimizer"].value == 0
+    assert total(parts).value - total(paged).value == parts["optimizer"].value
+
+
+def test_the_largest_error_is_that_of_the_worst_part():
+    names = ("weights", "adapters", "gradients", "optimizer", "activations", "logits")
+    parts = dict(zip(names, (Measurement.exact(n, "bytes") for n in (90, 10, 50, 100, 30, 30))))
+    counted = {name: Measurement.exact(100, "bytes") for name in ("weights", "optimizer state")}
+    counted |= {"gradients": Measurement.exact(50, "bytes"), "activations": Measurement.exact(50, "bytes")}
+    assert str(largest_error(parts, counted)) == "20.0%"

@@ -11,7 +11,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -178,3 +178,45 @@ def _check_gradients(trained: dict[str, nn.Parameter]) -> None:
             "4-bit layer before any forward pass. Otherwise look for a detach() or a "
             "no_grad() between the adapters and the loss."
         )
+
+
+@torch.no_grad()
+def merged(
+    model: PeftModel, original: PreTrainedModel, into: Literal["original", "unpacked"]
+) -> PreTrainedModel:
+    """A copy of the original with W + (alpha / r) B A wherever the model has adapters.
+
+    W is the original's weight, or what the bits of the frozen weight, unpacked, stand
+    for.
+    """
+    from peft.utils.integrations import dequantize_module_weight
+
+    whole = copy.deepcopy(original)
+    for name, module in model.base_model.model.named_modules():
+        if hasattr(module, "get_delta_weight"):
+            weight = whole.get_submodule(name).weight
+            if into == "unpacked":
+                weight.data = dequantize_module_weight(module.base_layer).float()
+            weight += module.get_delta_weight("default").float()
+    return whole
+
+
+def next_token_loss(
+    model: PreTrainedModel, tokens: torch.Tensor, checkpointing: bool = False
+) -> torch.Tensor:
+    """Nats per token of a batch, (batch, length), with or without checkpointing."""
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_disable()
+    return model(input_ids=tokens, labels=tokens, use_cache=False).loss
+
+
+@torch.enable_grad()
+def step_(
+    model: PreTrainedModel, tokens: torch.Tensor, optimizer: torch.optim.Optimizer
+) -> None:
+    """One training step on a batch, in place."""
+    optimizer.zero_grad()
+    next_token_loss(model, tokens).backward()
+    optimizer.step()

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
+from labkit.measure.measurement import Measurement
 from labkit.quiet import bars_on_terminals_only
+from labkit.techniques.quantization import nf4
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,3 +95,81 @@ def model_bytes(model: nn.Module) -> int:
         elif (rows := getattr(weight, "SCB", None)) is not None:
             held += rows.nbytes
     return held
+
+
+def unpacked(model: nn.Module, like: nn.Module) -> nn.Module:
+    """A copy of `like` in float32 whose linear layers are those of a quantized model.
+
+    What differs between two of these is the weights alone, not how they compute.
+    """
+    from peft.utils.integrations import dequantize_module_weight
+
+    copied = copy.deepcopy(like).float()
+    for name, module in linear_layers(copied).items():
+        module.weight.data = dequantize_module_weight(model.get_submodule(name)).float()
+    return copied
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Those that quantization takes, by name: all but the last, which puts out logits.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> list(linear_layers(nn.ModuleDict({"q": layer, "lm_head": nn.Linear(2, 9)})))
+    ['q']
+    """
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name != "lm_head"
+    }
+
+
+def relative_error(model: nn.Module, original: nn.Module) -> Measurement:
+    """Distance of the linear layers from the original's, in % of their norm."""
+    off = norm = 0.0
+    for name, layer in linear_layers(original).items():
+        ours, theirs = model.get_submodule(name).weight, layer.weight
+        off += ((ours - theirs) ** 2).sum().item()
+        norm += (theirs**2).sum().item()
+    return Measurement.exact(100 * (off / norm) ** 0.5, "%")
+
+
+def constant_bits(model: nn.Module) -> Measurement:
+    """Bits per weight that doubly quantized constants of a model in four bits take."""
+    states = [p.quant_state for p in model.parameters() if hasattr(p, "quant_state")]
+    held = sum(s.absmax.nbytes + s.state2.absmax.nbytes for s in states)
+    return Measurement.exact(8 * held / sum(s.shape.numel() for s in states), "bits")
+
+
+def saved(model: PreTrainedModel, folder: Path) -> Measurement:
+    """Save a model, what is not quantized in 16 bits; returns bytes of its weights."""
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.half()
+    model.save_pretrained(folder)
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    return Measurement.exact(sum(sizes), "bytes")
+
+
+def round_adapter_(model: nn.Module, folder: Path) -> dict[str, int]:
+    """Round the adapter that was saved in `folder` to NF4, in the model, too.
+
+    Args:
+        model: has the adapter.
+        folder: as `save_pretrained` left it; the rounded adapter is put beside it.
+
+    Returns:
+        Bytes of the file "before" and "after".
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file, save_file
+
+    values, stored = nf4.nf4_values(), {}
+    weights = load_file(file := folder / "adapter_model.safetensors")
+    for key, weight in weights.items():
+        codes, absmax = nf4.quantize_blocks(weight, values)
+        stored |= {f"{key}.codes": nf4.pack_nibbles(codes), f"{key}.absmax": absmax}
+        weights[key] = nf4.dequantize_blocks(codes, absmax, values)
+    save_file(stored, rounded := folder / "adapter.nf4.safetensors")
+    set_peft_model_state_dict(model, weights)
+    return {"before": file.stat().st_size, "after": rounded.stat().st_size}

@@ -89,3 +89,15 @@ def block_topics(corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", length: i
     names, begins = zip(*corpus.topics.items())
     middles = [begin for begin, _ in given.offset_mapping][length // 2 :: length]
     return [names[bisect(begins, at) - 1] for at in middles[: len(given.input_ids) // length]]
+
+
+def held_out_blocks(
+    corpus: Corpus, tokenizer: "PreTrainedTokenizerBase", length: int, count: int
+) -> tuple[torch.Tensor, list[str]]:
+    """At most `count` blocks of the held-out text and their topics: first one of each topic, then another of each.
+
+    Blocks of one topic are alike, so that few blocks of many topics say more than many of one.
+    """
+    topics = block_topics(corpus, tokenizer, length)
+    spread = sorted(range(len(topics)), key=lambda i: topics[:i].count(topics[i]))[:count]
+    return blocks(corpus.held_out, tokenizer, length)[spread], [topics[i] for i in spread]

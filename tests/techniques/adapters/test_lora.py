@@ -9,12 +9,21 @@ import torch.nn.functional as F
 from bitsandbytes.functional import has_avx512bf16
 from peft import LoraConfig
 from peft.tuners.lora import Linear as PeftLinear
+from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import block_losses
-from labkit.techniques.adapters.lora import LoRALinear, attach_, train_
-from labkit.techniques.adapters.qlora import quantized
+from labkit.techniques.adapters.lora import LoRALinear, attach_, merged, next_token_loss, step_, train_
+from labkit.techniques.adapters.qlora import (
+    constant_bits,
+    linear_layers,
+    quantized,
+    relative_error,
+    round_adapter_,
+    saved,
+    unpacked,
+)
 
 KINDS = [("nf4", False), ("nf4", True), ("fp4", False), ("int8", False)]
 kinds = pytest.mark.parametrize(("kind", "double"), KINDS)
@@ -286,3 +295,65 @@ def test_a_loss_that_is_not_finite_is_an_error():
     model.get_submodule("base_model.model.lm_head").weight.fill_(math.inf)
     with pytest.raises(ValueError, match="at step 1: try a smaller lr than 0.01"):
         train_(model, [tokens()], 1, 0.01)
+
+
+# What becomes of it
+
+
+def trained(source="nf4"):
+    model = quantized(language_model(), source, double=True)
+    return train_(adapted(model), [tokens(seed=s) for s in range(3)], 3, 1e-2)
+
+
+def test_merged_into_the_original_or_into_what_the_bits_stand_for():
+    original, model = language_model(), trained()
+    into = {name: merged(model, original, name) for name in ("original", "unpacked")}
+    name = "model.layers.0.self_attn.q_proj"
+    layer = model.get_submodule(f"base_model.model.{name}")
+    change = layer.get_delta_weight("default")
+    assert change.any()
+    got = into["original"].get_submodule(name).weight - original.get_submodule(name).weight
+    assert torch.allclose(got, change, atol=1e-6)
+    got = into["unpacked"].get_submodule(name).weight - dequantize_module_weight(layer.base_layer)
+    assert torch.allclose(got, change, atol=1e-6)
+    assert all(torch.equal(p, q) for p, q in zip(original.parameters(), language_model().parameters()))
+
+
+def test_a_step_lowers_the_loss_with_and_without_checkpointing_alike():
+    model = adapted().train()
+    plain, checkpointed = (next_token_loss(model, tokens(), each).item() for each in (False, True))
+    assert plain == pytest.approx(checkpointed, rel=1e-5)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    for _ in range(5):
+        step_(model, tokens(), optimizer)
+    assert next_token_loss(model, tokens()).item() < plain
+
+
+def test_unpacked_is_a_copy_whose_linear_layers_alone_differ():
+    original, model = language_model(), quantized(language_model(), "nf4")
+    copied = unpacked(model, original)
+    assert set(linear_layers(original)) == {n for n, m in model.named_modules() if hasattr(m, "quant_state")}
+    assert 5 < relative_error(copied, original).value < 15 and relative_error(original, original).value == 0
+    assert torch.equal(copied.lm_head.weight, original.lm_head.weight)
+
+
+def test_what_is_saved_has_16_bits_and_its_bytes_are_counted(tmp_path):
+    model = language_model()
+    counted = saved(model, tmp_path)
+    assert counted.value == (tmp_path / "model.safetensors").stat().st_size
+    assert {p.dtype for p in model.parameters()} == {torch.float16}
+
+
+def test_constants_that_are_quantized_twice_take_an_eighth_of_a_bit_or_more():
+    assert 0.125 < constant_bits(quantized(language_model(), "nf4", double=True)).value < 0.2
+
+
+def test_an_adapter_in_four_bits_is_a_seventh_as_large_and_the_model_has_it(tmp_path):
+    model = trained()
+    before = adapters(model)
+    model.save_pretrained(tmp_path)
+    size = round_adapter_(model, tmp_path)
+    assert size["before"] == (tmp_path / "adapter_model.safetensors").stat().st_size > size["after"]
+    for name, weight in adapters(model).items():
+        off = (weight - before[name]).norm() / before[name].norm()
+        assert 0.03 < off < 0.2, name
