@@ -530,3 +530,17 @@ def test_a_machine_without_layers_has_a_roof_still():
 def test_layers_are_measured_in_the_unit_of_the_roof():
     with pytest.raises(ValueError, match="one unit, got 'GFLOP/s', 'ms'"):
         plot.roofline(MACHINE, {"ReLU": (0.125, Measurement.exact(2, "ms"))})
+
+
+def test_the_front_of_stacks_names_what_they_were_chosen_for_and_shows_what_may_be_lost():
+    stacks = {
+        (name,): {"file": cost, "lost": lost, "smaller": times(2)}
+        for name, (cost, lost) in zip(("a", "b", "c", "far"), [*STACKS[:3], (times(8), percent(50))])
+    }
+    chosen = {"phone": ("b",), "server": ("b",), "none trained": ("c",)}
+    figure = plot.front_of(stacks, [("a",), ("b",)], chosen, allowed=6, worst=10)
+    ax = figure.axes[0]
+    assert texts(ax) == ["allowed", "phone, server: 2.00×", "none trained: 2.00×"]
+    line, every, once, front = ax.lines[:4]
+    assert set(line.get_ydata()) == {6}
+    assert (list(every.get_xdata()), list(once.get_xdata()), list(front.get_xdata())) == ([1, 2], [4], [1, 2])
