@@ -233,7 +233,9 @@ def front(
     ax.yaxis.set_inverted(True)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
     edges = np.column_stack([x[on_front][:-1], y[on_front][:-1], x[on_front][1:], y[on_front][:-1]]).reshape(-1, 2, 2)
-    _place_labels(ax, np.column_stack([xs, ys]), list(named), edges)
+    bars = np.array([((c.value, q.low), (c.value, q.high)) for c, q in chosen])
+    dots = np.repeat(np.column_stack([x, y])[:, None], 2, axis=1)  # labels keep off the intervals and points, too
+    _place_labels(ax, np.column_stack([xs, ys]), list(named), np.concatenate([edges, bars, dots]))
     told = "; ".join(f"{name}: {points[i][0]}, {points[i][1]}" for name, i in named.items())
     return _described(ax, f"{loss} against {cost} of {len(points)} stacks, {len(on_front)} on the front. {told}.")
 
@@ -486,3 +488,34 @@ def training_losses(histories: Mapping[str, Sequence[Sequence[float]]], ax: Axes
         for name, seeds in histories.items()
     }
     return curves(series, "step", "training loss", ax)
+
+
+@rc_context(STYLE)
+def front_of(
+    stacks: Mapping[Sequence[str], Mapping[str, Measurement]],
+    can: Iterable[Sequence[str]],
+    chosen: Mapping[str, Sequence[str]],
+    allowed: float,
+    worst: float,
+) -> Figure:
+    """`front` of stacks by their measurements `file`, `lost` and `smaller`, with a dashed line at what may be lost.
+
+    Args:
+        stacks: all of them; those that lose more than `worst` are left out.
+        can: those that can be chosen, and make the front.
+        chosen: what each was chosen for, and the stack; a stack with several needs carries all their names.
+        allowed: the loss at the line.
+        worst: the largest loss that is shown.
+    """
+    shown, can = [stack for stack, m in stacks.items() if m["lost"].value < worst], set(can)
+    names: dict[int, list[str]] = {}
+    for need, stack in chosen.items():
+        names.setdefault(shown.index(stack), []).append(need)
+    points = [(stacks[stack]["file"], stacks[stack]["lost"]) for stack in shown]
+    trusted = [i for i, stack in enumerate(shown) if stack in can]
+    labels = {f"{', '.join(needs)}: {stacks[shown[i]]['smaller'].short}": i for i, needs in names.items()}
+    ax = subplots()[1]
+    ax.axhline(allowed, color=VERMILLION, linewidth=1, linestyle="--", zorder=0)
+    right_end = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "top", "fontsize": 9}
+    ax.text(1, allowed, "allowed", color=VERMILLION, **right_end)
+    return front(points, trusted, labels, "file", "lost", ax)

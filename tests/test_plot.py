@@ -547,3 +547,17 @@ def test_training_losses_have_a_point_for_each_step_and_their_mean_over_seeds():
         [[1, 4.0], [2, 3.0]],
     ]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "training loss (nats per token)")
+
+
+def test_the_front_of_stacks_names_what_they_were_chosen_for_and_shows_what_may_be_lost():
+    stacks = {
+        (name,): {"file": cost, "lost": lost, "smaller": times(2)}
+        for name, (cost, lost) in zip(("a", "b", "c", "far"), [*STACKS[:3], (times(8), percent(50))])
+    }
+    chosen = {"phone": ("b",), "server": ("b",), "none trained": ("c",)}
+    figure = plot.front_of(stacks, [("a",), ("b",)], chosen, allowed=6, worst=10)
+    ax = figure.axes[0]
+    assert texts(ax) == ["allowed", "phone, server: 2.00×", "none trained: 2.00×"]
+    line, every, once, front = ax.lines[:4]
+    assert set(line.get_ydata()) == {6}
+    assert (list(every.get_xdata()), list(once.get_xdata()), list(front.get_xdata())) == ([1, 2], [4], [1, 2])

@@ -3,11 +3,26 @@
 steps    a technique as a step: what it needs, refuses and leaves behind
 runner   runs stacks, and keeps what was computed
 effects  a step left out, added alone, and together with another
+archive  what a study has recorded, beside the same stacks on this machine
 search   many stacks against several objectives, with Optuna
 images   MobileNetV2 on Fashion-MNIST, and its steps
 text     SmolLM2 on the documentation of Python, and its steps
 """
 
+from labkit.stack.archive import (
+    Repeat,
+    ablation,
+    candidates,
+    every_order,
+    every_pair,
+    gain,
+    named,
+    origin,
+    product,
+    recorded,
+    repeat,
+    smallest_file,
+)
 from labkit.stack.effects import Effect, Interaction, ablate, interactions, largest, smallest
 from labkit.stack.rows import Rows, StackResult
 from labkit.stack.runner import Recorded, Runner, Task
@@ -21,6 +36,7 @@ __all__ = [
     "Interaction",
     "Recorded",
     "Refused",
+    "Repeat",
     "Rows",
     "Runner",
     "StackResult",
@@ -28,12 +44,23 @@ __all__ = [
     "Study",
     "Task",
     "ablate",
+    "ablation",
     "admit",
+    "candidates",
+    "every_order",
+    "every_pair",
+    "gain",
     "interactions",
     "is_admissible",
     "largest",
+    "named",
     "orders",
+    "origin",
+    "product",
     "read",
+    "recorded",
+    "repeat",
     "smallest",
+    "smallest_file",
     "step",
 ]
