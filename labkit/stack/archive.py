@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +100,7 @@ def every_pair(
         try:
             found[named(pair)] = runner.averaged(pair, seeds)
         except Refused as error:
-            needs = re.search(r"(needs|does not work on) a model with ([\w -]+)", str(error))
-            found[named(pair)] = f"{'needs' if needs[1] == 'needs' else 'not after'} {needs[2]}"
+            found[named(pair)] = error.short
         except LookupError:
             continue
     return found

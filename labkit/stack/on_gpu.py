@@ -117,8 +117,7 @@ def one_text(size: str, format: Literal["bf16", "nf4 double"], checkpointing: bo
     >>> print(total(one_text("7B", "nf4 double")))
     5.71 GB
     """
-    step = (64, LAYERS, 1, 512, "bf16", "adamw 8-bit", checkpointing)
-    return training_footprint(PRESETS[size], format, *step)
+    return training_footprint(PRESETS[size], format, 64, LAYERS, 1, 512, "bf16", "adamw 8-bit", checkpointing)
 
 
 def by_method() -> Table:

@@ -15,7 +15,11 @@ CONSTANTS = {"True": True, "False": False, "None": None}  # parameters that `rea
 
 
 class Refused(ValueError):
-    """A step that cannot come where it was put; the message says after what, and why."""
+    """A step that cannot come where it was put; the message says after what, and why, `short` only what is amiss."""
+
+    def __init__(self, message: str, short: str):
+        super().__init__(message)
+        self.short = short
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class Step:
         """
         for fact, why in self.refuses.items():
             if fact in facts:
-                raise Refused(f"{self} does not work on a model with {fact}: {why}")
+                raise Refused(f"{self} does not work on a model with {fact}: {why}", f"not after {fact}")
         for fact, why in self.needs.items():
             if fact not in facts:
-                raise Refused(f"{self} needs a model with {fact}: {why}")
+                raise Refused(f"{self} needs a model with {fact}: {why}", f"needs {fact}")
         return facts - self.takes | self.gives
 
 
@@ -117,7 +121,7 @@ def admit(steps: Sequence[Step], facts: Facts) -> list[Facts]:
             facts = each.after(facts)
         except Refused as error:
             before = f"after {', '.join(map(str, steps[:number]))}" if number else "at the start"
-            raise Refused(f"{error} ({before})") from None
+            raise Refused(f"{error} ({before})", error.short) from None
         known.append(facts)
     return known
 

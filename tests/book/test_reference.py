@@ -10,7 +10,7 @@ import labkit
 from labkit import stack, zoo
 
 LABKIT = Path(__file__).parents[2] / "labkit"
-FOLDERS = ("estimate", "measure", "stack", "techniques")
+FOLDERS = ("drawings", "estimate", "measure", "stack", "techniques")
 ALONE = ("claims", "environment", "lab", "plot", "quiet", "record", "runs", "scale", "sources", "table")
 MODULES = [path for folder in FOLDERS for path in LABKIT.glob(f"{folder}/**/*.py")]
 MODULES += [LABKIT / f"{name}.py" for name in ALONE]

@@ -46,7 +46,6 @@ PEAKS = {
     "H200": {"fp16": 989e12, "fp32": 67e12, "memory": 4800e9},
 }
 TOY_SETTINGS = {
-    "02": dict(digits_source=None),
     "03": dict(source="hub", timing_rounds=1, length=32, held_out_blocks=2, seeds=1, steps=2),
     "04": dict(source="hub", timing_rounds=1, pictures=4),
 }
