@@ -149,7 +149,7 @@ codes, absmax = nf4.quantize_blocks(sixteen, values, block=8)
 back = nf4.dequantize_blocks(codes, absmax, values, block=8)
 assert back[0, 1] == sixteen[0, 1] and back[1, 2] == sixteen[1, 2]  # the largest
 display(drawn.rounding(sixteen, codes, absmax, back))
-weight, formats = layers["model.layers.0.mlp.up_proj"].weight.detach(), {}
+weight, formats = layers["model.layers.0.mlp.up_proj"].weight.detach().cpu(), {}
 for kind, values in {"NF4": nf4.nf4_values(), "FP4": nf4.fp4_values()}.items():
     codes, absmax = nf4.quantize_blocks(weight, values)
     error = nf4.dequantize_blocks(codes, absmax, values) - weight
