@@ -103,8 +103,10 @@ def rows_of_pictures(rows: Mapping[str, torch.Tensor], alt: str, columns: Sequen
     """
     count = len(next(iter(rows.values())))
     chart, axes = subplots(len(rows), count, squeeze=False)
-    chart.set_size_inches(6.3, len(rows) * (6.3 / count + 0.25) + 0.2 * bool(columns))
-    chart.get_layout_engine().set(h_pad=0.1, w_pad=0.02)
+    side = min(6.3 / count, 1.2)
+    height = len(rows) * (side + 0.25) + 0.25 * bool(columns)
+    chart.set_size_inches(side * count, height)
+    chart.get_layout_engine().set(h_pad=0.1, w_pad=0.02, rect=(0, 0, 1, 1 - 0.12 / height))
     for line, (name, images) in zip(axes, rows.items()):
         for ax, image in zip(line, images):
             ax.imshow(image.permute(1, 2, 0), interpolation="nearest")

@@ -465,7 +465,7 @@ for key, score, variant, than in compared if scores else ():
     record.find(key, scores.apart(score, variant, than), "text_to_image/score")
 display(claims.judge("claims.toml", record))
 headline = (
-    "four steps: {lcm_speedup} as fast, merging {merging_gain} on top; article's stack: "
+    "four steps: {lcm_speedup} as fast; merging on top: {merging_gain}; the article's: "
     "{full_size_article_stack}, its parts multiply to {full_size_article_product}"
 )
 lab.finish(headline)
