@@ -7,17 +7,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib import rc_context
-from matplotlib.collections import LineCollection
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
 
 from labkit.measure.measurement import Measurement
-from labkit.plot import BLUE, GREY, ORANGE, STYLE, VERMILLION, Chart, cost_quality, curves, subplots
+from labkit.plot import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    Chart,
+    cost_quality,
+    curves,
+    subplots,
+)
 from labkit.record import Record
 
 if TYPE_CHECKING:
     from labkit.techniques.diffusion.token_merging import Matching
 
+GROUP_COLORS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 NOISE = 3.0  # where the path of `one_leap` begins
 
 
@@ -88,8 +103,10 @@ def rows_of_pictures(rows: Mapping[str, torch.Tensor], alt: str, columns: Sequen
     """
     count = len(next(iter(rows.values())))
     chart, axes = subplots(len(rows), count, squeeze=False)
-    chart.set_size_inches(6.3, len(rows) * (6.3 / count + 0.25) + 0.2 * bool(columns))
-    chart.get_layout_engine().set(h_pad=0.1, w_pad=0.02)
+    side = min(6.3 / count, 1.2)
+    height = len(rows) * (side + 0.25) + 0.25 * bool(columns)
+    chart.set_size_inches(side * count, height)
+    chart.get_layout_engine().set(h_pad=0.1, w_pad=0.02, rect=(0, 0, 1, 1 - 0.12 / height))
     for line, (name, images) in zip(axes, rows.items()):
         for ax, image in zip(line, images):
             ax.imshow(image.permute(1, 2, 0), interpolation="nearest")
@@ -111,45 +128,43 @@ def groups(matching: Matching) -> torch.Tensor:
 
 
 @rc_context(STYLE)
-def merged_tokens(image: torch.Tensor, matchings: Sequence[Matching], height: int, width: int) -> Chart:
-    """A picture, and beside it the same for each matching: every group of merged tokens in its mean colour, outlined.
+def merged_tokens(image: torch.Tensor, matching: Matching, height: int, width: int, largest: int = 6) -> Chart:
+    """A picture twice: its merged tokens covered, and its largest groups of merged tokens in one colour each.
 
     Args:
         image: (3, H, W) in [0, 1].
-        matchings: of the tokens of this picture.
+        matching: of the tokens of this picture.
         height: of the picture, in tokens.
         width: of the picture, in tokens.
+        largest: groups to colour, at most as many as `GROUP_COLORS`.
     """
-    chart, axes = subplots(1, 1 + len(matchings))
-    chart.set_size_inches(3.15 * (1 + len(matchings)), 3.5)
-    patches = F.interpolate(image[None], (height, width), mode="area")[0].flatten(1).T
-    axes[0].imshow(image.permute(1, 2, 0), interpolation="nearest", extent=(0, width, height, 0))
-    axes[0].set_title(f"{height * width:,} tokens", fontsize=11)
-    told = []
-    for ax, matching in zip(axes[1:], matchings):
-        of = groups(matching)
-        left, rows = of.unique(return_inverse=True)
-        sums = torch.zeros(len(left), 3).index_add_(0, rows, patches)
-        colors = (sums / rows.bincount()[:, None])[rows].view(height, width, 3)
-        ax.imshow(colors, interpolation="nearest", extent=(0, width, height, 0))
-        ax.add_collection(LineCollection(_outlines(of.view(height, width)), colors="white", linewidths=0.7))
-        ax.set_title(f"{len(left):,} after merging", fontsize=11)
-        told.append(f"{len(left):,} groups, the largest of {rows.bincount().max():,} tokens")
-    for ax in axes:
+    chart, (left, right) = subplots(1, 2)
+    chart.set_size_inches(6.3, 3.5)
+    of = groups(matching)
+    sizes = of.bincount(minlength=len(of))
+    gone = (of != torch.arange(len(of))).view(height, width)
+    shown = image.permute(1, 2, 0).numpy()
+    for ax, picture in ((left, shown), (right, 0.35 * shown.mean(2, keepdims=True).repeat(3, 2) + 0.65)):
+        ax.imshow(picture, interpolation="nearest", extent=(0, width, height, 0))
         ax.axis("off")
+    _cover(left, gone, "white", "#BBBBBB")
+    order = sizes.argsort(descending=True, stable=True)[:largest]
+    for leader, color in zip(order, GROUP_COLORS):
+        _cover(right, (of == leader).view(height, width), color, "black")
+    left.set_title(f"{int((~gone).sum()):,} of {len(of):,} tokens stay", fontsize=11)
+    right.set_title(f"the {largest} largest groups", fontsize=11)
     chart.alt = (
-        f"A picture of {height * width:,} tokens, and the same with each group of merged tokens in one colour, "
-        f"outlined: {'; '.join(told)}. Large groups lie where the picture is plain, small ones at its edges."
+        f"Left, a picture of which {int(gone.sum()):,} of {len(of):,} tokens are covered: they merged into others. "
+        f"Right, the {largest} largest groups in one colour each, of {', '.join(str(int(sizes[i])) for i in order)} "
+        "tokens: tokens of one colour are one token now."
     )
     return chart
 
 
-def _outlines(of: torch.Tensor) -> list[list[tuple[int, int]]]:
-    """Edges between neighbours, (height, width), that are in different groups, as lines."""
-    upright = (of[:, 1:] != of[:, :-1]).nonzero().tolist()
-    level = (of[1:] != of[:-1]).nonzero().tolist()
-    lines = [[(x + 1, y), (x + 1, y + 1)] for y, x in upright]
-    return lines + [[(x, y + 1), (x + 1, y + 1)] for y, x in level]
+def _cover(ax: Axes, where: torch.Tensor, color: str, edge: str) -> None:
+    """Cover the tokens of a picture, (height, width), that are true."""
+    cells = [Rectangle((x, y), 1, 1) for y, x in where.nonzero().tolist()]
+    ax.add_collection(PatchCollection(cells, facecolor=color, edgecolor=edge, linewidth=0.4))
 
 
 def bias(distances: Mapping[int, Measurement]) -> Chart:

@@ -151,16 +151,21 @@ def test_no_evaluation_is_made_that_is_not_needed(guided_in_part):
 
 # %%
 """# BEGIN TEST CONFIG
-points: 1
+points: 2
 hidden: true
 """  # END TEST CONFIG
 
 
-def test_any_part_scale_and_shape(guided_in_part):
+def test_any_part_scale_and_shape_and_nothing_changed_in_place(guided_in_part):
     import torch
 
     draw = torch.Generator().manual_seed(41)
-    cases = ((5, 7.5, 2, 4, (3, 4)), (6, 1.25, 0, 6, (2,)), (4, 0.5, 3, 9, (1, 2, 3)))
+    cases = (
+        (5, 7.5, 2, 4, (3, 4)),
+        (6, 1.25, 0, 6, (2,)),
+        (4, 0.5, 2, 9, (1,)),
+        (2, 3, 1, 1, (5,)),
+    )
     for steps, scale, first, last, shape in cases:
         x, with_prompt, without = torch.randn(3, *shape, generator=draw)
         expected, evaluations = x, 0
@@ -171,48 +176,17 @@ def test_any_part_scale_and_shape(guided_in_part):
             )
             expected = expected - 0.1 * (i + 1) * (factor + 0.2 * expected)
             evaluations += 1 + guided
+        says = {"b": with_prompt.clone(), None: without.clone()}
         got, said = guided_in_part(
-            lambda x, p: (without if p is None else with_prompt) + 0.2 * x,
-            lambda x, predicted, i: x - 0.1 * (i + 1) * predicted,
+            lambda x, p: says[p],
+            lambda x, predicted, i: x - 0.1 * (i + 1) * (predicted + 0.2 * x),
             *(x.clone(), "b", steps, scale, first, last),
         )
+        assert torch.equal(says["b"], with_prompt), "a prediction was changed in place"
         torch.testing.assert_close(
             got, expected, rtol=1e-4, atol=1e-4, check_dtype=False
         )
         assert said == evaluations, f"{evaluations} evaluations, got {said}"
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_an_empty_part_and_inputs_left_as_they_are(guided_in_part):
-    import torch
-
-    x = torch.ones(2)
-    says = {"a": torch.tensor([3.0, 0.0]), None: torch.tensor([1.0, 2.0])}
-    for first, last, total, evaluations in (
-        (2, 2, [7.0, 1.0], 2),
-        (0, 1, [9.0, -1.0], 3),
-    ):
-        for _ in range(2):  # the second time finds what the first has changed
-            got, said = guided_in_part(
-                lambda x, prompt: says[prompt],
-                lambda x, p, i: x + p,
-                x,
-                "a",
-                2,
-                2.0,
-                first,
-                last,
-            )
-            assert got.tolist() == total and said == evaluations, (
-                "something was changed in place"
-            )
-    assert x.tolist() == [1.0, 1.0], "x was changed in place"
 
 
 # %% [raw]
@@ -329,7 +303,6 @@ def test_random_seeds(verdict):
 
     draw = random.Random(42)
     quantiles = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
-    found = set()
     for _ in range(60):
         n, shift = draw.randint(2, 8), draw.choice([-0.3, 0.0, 0.1, 0.6])
         before = [draw.uniform(0.5, 3) for _ in range(n)]
@@ -342,8 +315,6 @@ def test_random_seeds(verdict):
         said, low, high = verdict(list(before), list(after), 0.1, dict(quantiles))
         assert said == expected, (before, after)
         assert abs(low - (mean - half)) < 1e-6 and abs(high - (mean + half)) < 1e-6
-        found.add(expected)
-    assert found == {"holds", "fails", "undecided"}
 
 
 # %%
@@ -358,15 +329,9 @@ def test_one_seed_and_no_spread_decide_nothing(verdict):
     for before, after, mean in (([1.0], [3.0], 2.0), ([1.0, 2.0], [1.5, 2.5], 0.5)):
         for margin in (-5.0, 0.1, 5.0):
             said, low, high = verdict(before, after, margin, quantiles)
-            assert (
-                said == "undecided"
-                and abs(low - mean) < 1e-9
-                and abs(high - mean) < 1e-9
-            )
-    before, after = [1.0, 2.0], [2.0, 2.0]
-    assert verdict(before, after, 7.0, quantiles)[0] == "holds"  # the mean 0.5, and 6.4
-    assert verdict(before, after, 6.0, quantiles)[0] == "undecided"
-    assert (before, after) == ([1.0, 2.0], [2.0, 2.0]), "the distances were changed"
+            assert said == "undecided" and abs(low - mean) + abs(high - mean) < 1e-9
+    said, low, high = verdict([1.0, 2.0], [2.0, 2.0], 7.0, quantiles)
+    assert said == "holds" and abs(high - 6.853) < 1e-3  # 0.5 and 12.706 * 0.5
 
 
 # %% [raw]

@@ -131,16 +131,16 @@ drawings.rows_of_pictures(
 #
 # - **Steps.** A *consistency model* {cite}`song2023consistency` is trained to say, from any point of the path, where the path ends. Latent consistency distillation {cite}`luo2023lcm` makes one out of a finished model, and a LoRA adapter can hold it {cite}`luo2023lcmlora`.
 # - **Guidance.** The distillation can learn the guided path: one evaluation a step, not two.
-# - **Tokens.** Self-attention compares every position of the latent, a token, with every other. Neighbours are often alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
+# - **Tokens.** Self-attention compares every position of the latent, a token, with every other. Many are alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
 #
 # By hand: 50 evaluations become 4; if encoder and decoder take as long as one, 51 become 5, which is 10.2 times.
 # The drawing is computed, for one pixel and two possible pictures, a black and a white one.
 
 # %%
 display(drawings.one_leap())
-lab.guess("lcm_speedup", "25 guided steps become 4 unguided: faster by?", "×", None)
-lab.guess("merging_gain", "then half the tokens are merged: again by?", "×", None)
-asked = "both, in a smaller U-Net, at full size on a GPU: faster by?"
+lab.guess("lcm_speedup", "4 unguided steps, not 25 guided: times faster?", "×", None)
+lab.guess("merging_gain", "half the tokens merged in these 4: times faster?", "×", None)
+asked = "both, with a smaller U-Net, at full size on a GPU: times faster?"
 lab.guess("full_size_article_stack", asked, "×", None)
 
 # %% [markdown]
@@ -221,7 +221,7 @@ record.table("prompt_2000", "distance_2000")
 beside = measure.parameters(unfused.unet).value / measure.parameters(unet).value - 1
 share = record.find("adapter_share", Measurement.exact(100 * beside, "%"))
 print(f"the adapter has {share} of the U-Net's parameters")
-lab.guess("not_fused_times_plain", "not fused: time of an evaluation?", "×", None)
+lab.guess("not_fused_times_plain", "not fused: times the time of plain?", "×", None)
 
 # %%
 point = (noise, path[0][2], text)
@@ -253,14 +253,14 @@ print("plain against itself:", record.find("evaluation_aa", timings.against_itse
 
 # %%
 display(show(token_merging.match))
-latent, _, time = path[16]
+latent, _, time = path[-1]
 tokens = token_merging.tokens_compared(unet, latent, time, text)
-matchings = [token_merging.match(tokens, side, side, ratio) for ratio in (0.25, 0.5)]
-drawings.merged_tokens(behind[-1], matchings, side, side)
+matching = token_merging.match(tokens, side, side, ratio=0.5)
+drawings.merged_tokens(behind[-1], matching, side, side)
 
 # %% [markdown]
-# This is the boot from above, with the pairs that the U-Net's own tokens give at step 17.
-# The plain background merges into a few large groups, and edges keep their tokens.
+# This is the boot from above at its last step, matched by the U-Net's own tokens; what is covered has merged away.
+# The outline keeps its tokens, and plain parts lose most; a group, one colour on the right, is scattered over a part and is no patch of neighbours.
 # Now count, and time four steps; `tomesd` merges in the layers that see most tokens.
 
 # %%
@@ -465,7 +465,7 @@ for key, score, variant, than in compared if scores else ():
     record.find(key, scores.apart(score, variant, than), "text_to_image/score")
 display(claims.judge("claims.toml", record))
 headline = (
-    "four steps: {lcm_speedup} as fast, merging {merging_gain} on top; article's stack: "
+    "four steps: {lcm_speedup} as fast; merging on top: {merging_gain}; the article's: "
     "{full_size_article_stack}, its parts multiply to {full_size_article_product}"
 )
 lab.finish(headline)
@@ -483,7 +483,7 @@ lab.finish(headline)
 #
 # 1. Draw the same prompt with fifty seeds, with 25 guided steps and with four of the adapter. Which set is more varied, and which number in this lab would have told you?
 # 2. Merge in the first two of the four steps only, then in the last two. Which costs more?
-# 3. Draw the merged tokens at step 1 and at step 25. What do they follow before there is a picture?
+# 3. Draw the merged tokens at step 1. What do they follow before there is a picture?
 # 4. Give the adapter other times to leap from than its scheduler's. Which of the four matters most?
 #
 # Five lines to remember:

@@ -48,23 +48,32 @@ def test_groups_follow_the_matching():
     assert diffusion.groups(matching).tolist() == [0, 1, 2, 3, 4, 0, 2, 0]
 
 
-def test_merged_tokens_are_drawn_in_the_mean_colour_of_their_group():
-    image = torch.zeros(3, 8, 8)
-    image[:, :, 4:] = 1  # black and white halves
-    x = torch.nn.functional.interpolate(image[None], (4, 4), mode="area")[0].flatten(1).T[None] + 0.1
-    x[..., 0] += 1  # another direction for black and for white
-    x = x + 1e-3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    chart = diffusion.merged_tokens(image, [match(x, 4, 4, 0.5), match(x, 4, 4, 0)], 4, 4)
-    assert [ax.get_title() for ax in chart.axes] == ["16 tokens", "8 after merging", "16 after merging"]
-    for ax in chart.axes[1:]:
-        colors = ax.images[0].get_array()
-        assert np.allclose(colors[:, :2], 0) and np.allclose(colors[:, 2:], 1)
-    assert "8 groups" in chart.alt and "16 groups, the largest of 1 token" in chart.alt
+def test_what_merged_is_covered_and_the_largest_groups_have_a_colour_each():
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    # Tokens 1 and 4 merge into 0, and 3 into 2.
+    matching = Matching(
+        torch.tensor([0, 2, 8, 10]),
+        torch.tensor([[5, 6, 7, 9, 11, 12, 13, 14, 15]]),
+        torch.tensor([[1, 4, 3]]),
+        torch.tensor([[0, 0, 1]]),
+    )
+    chart = diffusion.merged_tokens(image, matching, 4, 4, largest=2)
+    left, right = chart.axes
+    assert (left.get_title(), right.get_title()) == ("13 of 16 tokens stay", "the 2 largest groups")
+    assert corners(left.collections[0]) == [(0, 1), (1, 0), (3, 0)]
+    assert [corners(group) for group in right.collections] == [[(0, 0), (0, 1), (1, 0)], [(2, 0), (3, 0)]]
+    assert "3 of 16 tokens are covered" in chart.alt and "of 3, 2 tokens" in chart.alt
 
 
-def test_no_line_is_drawn_inside_a_group():
-    of = torch.tensor([[0, 0], [0, 3]])
-    assert sorted(map(tuple, map(tuple, diffusion._outlines(of)))) == [((1, 1), (1, 2)), ((1, 1), (2, 1))]
+def corners(cells) -> list[tuple[int, int]]:
+    """Upper left corners of covered tokens, as (x, y)."""
+    return sorted(tuple(path.vertices.min(axis=0).astype(int).tolist()) for path in cells.get_paths())
+
+
+def test_a_matching_of_a_picture_can_be_drawn():
+    x = torch.randn(1, 64, 5, generator=torch.Generator().manual_seed(0))
+    chart = diffusion.merged_tokens(torch.rand(3, 16, 16), match(x, 8, 8, 0.5), 8, 8)
+    assert chart.axes[0].get_title() == "32 of 64 tokens stay"
 
 
 def test_bias_falls_with_the_number_of_pictures_on_plain_ticks():
