@@ -35,6 +35,12 @@ def recorded(folder: str | Path, task: str, facts: Facts) -> Runner:
     return Runner(Recorded(rows, facts), rows)
 
 
+def latencies(folder: str | Path, task: str) -> Measured:
+    """By architecture, the times that were measured for the record: a task that has them times nothing."""
+    about = json.loads(Path(folder, f"{task}_about.json").read_text(encoding="utf-8"))
+    return {key: Measurement(**measured) for key, measured in about["latency"].items()}
+
+
 def origin(folder: str | Path, runners: Mapping[str, Runner]) -> Table:
     """How many stacks each task has a record of, what searched for them, and on which machine."""
     lines = []

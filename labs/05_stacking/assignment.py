@@ -22,14 +22,14 @@
 #   ok_format: false
 
 # %% [markdown]
-# # Assignment 05 · Interaction, front, order, verdict, choice
+# # Assignment 05 · Prediction, front, order, verdict, choice
 #
-# You write the functions with which a study of stacks is read: what two techniques do together, what no other stack
-# beats, which orders can be run, what a claim is worth, and which stack to take. Numbers in examples are made up, to
-# be checked in the head. **20 points, about 75 minutes.**
+# You write the functions with which a study of stacks is read: what the product of two sizes will miss, which stacks no
+# other surely beats, which orders can be run, what a claim is worth, and which stack to take. Numbers in examples are
+# made up, to be checked by hand. **20 points, about 75 minutes.**
 #
-# Each exercise is one function and stands alone: do them in any order. Exercise 1 belongs to section 6 of Lab 05,
-# exercises 2 and 5 to section 9, exercise 3 to sections 2 and 5, exercise 4 to sections 5 and 10. The cell below each
+# Each exercise is one function and stands alone: do them in any order. Exercise 1 belongs to section 5 of Lab 05,
+# exercises 2 and 5 to section 8, exercise 3 to sections 2 and 4, exercise 4 to sections 4 and 9. The cell below each
 # exercise runs the public tests; hidden tests of the same kind are run when it is graded. No function may change what
 # it is given.
 
@@ -38,28 +38,34 @@ import torch
 
 # %% [raw]
 # # BEGIN QUESTION
-# name: interaction
+# name: share_of_product
 # points: 3
 
 # %% [markdown]
-# ## 1 · Together and apart
+# ## 1 · Predict the share of the product
 #
-# *easy, 8 minutes, 3 points*
+# *easy, 10 minutes, 3 points*
 #
-# `measured` maps a stack, a tuple of names in the order in which the steps were applied, to `(lost, file)`: points of
-# accuracy lost against the start, and bytes. The start is the empty tuple; it lost nothing. For two steps $a$ and $b$,
-# applied in this order, return the interaction and the share of the product as a tuple of two numbers:
+# Pruning makes a file smaller by one factor, short codes by another. **Before you write the function, predict**: a layer
+# has 1000 weights of 32 bits. Pruning keeps 300 of them, each with its place in 5 bits; codes have 4 bits. Which share
+# of the product of both factors will the pruned *and* coded file reach? Write your number in place of `None`.
 #
-# $$ I = L(a, b) - L(a) - L(b), \qquad
-# \frac{r(a, b)}{r(a)\, r(b)} \quad\text{with}\quad r(S) = \frac{B(\varnothing)}{B(S)} . $$
+# Then compute it. Besides its weights a file has `constants` (BatchNorm), which always take 32 bits each. In bits:
 #
-# The start has 1200 bytes. Prune: 1 point lost, 600 bytes. Quantize: 0.5 points, 300 bytes. Prune, then quantize: 2
-# points, 200 bytes. Then $I = 0.5$ points, and the share is $6 / (2 \cdot 4) = 0.75$.
+# - the start: 32 for every weight;
+# - pruned: 32 for every *kept* weight, and its place;
+# - coded: `bits` for every weight, and no places;
+# - both: `bits` for every kept weight, and its place.
+#
+# A factor is the size of the start over that of the file. Return the factor of both, divided by the product of the
+# factors of pruned and coded.
+#
+# 100 weights, 50 kept, places of 4 bits, codes of 8, no constants: the files have 3200, 1800, 800 and 600 bits. Both
+# are 5.33 times smaller, the product is 1.78 · 4 = 7.11, and the share 0.75.
 #
 # <details><summary>Hint</summary>
 #
-# A factor says how many times smaller a file is than that of the start. Look the pair up in the order that is asked
-# for.
+# Four sizes, then three factors. The constants are in all four.
 #
 # </details>
 
@@ -68,20 +74,21 @@ import torch
 
 
 # %%
-def interaction(measured, first, second):
-    """What two steps do together beyond what each does alone.
+GUESS = None  # your prediction for 1000 weights; only the function is graded
 
-    measured: {steps: (lost in points, file in bytes)}, steps a tuple of names.
-    first, second: names; `second` is applied to what `first` made.
-    Returns (interaction in points, share of the product of sizes, without a unit).
+
+def share_of_product(weights, kept, place, bits, constants):
+    """What share of the product of both factors pruning and short codes reach together.
+
+    weights, kept: how many there are, and are left. place, bits: bits of a place, and of a code.
+    constants: how many numbers of 32 bits every file has besides.
     """
     # BEGIN SOLUTION
-    start = measured[()][1]
-    lost_first, file_first = measured[(first,)]
-    lost_second, file_second = measured[(second,)]
-    lost, file = measured[first, second]
-    product = (start / file_first) * (start / file_second)
-    return lost - lost_first - lost_second, start / file / product
+    start = 32 * (weights + constants)
+    pruned = kept * (32 + place) + 32 * constants
+    coded = weights * bits + 32 * constants
+    both = kept * (bits + place) + 32 * constants
+    return (start / both) / ((start / pruned) * (start / coded))
     # END SOLUTION
 
 
@@ -97,58 +104,38 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_two_steps_together_against_the_two_apart(interaction):
-    measured = {(): (0.0, 1200), ("prune",): (1.0, 600), ("quantize",): (0.5, 300)}
-    measured["prune", "quantize"] = (2.0, 200)
-    lost, share = interaction(measured, "prune", "quantize")
-    assert abs(lost - 0.5) < 1e-6, (
-        f"2 points together, 1 and 0.5 apart: 0.5 beyond the sum, got {lost}"
-    )
+def test_places_do_not_shrink_with_the_codes(share_of_product):
+    share = share_of_product(100, 50, 4, 8, 0)
     assert abs(share - 0.75) < 1e-6, (
-        f"6 times smaller together, 2 and 4 times apart: 6 / 8 of the product, got {share}"
+        f"3200 bits become 1800, 800, and 600 with both: 5.33 / 7.11 = 0.75, got {share}"
     )
+    share = share_of_product(100, 50, 0, 8, 0)
+    assert abs(share - 1) < 1e-6, f"without places sizes multiply: 1, got {share}"
 
 
 # %%
 """# BEGIN TEST CONFIG
-points: 1
+points: 2
 hidden: true
 """  # END TEST CONFIG
 
 
-def test_the_other_order_is_another_stack(interaction):
-    measured = {(): (0.0, 800), ("train",): (-0.25, 800), ("prune",): (9.0, 400)}
-    measured |= {("prune", "train"): (0.75, 400), ("train", "prune"): (8.5, 320)}
-    before = dict(measured)
-    for pair, lost, share in (("prune train", -8, 1), ("train prune", -0.25, 1.25)):
-        found = interaction(measured, *pair.split())
-        assert abs(found[0] - lost) < 1e-6, f"{pair}: {lost} points, got {found[0]}"
-        assert abs(found[1] - share) < 1e-6, f"{pair}: {share}, got {found[1]}"
-    assert measured == before, "the measurements were changed"
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_any_measurements_in_any_order_of_the_dictionary(interaction):
+def test_constants_stand_in_every_file(share_of_product):
     import torch
 
     generator = torch.Generator().manual_seed(5)
     for _ in range(20):
-        la, lb, lab = (
-            4 * torch.rand(3, generator=generator, dtype=torch.double)
-        ).tolist()
-        start, a, b, ab = torch.randint(1, 10**7, (4,), generator=generator).tolist()
-        measured = {("a", "b"): (lab, ab), ("b",): (lb, b), ("c",): (1.0, 7)}
-        measured |= {("b", "a"): (3.0, 5), ("a",): (la, a), (): (0.0, start)}
-        lost, share = interaction(measured, "a", "b")
-        assert abs(lost - (lab - la - lb)) < 1e-5, f"interaction: {lost}"
-        expected = a * b / (start * ab)
-        assert abs(share / expected - 1) < 1e-5, f"share: {share}, expected {expected}"
+        draw = torch.randint(1, 16, (4,), generator=generator).tolist()
+        kept, more, place, bits = (100 * draw[0], 100 * draw[1], draw[2], draw[3])
+        for c in (0, 70 * more):
+            weights = kept + more
+            pruned, coded = kept * (32 + place) + 32 * c, weights * bits + 32 * c
+            both = (kept * (bits + place) + 32 * c) * 32 * (weights + c)
+            found = share_of_product(weights, kept, place, bits, c)
+            assert abs(found - pruned * coded / both) < 1e-6, (
+                f"{weights} weights, {kept} kept, places of {place} bits, codes of {bits}, "
+                f"{c} constants: {pruned * coded / both:.4f}, got {found}"
+            )
 
 
 # %% [raw]
@@ -159,26 +146,27 @@ def test_any_measurements_in_any_order_of_the_dictionary(interaction):
 
 # %% [raw]
 # # BEGIN QUESTION
-# name: pareto_front
+# name: not_beaten
 # points: 3
 
 # %% [markdown]
-# ## 2 · What no other beats
+# ## 2 · What no other surely beats
 #
-# *easy, 10 minutes, 3 points*
+# *medium, 12 minutes, 3 points*
 #
-# Stack $i$ has `files[i]` bytes and `losses[i]` points lost; **lower is better in both**. Stack $j$ *dominates* stack
-# $i$ when it is no larger, loses no more, and differs in at least one of the two. Return the indices of the stacks
-# that no other dominates, as a list of integers in ascending order. Two stacks that are equal in both do not dominate
-# each other: if nothing else dominates them, both stay. Without stacks the list is empty.
+# A front of measured values forgets their intervals. Stack $i$ has `files[i]` bytes, and loses between `lows[i]` and
+# `highs[i]` points (its 95 % interval); **lower is better in both**. Stack $j$ *surely beats* stack $i$ when its file is
+# no larger and its whole interval lies below that of $i$, without touching it. Return the indices of the stacks that no
+# other surely beats, as a list of integers in ascending order. Without stacks the list is empty.
 #
-# Files 300, 200, 200, 400 and losses 1, 2, 2, 1: the front is `[0, 1, 2]`, for the last is as good as the first, and
-# larger.
+# Files 300, 200, 400, 200, 500; intervals 0.2 to 0.6, 0.5 to 0.9, 0.8 to 1.2, 1.0 to 1.4, 0.5 to 0.7. Stack 0 surely
+# beats 2, stack 1 surely beats 3. Stack 4 is larger than all, and its middle is above that of stack 0; but the
+# intervals overlap, so it stays: `[0, 1, 4]`.
 #
 # <details><summary>Hint</summary>
 #
-# Ask of every stack whether there is *any* other that dominates it. "No larger and loses no more" alone is also true
-# of a stack and its equal.
+# Ask of every stack whether there is *any* other that surely beats it. Which end of one interval do you compare with
+# which end of the other?
 #
 # </details>
 
@@ -187,18 +175,18 @@ def test_any_measurements_in_any_order_of_the_dictionary(interaction):
 
 
 # %%
-def pareto_front(files, losses):
-    """Indices of the stacks that no other dominates, ascending; lower is better in both.
+def not_beaten(files, lows, highs):
+    """Indices of the stacks that no other surely beats, ascending.
 
-    files: list of n sizes in bytes; losses: list of n losses in points.
+    files: list of n sizes in bytes; lows, highs: lists of the ends of n intervals, in points.
     """
     # BEGIN SOLUTION
-    points = list(zip(files, losses))
-
-    def dominated(p):
-        return any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points)
-
-    return [i for i, p in enumerate(points) if not dominated(p)]
+    stacks = list(zip(files, lows, highs))
+    return [
+        i
+        for i, (file, low, _) in enumerate(stacks)
+        if not any(other <= file and high < low for other, _, high in stacks)
+    ]
     # END SOLUTION
 
 
@@ -214,11 +202,12 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_equals_stay_and_as_good_but_larger_goes(pareto_front):
-    found = pareto_front([300, 200, 200, 400], [1.0, 2.0, 2.0, 1.0])
-    assert found == [0, 1, 2], (
-        "stack 3 loses as much as stack 0 and is larger: dominated; stacks 1 and 2 are "
-        f"equal: both stay. Expected [0, 1, 2], got {found}"
+def test_who_overlaps_stays(not_beaten):
+    files, lows = [300, 200, 400, 200, 500], [0.2, 0.5, 0.8, 1.0, 0.5]
+    found = not_beaten(files, lows, [0.6, 0.9, 1.2, 1.4, 0.7])
+    assert found == [0, 1, 4], (
+        "stack 2 is surely beaten by 0, stack 3 by 1; stack 4 overlaps with 0 and 1. "
+        f"Expected [0, 1, 4], got {found}"
     )
 
 
@@ -229,16 +218,13 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_one_two_no_stacks_and_a_front_that_is_not_sorted_by_size(pareto_front):
-    assert pareto_front([], []) == [], "no stacks: an empty list"
-    assert pareto_front([7], [3.0]) == [0], "a stack alone is on the front"
-    assert pareto_front([5, 5], [1.0, 2.0]) == [0], (
-        "as large, and loses more: dominated"
-    )
-    files, losses = [900, 100, 500, 500], [0.5, 3.0, 1.0, 1.5]
-    assert pareto_front(files, losses) == [0, 1, 2], "indices in ascending order"
-    assert files == [900, 100, 500, 500], "the input was changed"
-    assert losses == [0.5, 3.0, 1.0, 1.5], "the input was changed"
+def test_intervals_that_touch_equal_files_and_no_stacks(not_beaten):
+    assert not_beaten([], [], []) == [], "no stacks: an empty list"
+    assert not_beaten([5, 5], [1.0, 2.0], [2.0, 3.0]) == [0, 1], "they touch: not sure"
+    assert not_beaten([5, 5], [1.0, 2.5], [2.0, 3.0]) == [0], "files are equal: beaten"
+    files, lows, highs = [5, 4], [1.0, 1.5], [1.2, 3.0]
+    assert not_beaten(files, lows, highs) == [0, 1], "the better one is larger"
+    assert (files, lows, highs) == ([5, 4], [1.0, 1.5], [1.2, 3.0]), "the input changed"
 
 
 # %%
@@ -248,17 +234,16 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_many_stacks_with_many_ties(pareto_front):
+def test_many_stacks(not_beaten):
     import torch
 
     generator = torch.Generator().manual_seed(9)
-    for most in (3, 6, 30):
-        x, y = torch.randint(most, (2, 40), generator=generator)
-        better = (x[:, None] <= x) & (y[:, None] <= y)  # (j, i): j is no worse than i
-        better &= (x[:, None] < x) | (y[:, None] < y)
-        expected = [i for i in range(40) if not better[:, i].any()]
-        found = pareto_front(x.tolist(), y.tolist())
-        assert found == expected, f"{x.tolist()}, {y.tolist()}: {expected}, got {found}"
+    for most in (3, 9, 40):
+        files, low, width = torch.randint(most, (3, 30), generator=generator)
+        sure = (files[:, None] <= files) & ((low + width)[:, None] < low)  # (j, i)
+        expected = [i for i in range(30) if not sure[:, i].any()]
+        found = not_beaten(files.tolist(), low.tolist(), (low + width).tolist())
+        assert found == expected, f"expected {expected}, got {found}"
 
 
 # %% [raw]
@@ -407,18 +392,19 @@ def test_any_steps_and_rules_and_the_input_stays(admissible_orders):
 
 # %% [raw]
 # # BEGIN QUESTION
-# name: prune_first_verdict
+# name: order_verdict
 # points: 5
 
 # %% [markdown]
-# ## 4 · Prune before you quantize?
+# ## 4 · Train after you prune?
 #
 # *hard, 20 minutes, 5 points*
 #
-# The claim: *prune before you quantize; the other order loses more*. `rows` are the measurements, in any order: tuples
-# `(order, seed, loss)`, where `order` is a tuple of names and `loss` is in nats a token. Decide by the ledger's rule.
+# The claim: *distill after you prune; the other order loses more*. `rows` are the measurements, in any order: tuples
+# `(order, seed, loss)`, where `order` is a tuple of names and `loss` is in points. Training draws random batches, so
+# each stack was run with several seeds. Decide as `labkit` does.
 #
-# 1. For every seed with which both `("prune", "quantize")` and `("quantize", "prune")` were run, take the *gain*: the
+# 1. For every seed with which both `("prune", "distill")` and `("distill", "prune")` were run, take the *gain*: the
 #    loss of the second minus that of the first. Other stacks say nothing about this claim. Each stack stands there at
 #    most once with each seed, and at least one seed has both.
 # 2. There are $n$ gains, $\bar d$ is their mean and $s$ their standard deviation, with $n - 1$ below the root. The
@@ -426,11 +412,11 @@ def test_any_steps_and_rules_and_the_input_stays(admissible_orders):
 #    freedom, $n - 1$, to that factor.
 # 3. Promised is a gain $\geq 0$. The claim *holds* if the whole interval keeps that, *fails* if the whole interval
 #    breaks it, and is *undecided* otherwise. One gain alone, or gains that are all the same, say nothing about spread:
-#    their interval is the mean itself, and the claim is *undecided*.
+#    they have no 95 % interval, so low and high are the mean itself, and the claim is *undecided*.
 #
-# Return `(mean, low, high, verdict)`: three numbers in nats, and `"holds"`, `"fails"` or `"undecided"`.
+# Return `(mean, low, high, verdict)`: three numbers in points, and `"holds"`, `"fails"` or `"undecided"`.
 #
-# Seeds 0, 1, 2; pruned first, 1, 5, 9 are lost; quantized first, 2, 7, 12. The gains are 1, 2, 3: mean 2, $s = 1$, and
+# Seeds 0, 1, 2; pruned first, 1, 5, 9 are lost; distilled first, 2, 7, 12. The gains are 1, 2, 3: mean 2, $s = 1$, and
 # with $t_2 = 4.303$ the interval is 2 ± 2.48. Three gains that agree are no proof: *undecided*.
 #
 # <details><summary>Hint</summary>
@@ -444,16 +430,16 @@ def test_any_steps_and_rules_and_the_input_stays(admissible_orders):
 
 
 # %%
-def prune_first_verdict(rows, t):
-    """Whether pruning before quantizing loses no more than the other order.
+def order_verdict(rows, t):
+    """Whether distilling after pruning loses no more than the other order.
 
-    rows: list of (order, seed, loss in nats), order a tuple of names.
+    rows: list of (order, seed, loss in points), order a tuple of names.
     t: {degrees of freedom: half-width of Student's 95 % interval in standard errors}.
-    Returns (mean gain, low, high, verdict), the numbers in nats.
+    Returns (mean gain, low, high, verdict), the numbers in points.
     """
     # BEGIN SOLUTION
-    first = {seed: loss for order, seed, loss in rows if order == ("prune", "quantize")}
-    last = {seed: loss for order, seed, loss in rows if order == ("quantize", "prune")}
+    first = {seed: loss for order, seed, loss in rows if order == ("prune", "distill")}
+    last = {seed: loss for order, seed, loss in rows if order == ("distill", "prune")}
     gains = torch.tensor(
         [last[seed] - first[seed] for seed in first.keys() & last.keys()],
         dtype=torch.double,
@@ -480,12 +466,12 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_three_gains_that_agree_are_no_proof(prune_first_verdict):
-    p, q = ("prune", "quantize"), ("quantize", "prune")
+def test_three_gains_that_agree_are_no_proof(order_verdict):
+    p, q = ("prune", "distill"), ("distill", "prune")
     rows = [(p, 0, 1.0), (p, 1, 5.0), (p, 2, 9.0)]
     rows += [(q, 2, 12.0), (q, 0, 2.0), (q, 1, 7.0)]
     t = {1: 12.706, 2: 4.303, 3: 3.182}
-    mean, low, high, verdict = prune_first_verdict(rows, t)
+    mean, low, high, verdict = order_verdict(rows, t)
     assert abs(mean - 2) < 1e-4, f"the gains are 1, 2 and 3: mean 2, got {mean}"
     assert abs(low + 0.4844) < 1e-3, f"2 − 4.303 · 1 / √3 = −0.484, got {low}"
     assert abs(high - 4.4844) < 1e-3, f"2 + 4.303 · 1 / √3 = 4.484, got {high}"
@@ -498,13 +484,13 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_the_whole_interval_decides(prune_first_verdict):
-    p, q = ("prune", "quantize"), ("quantize", "prune")
+def test_the_whole_interval_decides(order_verdict):
+    p, q = ("prune", "distill"), ("distill", "prune")
     t = {1: 12.706, 2: 4.303, 3: 3.182}
     for gains, expected in (([2, 2.25, 1.75], "holds"), ([-1, -1.25, -1], "fails")):
         rows = [(p, seed, 4.0) for seed in range(3)]
         rows += [(q, seed, 4.0 + gain) for seed, gain in enumerate(gains)]
-        _, low, high, verdict = prune_first_verdict(rows, t)
+        _, low, high, verdict = order_verdict(rows, t)
         assert verdict == expected, (
             f"gains {gains}: look at both ends of the interval. Yours is "
             f"{low} to {high}, expected {expected!r}, got {verdict!r}"
@@ -518,13 +504,13 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_without_spread_nothing_is_decided(prune_first_verdict):
-    p, q = ("prune", "quantize"), ("quantize", "prune")
+def test_without_spread_nothing_is_decided(order_verdict):
+    p, q = ("prune", "distill"), ("distill", "prune")
     t = {n: 2.5 for n in range(1, 9)}
     for gains in ([0.5], [0.5, 0.5], [-0.25] * 4):
         rows = [(p, seed, 1.5) for seed in range(len(gains))] + [(p, 9, 0.0)]
         rows += [(q, seed, 1.5 + gain) for seed, gain in enumerate(gains)]
-        mean, low, high, verdict = prune_first_verdict(rows, t)
+        mean, low, high, verdict = order_verdict(rows, t)
         assert verdict == "undecided", f"gains {gains}: {verdict!r}"
         for number in (mean, low, high):
             assert abs(number - gains[0]) < 1e-4, f"{gains[0]}, got {number}"
@@ -537,17 +523,17 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(prune_first_verdict):
+def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(order_verdict):
     import torch
 
-    p, q = ("prune", "quantize"), ("quantize", "prune")
+    p, q = ("prune", "distill"), ("distill", "prune")
     t = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646}
     generator = torch.Generator().manual_seed(11)
     seen = set()
     for n, shift in ((2, 0.0), (3, 0.3), (5, 2.5), (8, -2.5), (6, 0.3)):
         noise = torch.randn(3, n + 2, generator=generator, dtype=torch.double)
         losses = {p: 4 * noise[0], q: 4 * noise[0] + noise[1] + shift}
-        losses[("prune", "lora", "quantize")] = losses[("quantize",)] = noise[2]
+        losses[("prune", "distill", "share")] = losses[("distill",)] = noise[2]
         rows = [
             (o, 3 * s, x)
             for o, each in losses.items()
@@ -561,7 +547,7 @@ def test_any_rows_shuffled_with_seeds_missing_and_other_stacks(prune_first_verdi
         gains = (losses[q] - losses[p])[1:-1]
         mean, half = gains.mean().item(), t[n - 1] * (gains.var().item() / n) ** 0.5
         expected = "holds" if mean >= half else "fails" if mean < -half else "undecided"
-        found = prune_first_verdict(rows, t)
+        found = order_verdict(rows, t)
         for name, x, y in zip(
             ("mean", "low", "high"), found, (mean, mean - half, mean + half)
         ):
@@ -776,7 +762,6 @@ def test_any_rows(choose_stack):
 # %% [markdown]
 # ## To discuss
 #
-# Not graded. In exercise 4 the gains were paired by seed, and every gain is that of one sample of test data. Which part
-# of chance does its interval leave out that exercise 5 has in it, and could its verdict be too bold? Say what you would
-# have to record for every run to have both the pairing and the chance of the test data. And exercise 5 picks the
-# smallest of many stacks: is its loss, on the same pictures, still what the interval says?
+# Not graded. How far was your prediction in exercise 1 off, and why? In exercise 4 the gains were paired by seed, on one
+# sample of test data: which part of chance does its interval leave out that exercise 5 has in it? And exercise 5 picks
+# the smallest of many stacks: is its loss, on the same images, still what the interval says?

@@ -9,7 +9,11 @@ from labkit import stack
 from labkit.measure import Measurement, difference
 
 SHRINK, PACK, FOLD, REPAIR, NOISE = toy.shrink(), toy.pack(), toy.fold(), toy.repair(), toy.noise()
-ABOUT = {"search": {"samplers": {"tpe": 7}}, "environment": {"gpu": None, "processor": "a CPU"}}
+ABOUT = {
+    "search": {"samplers": {"tpe": 7}},
+    "environment": {"gpu": None, "processor": "a CPU"},
+    "latency": {"1": {"value": 2, "low": 1, "high": 3, "unit": "×", "n": 30}},
+}
 
 
 @pytest.fixture
@@ -32,6 +36,12 @@ def test_a_record_gives_what_was_recorded_and_runs_nothing(record, runner):
 
 def test_its_origin_counts_runs_stacks_and_trials(record, tmp_path):
     assert stack.origin(tmp_path, {"toy": record}).rows == [["toy", "toy", "15 runs of 11 stacks", "7 by tpe", "a CPU"]]
+
+
+def test_the_times_of_the_record_need_not_be_measured_again(record, tmp_path):
+    task = toy.Toy(latencies=stack.latencies(tmp_path, "toy"))
+    assert stack.Runner(task).averaged((SHRINK,))["latency"] == Measurement(2, 1, 3, "×", 30)
+    assert task.timed == 0
 
 
 def test_a_stack_that_is_run_again_is_equal(record, runner):

