@@ -319,13 +319,14 @@ in_16, in_4 = (record.get(row, "file").value for row in ("FP16", "NF4 double"))
 saving = 100 * (size["before"] - size["after"]) / (in_16 - in_4)
 record.find("adapter_saving", Measurement.exact(saving, "%"))
 for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
+    again = model = None  # the last one goes before there is another
+    gc.collect()
     model = lora.merged(tuned["QLoRA"], full, into)
     title = f"QLoRA: merged into {into} W"
     evaluate(title, model, **start)
     evaluate(f"{title}, rounded", in_nf4(model), **start)
     times = record.get(f"{title}, rounded", "times_untrained")
     record.find(f"{key}_times_untrained", times)
-    gc.collect()
 display(record.table("perplexity", "times_untrained"))
 drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 
