@@ -325,7 +325,8 @@ def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) ->
     ax.annotate("", (last + 1.4, whole), (last + 1.4, running[-1]), arrowprops=arrow)
     gap = f"the whole is {product.share.short}\nof the product\n{product.share.interval}".strip()
     ax.text(last + 1.55, (whole * running[-1]) ** 0.5, gap, va="center")
-    ax.set_xticks(range(len(bars)), [textwrap.fill(name, 16) for name in bars])
+    narrow = 16 if len(bars) < 6 else 12  # letters, so that neighbours do not touch
+    ax.set_xticks(range(len(bars)), [textwrap.fill(name, narrow) for name in bars])
     ax.set(xlim=(-0.5, last + 2.9), ymargin=0.12)
     ax.grid(axis="x", visible=False)
     _log_axis(ax.yaxis, f"times {gain} than {product.base}", "×")
