@@ -30,8 +30,7 @@
 # - lay out a file that holds all this, and account for every byte in it;
 # - tell a product of rates that proves something from one that proves nothing.
 #
-# You must know what pruning and entropy are: Lab 01 explains both.
-# Where a cell asks for a guess, write your number in place of `None` before you go on.
+# Lab 01 explains pruning, entropy, and the brackets of intervals; here a loss below zero is a gain.
 
 # %% tags=["hide-input"]
 import os
@@ -206,8 +205,8 @@ from labkit.techniques.storage import deep_compression, huffman
 
 def pruned_network(name: str, seed: int) -> nn.Module:
     half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
-    # They ship in half precision, which leaves few different values, and a float32
-    # file must not profit from that: fill the digits that it cut off.
+    # They ship in half precision, so a float32's last digits are zero, which is cheap to
+    # encode. Fill them at random: no file must gain from that.
     model = zoo.refill_(half.float().eval().to(memory_format=LAST))
     return recovery.without_dropout_(model)
 
@@ -226,7 +225,7 @@ for name, title in NAMES.items():
 #
 # Many weights of a layer are nearly equal, so a few values can stand for all.
 # K-means finds them, the *centroids*: it assigns each weight to the nearest centroid, moves each centroid to the mean of its weights, and repeats.
-# One of the $2^b$ values of a codebook is zero, for the pruned weights.
+# One of the $2^b$ codes means zero, for fillers and for files without positions; the others are centroids.
 #
 # K-means stops where no move helps, so it matters where it *starts*.
 # A *linear* start spaces the centroids evenly between the smallest and the largest weight.
@@ -234,7 +233,7 @@ for name, title in NAMES.items():
 # The paper finds the linear start best, because large weights are few but important.
 #
 # Then the codebook is *trained on*: all weights with the same code move together, so the gradient of a centroid is the sum of theirs.
-# The dense network is the teacher {cite}`hinton2015distilling`: its predictions say more about an image than the label does.
+# The dense network is the teacher {cite}`hinton2015distilling`: the loss compares outputs with its outputs, which say more about an image than a label.
 
 # %%
 from labkit.techniques.distillation import soft_targets
@@ -279,11 +278,13 @@ for bits in settings.bits:
 plot.curves(curves, "bits of a code", "accuracy lost")
 
 # %% [markdown]
+# Can three networks tell the two starts apart, at any number of bits?
+#
 # ## 5 · Encode
 #
 # Codes of fixed width spend as much on a rare value as on a frequent one.
 # Huffman's code {cite}`huffman1952method` gives frequent ones fewer bits, and no code begins with another.
-# A *canonical* code follows from its lengths alone: short codes first, equally long ones in the order of their symbols, each the one before plus one.
+# A *canonical* code follows from its lengths alone: short codes first, equally long ones in the order of their symbols, each the one before plus one, with zeros appended where codes get longer.
 # So the file holds one length for each symbol, and no table of codes.
 # No code of one symbol at a time needs fewer bits than the entropy, and Huffman's needs less than one bit more.
 
@@ -369,8 +370,8 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 #
 # <details><summary>Why <code>vgg_9_shared_on_top</code>?</summary>
 #
-# 32 bits over 5 is 6.4, and that is right for the values alone.
-# But a kept weight also pays for its position, in both files, and what does not shrink holds the ratio down.
+# 32 bits over 5 is 6.4, and nearly right for the values alone.
+# But a kept weight also pays for its position, in both files; it shrinks little, and only because fillers get cheaper.
 #
 # </details>
 #
@@ -380,12 +381,12 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # But factors taken *one upon the other* multiply by definition, because every size between cancels.
 # A claim would be that factors measured *alone* multiply, each against the same start.
 # So share the dense network, unpruned, and set both parts beside the whole.
-# All four files are written with Huffman's code: it is the instrument here, and no third part.
+# All four files are written with Huffman's code, which only measures size here; the codebook alone is not trained on.
 
 # %%
-question = "What part of (pruning alone × codebook alone) does LeNet-5 reach?"
+question = "LeNet-5: its whole rate over (pruning alone × codebook alone)?"
 lab.guess("lenet_5_product_share", question, "×", None)
-question = "Section 8: how many times as fast is one image with the zeros left out?"
+question = "VGG-9's classifier, one image: how many times as fast without its zeros?"
 lab.guess("csr_speedup_batch_1", question, "×", None)
 
 # %%
@@ -435,14 +436,14 @@ plot.latencies(timings, baseline="dense")
 # %% [markdown]
 # <details><summary>Why <code>csr_speedup_batch_1</code>?</summary>
 #
-# A sparse kernel reads an index for every weight and jumps about in its input.
-# So it spends far more time on a weight than a dense kernel, which reads in order.
+# CSR reads an index for every weight and jumps about in its input, which takes far more time for each weight.
+# So leaving most weights out gains little on one image, or loses; in a batch one index can serve many images.
 # The paper gains on matrices too large for any cache; such are not here.
 #
 # </details>
 #
-# *Pruned* computes what *dense* does, zeros and all.
-# How far its ratio is from 1, and *dense* from itself, tells what to think of a gain of that size.
+# The picture shows the batch of 64.
+# *Pruned* computes what *dense* does, zeros and all: where its ratio is far from 1, trust no ratio beside it.
 #
 # ## 9 · The ledger
 
@@ -459,11 +460,11 @@ ledger
 # %% [markdown]
 # Why a promise fails or stays undecided:
 #
-# - *Without loss*: a loss is what the dense network has over the pruned one, and the pruned ones trained on for thousands of steps.
+# - *Without loss*: the pruned networks trained thousands of steps longer than the dense ones, which hides part of their loss.
 #   Test images and few seeds leave open some tenths of a point.
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste, and the paper's own four networks lie on both sides.
 # - *Four times on top*, *the rates multiply*: the positions do not shrink with the values.
-# - *Linear is best*: at four bits the codebooks differ, and three networks may not tell their accuracies apart.
+# - *Linear is best*: at four bits the codebooks differ, and three networks are too few to tell their accuracies apart.
 # - *Less time*: whether one image gains differs from machine to machine, so take this verdict for that of this run alone.
 #
 # ## 10 · This run and the recorded ones
