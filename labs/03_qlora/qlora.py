@@ -118,9 +118,7 @@ held_out, topics = zoo.held_out_blocks(corpus, tokenizer, length, few)
 held_out, layers = held_out.to(device), qlora.linear_layers(full)
 whole, linear = measure.parameters(full), sum(m.weight.numel() for m in layers.values())
 print(loaded.origin, corpus.origin, sep="\n")
-print(
-    f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics held out"
-)
+print(f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics to test")
 print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers")
 
 # %% [markdown]
@@ -189,8 +187,6 @@ lab.guess("four_bits_share", question, "%", None)
 import copy
 import gc
 
-losses = {}
-
 
 def evaluate(title: str, model: nn.Module, **other: str) -> None:
     """A row of perplexity, alone and as a multiple of that of other rows."""
@@ -201,10 +197,10 @@ def evaluate(title: str, model: nn.Module, **other: str) -> None:
         record.add(title, **{metric: times})
 
 
+losses, half = {}, copy.deepcopy(full).half()
 evaluate("FP32", full)
-half, formats = copy.deepcopy(full).half(), {"INT8": ("int8",), "FP4": ("fp4",)}
-formats = {"FP16": ()} | formats | {"NF4": ("nf4",), "NF4 double": ("nf4", True)}
-for title, kind in formats.items():
+formats = {"FP16": (), "INT8": ("int8",), "FP4": ("fp4",), "NF4": ("nf4",)}
+for title, kind in (formats | {"NF4 double": ("nf4", True)}).items():
     model = qlora.quantized(source, *kind, device=device) if kind else half
     in_float32 = qlora.unpacked(model, full)
     evaluate(title, in_float32)
@@ -250,7 +246,7 @@ show(lora.LoRALinear)
 
 # %% [markdown]
 # On the real model peft does the same.
-# LoRA and QLoRA start from the same seed and see the same batches.
+# LoRA, beside full precision, and QLoRA start from the same seed and see the same batches.
 # The arithmetic runs in bfloat16 where the device multiplies it.
 # A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
 # On a GPU the optimizer's state has 8 bits and is *paged*: while the GPU's memory is full, it moves to the computer's.
@@ -269,7 +265,7 @@ in_nf4 = partial(qlora.quantized, double=True, dtype=dtype, device=device)
 for method, runs_of in histories.items():
     times = []
     for seed in range(settings.seeds):
-        tuned.pop(method, None)  # the last seed's, before there is another
+        tuned[method] = frozen = None  # the last seed's, before there is another
         gc.collect()
         torch.manual_seed(seed)
         runs_of.append([])
@@ -285,7 +281,7 @@ for method, runs_of in histories.items():
         evaluate(f"{method}, seed {seed}", tuned[method])
         times.append(record.get(f"{method}, seed {seed}", "times_reference"))
     times = record.find(f"{method.lower()}_times_reference", measure.averaged(times))
-    print(f"{method}, {settings.steps} steps: {times} the untouched model's perplexity")
+    print(f"{method} in {dtype}: {times} the untouched model's perplexity")
 plot.training_losses(histories)
 
 # %% [markdown]
@@ -325,6 +321,7 @@ for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
     evaluate(f"{title}, rounded", in_nf4(model), **start)
     times = record.get(f"{title}, rounded", "times_untrained")
     record.find(f"{key}_times_untrained", times)
+    again = model = None
     gc.collect()
 display(record.table("perplexity", "times_untrained"))
 drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
@@ -365,7 +362,9 @@ on_gpu.fine_tuning(record)
 # Guess first; the last two guesses are about a billion parameters and four texts of 512 tokens, on a GPU.
 
 # %%
-question = "A training step beside four bits takes how many times as long as beside 16?"
+question = (
+    "A training step beside four bits takes how many times as long as without them?"
+)
 lab.guess("step_times_lora", question, "×", None)
 question = "Four bits take two thirds of the weights' bytes. What is left of the peak?"
 lab.guess("four_bits_peak_share", question, "%", None)
@@ -392,8 +391,8 @@ for method, model in tuned.items():
 display(record.table(*counted, "calculator_off"))
 timings = measure.time_in_turn(steppers, settings.timing_rounds, warmup=1)
 print(f"LoRA against itself: {record.find('step_aa', timings.against_itself)}")
-ratio = record.find("step_times_lora", timings.ratio("QLoRA", "LoRA"))
-record.add("step, QLoRA", times_lora=ratio)
+record.add("step, QLoRA", times_lora=timings.ratio("QLoRA", "LoRA"))
+record.find("step_times_lora", record.get("step, QLoRA", "times_lora"))
 
 # %% [markdown]
 # <details><summary>Why <code>step_times_lora</code>?</summary>
@@ -417,7 +416,7 @@ drawn.training_memory(on_gpu.seven_billion(), limits=[15])
 #
 # What a step takes does not depend on the values of the weights.
 # So `labkit.recipes.full_size_qlora` trains beside random weights of full size on a GPU, and records the peak.
-# Which card does each size need: 15, 24, 48 or 80 GB?
+# The second table is calculated, for rank 64, one text of 512 tokens and checkpointing: which card does each size need, of 15, 24, 48 and 80 GB?
 # PyTorch does not count what CUDA takes for itself, about half a gigabyte.
 
 # %%
@@ -425,7 +424,8 @@ GPU, parts = "nvidia_h200", [on_gpu.IN_4, on_gpu.CHECKPOINTING]
 recorded = runs.gpu_run(name=GPU).record
 for key, found in on_gpu.findings(recorded).items():
     record.find(key, found, read_from=GPU)
-print(f"the calculator is off by {record.findings['calculator_error']} at most")
+off = record.findings["calculator_error"]
+print(f"{len(recorded.rows)} configurations: the calculator is off by {off} at most")
 display(recorded.table("peak", "calculated", "share_of_peak", "slowdown"))
 stack = recorded.product("peak", on_gpu.IN_16, parts, on_gpu.BOTH)
 record.keep("Llama of 1B: NF4 × checkpointing", "peak memory", stack)
