@@ -314,6 +314,7 @@ evaluate("QLoRA: adapter in NF4", again, **start)
 in_16, in_4 = (record.get(row, "file").value for row in ("FP16", "NF4 double"))
 saving = 100 * (size["before"] - size["after"]) / (in_16 - in_4)
 record.find("adapter_saving", Measurement.exact(saving, "%"))
+again = None
 for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
     model = lora.merged(tuned["QLoRA"], full, into)
     title = f"QLoRA: merged into {into} W"
@@ -321,7 +322,7 @@ for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
     evaluate(f"{title}, rounded", in_nf4(model), **start)
     times = record.get(f"{title}, rounded", "times_untrained")
     record.find(f"{key}_times_untrained", times)
-    again = model = None
+    model = None
     gc.collect()
 display(record.table("perplexity", "times_untrained"))
 drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
