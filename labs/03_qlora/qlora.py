@@ -59,11 +59,11 @@ record, settings, device, files = lab.start(
     "03_qlora",
     # At scale quick, standard and full.
     source=("package", "package", "hub" if scale.hub_reachable() else "package"),
-    length=(128, 128, 256),  # tokens in a block
-    held_out_blocks=(4, 10, 40),
+    length=(64, 128, 256),  # tokens in a block
+    held_out_blocks=(3, 10, 40),
     seeds=(1, 1, 3),
-    batch=(1, 2, 2),
-    steps=(3, 10, 40),
+    batch=(1, 1, 2),
+    steps=(2, 10, 40),
     learning_rate=(2e-3, 2e-3, 1e-3),
     timing_rounds=(2, 6, 6),
 )
@@ -131,11 +131,10 @@ print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers"
 #
 # ## 3 · Sixteen numbers
 #
-# Four bits tell sixteen numbers apart.
-# Weights of a trained layer are distributed much like a normal distribution, so NF4 puts its numbers at quantiles, evenly spaced in probability, from −1 to 1.
+# Weights of a trained layer are distributed much like a normal distribution, so NF4 puts its sixteen numbers at quantiles, evenly spaced in probability, from −1 to 1.
 # To bring weights there, each block of 64 is divided by its *absmax*, the largest magnitude in it, which is kept as a constant.
 # Then every weight takes the nearest of the sixteen.
-# Here are sixteen weights in two blocks of eight, then a real layer beside FP4: one bit of sign, two of exponent, one of mantissa.
+# Here are sixteen weights in blocks of eight, then a real layer beside FP4: one bit of sign, two of exponent, one of mantissa.
 
 # %%
 from bitsandbytes.functional import quantize_4bit
@@ -160,8 +159,7 @@ display(show(nf4.quantize_blocks))
 drawn.levels(weight, absmax, formats)
 
 # %% [markdown]
-# **Ask yourself:** the same small weights stand in both blocks of eight.
-# Why are they lost in the second?
+# **Ask yourself:** why are small weights, the same in both blocks of eight, lost in the second?
 #
 # <details><summary>Answer</summary>
 #
@@ -188,18 +186,20 @@ import copy
 import gc
 
 
-def evaluate(title: str, model: nn.Module, **other: str) -> None:
-    """A row of perplexity, alone and as a multiple of that of other rows."""
+def evaluate(title: str, model: nn.Module, start: str = "") -> None:
+    """A row of perplexity, also as multiples of the untouched model's and a start's."""
     losses[title] = ours = measure.block_losses(model.eval(), held_out)
-    record.add(title, perplexity=measure.perplexity(ours, topics))
-    for metric, row in ({"times_reference": "FP32"} | other).items():
-        times = measure.perplexity_ratio(ours, losses[row], topics)
-        record.add(title, **{metric: times})
+    times = measure.perplexity_ratio(ours, losses["FP16"], topics)
+    record.add(
+        title, perplexity=measure.perplexity(ours, topics), times_reference=times
+    )
+    if start:
+        times = measure.perplexity_ratio(ours, losses[start], topics)
+        record.add(title, times_untrained=times)
 
 
 losses, half = {}, copy.deepcopy(full).half()
-evaluate("FP32", full)
-formats = {"FP16": (), "INT8": ("int8",), "FP4": ("fp4",), "NF4": ("nf4",)}
+formats = {"FP16": (), "INT8": ("int8",), "FP4 double": ("fp4", True)}
 for title, kind in (formats | {"NF4 double": ("nf4", True)}).items():
     model = qlora.quantized(source, *kind, device=device) if kind else half
     in_float32 = qlora.unpacked(model, full)
@@ -213,7 +213,7 @@ record.find("four_bits_share", Measurement.exact(100 / smaller.value, "%"))
 record.find("double_constants_bits", qlora.constant_bits(model))
 record.find("int8_times_reference", record.get("INT8", "times_reference"))
 record.find("nf4_times_reference", record.get("NF4 double", "times_reference"))
-times = measure.perplexity_ratio(losses["NF4"], losses["FP4"], topics)
+times = measure.perplexity_ratio(losses["NF4 double"], losses["FP4 double"], topics)
 record.find("nf4_times_fp4", times)
 display(record.table("file", "error", "perplexity", "times_reference"))
 plot.cost_quality(record, "file", "times_reference", lower_is_better=True)
@@ -245,8 +245,7 @@ assert adapted(x).tolist() == [1, 2, 3, 4 + 2 * 1]
 show(lora.LoRALinear)
 
 # %% [markdown]
-# On the real model peft does the same.
-# LoRA, beside full precision, and QLoRA start from the same seed and see the same batches.
+# On the real model peft does the same; LoRA, beside full precision, and QLoRA start from the same seed and see the same batches.
 # The arithmetic runs in bfloat16 where the device multiplies it.
 # A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
 # On a GPU the optimizer's state has 8 bits and is *paged*: while the GPU's memory is full, it moves to the computer's.
@@ -262,6 +261,7 @@ RANK, LAYERS, dtype = 16, on_gpu.LAYERS, compute_dtype(device)
 optimizer = {"cpu": torch.optim.AdamW, "cuda": PagedAdamW8bit}[device]
 histories, tuned = {"LoRA": [], "QLoRA": []}, {}
 in_nf4 = partial(qlora.quantized, double=True, dtype=dtype, device=device)
+start = {"LoRA": "FP16", "QLoRA": "NF4 double"}
 for method, runs_of in histories.items():
     times = []
     for seed in range(settings.seeds):
@@ -278,8 +278,9 @@ for method, runs_of in histories.items():
             progress=lambda step, loss: runs_of[-1].append(loss),
             optimizer=optimizer,
         )
-        evaluate(f"{method}, seed {seed}", tuned[method])
-        times.append(record.get(f"{method}, seed {seed}", "times_reference"))
+        title = f"{method}, seed {seed}"
+        evaluate(title, tuned[method], start[method])
+        times.append(record.get(title, "times_reference"))
     times = record.find(f"{method.lower()}_times_reference", measure.averaged(times))
     print(f"{method} in {dtype}: {times} the untouched model's perplexity")
 plot.training_losses(histories)
@@ -291,8 +292,7 @@ plot.training_losses(histories)
 #
 # ## 6 · Merge and round
 #
-# An adapter is a small file of its own.
-# It can also be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
+# An adapter is a small file of its own, and it can be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
 # To have four bits and no adapter, round that matrix to NF4.
 # Which $W$ is it: what the four bits stand for, beside which the adapter was trained, or the original?
 
@@ -304,22 +304,21 @@ lab.guess("on_grid_times_untrained", question, "×", None)
 # %%
 from peft import PeftModel
 
-start = {"times_untrained": "NF4 double"}
 tuned["QLoRA"].save_pretrained(files / "adapter")
-again = PeftModel.from_pretrained(in_nf4(source), files / "adapter")
-evaluate("QLoRA: adapter beside NF4", again, **start)  # what was saved, loaded again
-assert torch.equal(losses["QLoRA: adapter beside NF4"], losses[f"QLoRA, seed {seed}"])
-size = qlora.round_adapter_(again, files / "adapter")  # the adapter in NF4, too
-evaluate("QLoRA: adapter in NF4", again, **start)
+again = PeftModel.from_pretrained(in_nf4(source), files / "adapter").eval()
+loss = measure.block_losses(again, held_out[:1])
+assert torch.equal(loss, losses[title][:1])  # what was saved loads as the same model
+spared = qlora.round_adapter_(again, files / "adapter")  # the adapter in NF4, too
+evaluate("QLoRA, adapter in NF4", again, start["QLoRA"])
 in_16, in_4 = (record.get(row, "file").value for row in ("FP16", "NF4 double"))
-saving = 100 * (size["before"] - size["after"]) / (in_16 - in_4)
-record.find("adapter_saving", Measurement.exact(saving, "%"))
+record.find("adapter_saving", Measurement.exact(100 * spared / (in_16 - in_4), "%"))
 again = None
 for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
     model = lora.merged(tuned["QLoRA"], full, into)
-    title = f"QLoRA: merged into {into} W"
-    evaluate(title, model, **start)
-    evaluate(f"{title}, rounded", in_nf4(model), **start)
+    title = f"QLoRA, merged into {into} W"
+    if into == "original":
+        evaluate(title, model, start["QLoRA"])
+    evaluate(f"{title}, rounded", in_nf4(model), start["QLoRA"])
     times = record.get(f"{title}, rounded", "times_untrained")
     record.find(f"{key}_times_untrained", times)
     model = None
@@ -390,7 +389,7 @@ for method, model in tuned.items():
         title = f"step, {method}" + ", checkpointing" * checkpointing
         record.add(title, **counted, calculator_off=off)
 display(record.table(*counted, "calculator_off"))
-timings = measure.time_in_turn(steppers, settings.timing_rounds, warmup=1)
+timings = measure.time_in_turn(steppers, settings.timing_rounds, warmup=0)
 print(f"LoRA against itself: {record.find('step_aa', timings.against_itself)}")
 record.add("step, QLoRA", times_lora=timings.ratio("QLoRA", "LoRA"))
 record.find("step_times_lora", record.get("step, QLoRA", "times_lora"))

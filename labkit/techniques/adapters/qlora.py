@@ -152,7 +152,7 @@ def saved(model: PreTrainedModel, folder: Path) -> Measurement:
     return Measurement.exact(sum(sizes), "bytes")
 
 
-def round_adapter_(model: nn.Module, folder: Path) -> dict[str, int]:
+def round_adapter_(model: nn.Module, folder: Path) -> int:
     """Round the adapter that was saved in `folder` to NF4, in the model, too.
 
     Args:
@@ -160,7 +160,7 @@ def round_adapter_(model: nn.Module, folder: Path) -> dict[str, int]:
         folder: as `save_pretrained` left it; the rounded adapter is put beside it.
 
     Returns:
-        Bytes of the file "before" and "after".
+        By how many bytes its file is smaller.
     """
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file, save_file
@@ -173,4 +173,4 @@ def round_adapter_(model: nn.Module, folder: Path) -> dict[str, int]:
         weights[key] = nf4.dequantize_blocks(codes, absmax, values)
     save_file(stored, rounded := folder / "adapter.nf4.safetensors")
     set_peft_model_state_dict(model, weights)
-    return {"before": file.stat().st_size, "after": rounded.stat().st_size}
+    return file.stat().st_size - rounded.stat().st_size

@@ -348,12 +348,12 @@ def test_constants_that_are_quantized_twice_take_an_eighth_of_a_bit_or_more():
     assert 0.125 < constant_bits(quantized(language_model(), "nf4", double=True)).value < 0.2
 
 
-def test_an_adapter_in_four_bits_is_a_seventh_as_large_and_the_model_has_it(tmp_path):
+def test_an_adapter_in_four_bits_is_smaller_and_the_model_has_it(tmp_path):
     model = trained()
     before = adapters(model)
     model.save_pretrained(tmp_path)
-    size = round_adapter_(model, tmp_path)
-    assert size["before"] == (tmp_path / "adapter_model.safetensors").stat().st_size > size["after"]
+    spared = round_adapter_(model, tmp_path)
+    assert 0 < spared < (tmp_path / "adapter_model.safetensors").stat().st_size
     for name, weight in adapters(model).items():
         off = (weight - before[name]).norm() / before[name].norm()
         assert 0.03 < off < 0.2, name
