@@ -91,7 +91,7 @@ drawn.beside(4096, 4096, rank=16)
 
 # %% [markdown]
 # By hand, for this layer: full fine-tuning takes $12 \cdot 16.8$ million bytes, about 200 MB.
-# In four bits $W$ takes about 9 MB, and the adapter in float32 $131{,}072 \cdot (4 + 4 + 8)$ bytes, about 2 MB.
+# In four bits, with constants (section 3), $W$ takes about 8.7 MB, and the adapter in float32 $131{,}072 \cdot (4 + 4 + 8)$ bytes, about 2 MB.
 #
 # **Ask yourself:** four bits shrink only one of the five things.
 # Which one is it, and for which models is it the largest?
@@ -118,15 +118,13 @@ held_out, topics = zoo.held_out_blocks(corpus, tokenizer, length, few)
 held_out, layers = held_out.to(device), qlora.linear_layers(full)
 whole, linear = measure.parameters(full), sum(m.weight.numel() for m in layers.values())
 print(loaded.origin, corpus.origin, sep="\n")
-print(
-    f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics held out"
-)
+print(f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics to test")
 print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers")
 
 # %% [markdown]
-# The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text.
+# The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text: $e^{\text{loss}}$.
 # Texts differ more than models do, so models are compared block by block.
-# Blocks of one topic are alike: each topic counts once, and intervals are over topics.
+# Blocks of one topic are alike: each topic counts once, and 95 % intervals, in square brackets, are over topics (round ones are weaker: Lab 01).
 #
 # Weights from the package have been through four bits before.
 # What follows is then the error of quantizing once more, and a small model has little to spare.
@@ -162,8 +160,8 @@ display(show(nf4.quantize_blocks))
 drawn.levels(weight, absmax, formats)
 
 # %% [markdown]
-# **Ask yourself:** the same small weights stand in both blocks of eight.
-# Why are they lost in the second?
+# **Ask yourself:** 0.1, 0.3 and 0.25 stand in both blocks of eight.
+# Why are they 0 in the second?
 #
 # <details><summary>Answer</summary>
 #
@@ -179,7 +177,8 @@ drawn.levels(weight, absmax, formats)
 #
 # In 8 and 4 bits, embeddings, norms and the last layer keep 16, as bitsandbytes leaves them.
 # *File* is what a format takes on disk; *error* is the distance of the linear layers from the original, relative to their size.
-# All compute in float32, so that only the weights differ.
+# All compute in float32, so that only the weights differ; *times reference* divides by the perplexity of FP32.
+# A point is *dominated* where another is no larger and no worse, perhaps by chance.
 
 # %%
 question = "The file in 16 bits is 100 %. How much of it is left in four bits?"
@@ -188,8 +187,6 @@ lab.guess("four_bits_share", question, "%", None)
 # %%
 import copy
 import gc
-
-losses = {}
 
 
 def evaluate(title: str, model: nn.Module, **other: str) -> None:
@@ -201,10 +198,10 @@ def evaluate(title: str, model: nn.Module, **other: str) -> None:
         record.add(title, **{metric: times})
 
 
+losses, half = {}, copy.deepcopy(full).half()
 evaluate("FP32", full)
-half, formats = copy.deepcopy(full).half(), {"INT8": ("int8",), "FP4": ("fp4",)}
-formats = {"FP16": ()} | formats | {"NF4": ("nf4",), "NF4 double": ("nf4", True)}
-for title, kind in formats.items():
+formats = {"FP16": (), "INT8": ("int8",), "FP4": ("fp4",), "NF4": ("nf4",)}
+for title, kind in (formats | {"NF4 double": ("nf4", True)}).items():
     model = qlora.quantized(source, *kind, device=device) if kind else half
     in_float32 = qlora.unpacked(model, full)
     evaluate(title, in_float32)
@@ -227,11 +224,9 @@ plot.cost_quality(record, "file", "times_reference", lower_is_better=True)
 #
 # A quarter would be four of sixteen bits for every number in the file.
 # The constants of the blocks come on top, but they are little.
-# Most of the rest is what keeps 16 bits: the embeddings, a large part of a small model.
+# Most of the rest is what keeps 16 bits: the embeddings, about a fifth of this small model, count four times as much as before.
 #
 # </details>
-#
-# Which formats could you tell from the original, and how far apart are the errors of NF4 and FP4?
 #
 # ## 5 · Adapters
 #
@@ -250,7 +245,7 @@ show(lora.LoRALinear)
 
 # %% [markdown]
 # On the real model peft does the same.
-# LoRA and QLoRA start from the same seed and see the same batches.
+# LoRA, beside full precision, and QLoRA start from the same seed and see the same batches.
 # The arithmetic runs in bfloat16 where the device multiplies it.
 # A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
 # On a GPU the optimizer's state has 8 bits and is *paged*: while the GPU's memory is full, it moves to the computer's.
@@ -269,7 +264,7 @@ in_nf4 = partial(qlora.quantized, double=True, dtype=dtype, device=device)
 for method, runs_of in histories.items():
     times = []
     for seed in range(settings.seeds):
-        tuned.pop(method, None)  # the last seed's, before there is another
+        tuned[method] = frozen = None  # the last seed's, before there is another
         gc.collect()
         torch.manual_seed(seed)
         runs_of.append([])
@@ -285,12 +280,13 @@ for method, runs_of in histories.items():
         evaluate(f"{method}, seed {seed}", tuned[method])
         times.append(record.get(f"{method}, seed {seed}", "times_reference"))
     times = record.find(f"{method.lower()}_times_reference", measure.averaged(times))
-    print(f"{method}, {settings.steps} steps: {times} the untouched model's perplexity")
+    print(f"{method} in {dtype}: {times} the untouched model's perplexity")
 plot.training_losses(histories)
 
 # %% [markdown]
 # The untouched model is the one to beat, not its damaged copy in four bits.
-# So few steps at one rate show which curve falls faster at first, and nothing about where the two end: section 7 does that.
+# Every step has other text, so the loss jumps: compare the curves step by step.
+# Few steps at one rate say nothing about where training ends: section 7 does that.
 # If no gradient arrives, the loss stays where it was and nobody knows why: `lora.train_` looks at the first gradients and refuses.
 #
 # ## 6 · Merge and round
@@ -318,15 +314,16 @@ evaluate("QLoRA: adapter in NF4", again, **start)
 in_16, in_4 = (record.get(row, "file").value for row in ("FP16", "NF4 double"))
 saving = 100 * (size["before"] - size["after"]) / (in_16 - in_4)
 record.find("adapter_saving", Measurement.exact(saving, "%"))
+again = None
 for key, into in {"on_grid": "unpacked", "off_grid": "original"}.items():
-    again = model = None  # the last one goes before there is another
-    gc.collect()
     model = lora.merged(tuned["QLoRA"], full, into)
     title = f"QLoRA: merged into {into} W"
     evaluate(title, model, **start)
     evaluate(f"{title}, rounded", in_nf4(model), **start)
     times = record.get(f"{title}, rounded", "times_untrained")
     record.find(f"{key}_times_untrained", times)
+    model = None
+    gc.collect()
 display(record.table("perplexity", "times_untrained"))
 drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 
@@ -346,32 +343,33 @@ drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 # ## 7 · Trained to the end
 #
 # The papers compare models that were trained to the end, each at a learning rate that suits it.
-# `labkit.recipes.fine_tuning` does so on a GPU, in 300 steps: six contestants, five rates each, chosen on topics held out of the training text, then five seeds at the best.
+# `labkit.recipes.fine_tuning` does so on a GPU, with this model, blocks of 256 tokens and 300 steps: *few* adapters stand beside the query and value layers, *more* beside all linear layers.
+# The best of five rates was chosen on topics held out of the training text, then trained with five seeds.
 # Eight bits, whose kernels are slow there, stand beside few adapters only, with three seeds.
 # For LoRA beside all layers the lowest rate was the best: a lower one might be better still.
-# *Learned* is what training took from the loss, from each model's own start.
+# *Times untrained* divides by the untouched model; *learned*, in nats as the loss, counts from each model's own start, and *learns less* below zero is more.
 
 # %%
 on_gpu.fine_tuning(record)
 
 # %% [markdown]
-# Is 8 bits, the plainer rival, as good as 16, and does four bits end where 16 does?
-#
 # ## 8 · Where the memory goes
 #
 # Now the five things, counted tensor by tensor: what is held, and what autograd saves for the backward pass.
 # *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
 # `labkit.estimate.training_memory` calculates the same numbers from the architecture, without running anything.
-# Steps are timed in turn, and the baseline twice: what it differs from itself is no effect.
+# Steps are timed in turn, and the baseline twice: what it differs from itself is noise, and the GPU's timing below is longer.
 # Guess first; the last two guesses are about a billion parameters and four texts of 512 tokens, on a GPU.
 
 # %%
-question = "A training step beside four bits takes how many times as long as beside 16?"
+question = (
+    "A training step beside four bits takes how many times as long as without them?"
+)
 lab.guess("step_times_lora", question, "×", None)
-question = "Four bits take two thirds of the weights' bytes. What is left of the peak?"
+question = "Four bits remove two thirds of the weights' bytes: what is left of the peak?"
 lab.guess("four_bits_peak_share", question, "%", None)
-question = """Four bits alone divide the peak by a, checkpointing alone by b.
-What both together divide it by is how many times a·b?"""
+question = """Four bits alone divide the peak by a, checkpointing alone by b,
+and both together divide it by c. What is c / (a·b)?"""
 lab.guess("stack_share", question, "×", None)
 
 # %%
@@ -393,8 +391,8 @@ for method, model in tuned.items():
 display(record.table(*counted, "calculator_off"))
 timings = measure.time_in_turn(steppers, settings.timing_rounds, warmup=1)
 print(f"LoRA against itself: {record.find('step_aa', timings.against_itself)}")
-ratio = record.find("step_times_lora", timings.ratio("QLoRA", "LoRA"))
-record.add("step, QLoRA", times_lora=ratio)
+record.add("step, QLoRA", times_lora=timings.ratio("QLoRA", "LoRA"))
+record.find("step_times_lora", record.get("step, QLoRA", "times_lora"))
 
 # %% [markdown]
 # <details><summary>Why <code>step_times_lora</code>?</summary>
@@ -418,15 +416,17 @@ drawn.training_memory(on_gpu.seven_billion(), limits=[15])
 #
 # What a step takes does not depend on the values of the weights.
 # So `labkit.recipes.full_size_qlora` trains beside random weights of full size on a GPU, and records the peak.
-# Which card does each size need: 15, 24, 48 or 80 GB?
-# PyTorch does not count what CUDA takes for itself, about half a gigabyte.
+# The second table is calculated, for rank 64, one text of 512 tokens and checkpointing: which card does each size need, of 15, 24, 48 and 80 GB?
+# bitsandbytes' layers of 8 bits also keep their inputs, so they save little.
+# The last table is calculated: one text, checkpointing, rank 64, 8-bit AdamW; CUDA itself takes half a gigabyte more.
 
 # %%
 GPU, parts = "nvidia_h200", [on_gpu.IN_4, on_gpu.CHECKPOINTING]
 recorded = runs.gpu_run(name=GPU).record
 for key, found in on_gpu.findings(recorded).items():
     record.find(key, found, read_from=GPU)
-print(f"the calculator is off by {record.findings['calculator_error']} at most")
+off = record.findings["calculator_error"]
+print(f"{len(recorded.rows)} configurations: the calculator is off by {off} at most")
 display(recorded.table("peak", "calculated", "share_of_peak", "slowdown"))
 stack = recorded.product("peak", on_gpu.IN_16, parts, on_gpu.BOTH)
 record.keep("Llama of 1B: NF4 × checkpointing", "peak memory", stack)
@@ -490,7 +490,7 @@ lab.finish(headline, "reference", "trained", "untouched", "lora", "full", "share
 # - Small weights do not make small training: count activations before you buy a card.
 # - Memory is a sum: four bits and checkpointing together save more than the product of both alone.
 # - Round a merged model from the original weights, never from the grid itself.
-# - Ten steps compare slopes, not ends.
+# - Ten steps do not show where training ends.
 #
 # **Where it leads.** Lab 04 puts adapters on an image model to take fewer steps, and merges them away.
 #

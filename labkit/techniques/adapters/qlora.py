@@ -146,7 +146,8 @@ def saved(model: PreTrainedModel, folder: Path) -> Measurement:
     for weight in model.parameters():
         if weight.is_floating_point():
             weight.data = weight.data.half()
-    model.save_pretrained(folder)
+    with bars_on_terminals_only():
+        model.save_pretrained(folder)
     sizes = [file.stat().st_size for file in folder.glob("*.safetensors")]
     return Measurement.exact(sum(sizes), "bytes")
 
