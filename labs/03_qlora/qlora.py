@@ -366,7 +366,9 @@ question = (
     "A training step beside four bits takes how many times as long as without them?"
 )
 lab.guess("step_times_lora", question, "×", None)
-question = "Four bits remove two thirds of the weights' bytes: what is left of the peak?"
+question = (
+    "Four bits remove two thirds of the weights' bytes: what is left of the peak?"
+)
 lab.guess("four_bits_peak_share", question, "%", None)
 question = """Four bits alone divide the peak by a, checkpointing alone by b,
 and both together divide it by c. What is c / (a·b)?"""
@@ -416,9 +418,8 @@ drawn.training_memory(on_gpu.seven_billion(), limits=[15])
 #
 # What a step takes does not depend on the values of the weights.
 # So `labkit.recipes.full_size_qlora` trains beside random weights of full size on a GPU, and records the peak.
-# The second table is calculated, for rank 64, one text of 512 tokens and checkpointing: which card does each size need, of 15, 24, 48 and 80 GB?
-# bitsandbytes' layers of 8 bits also keep their inputs, so they save little.
-# The last table is calculated: one text, checkpointing, rank 64, 8-bit AdamW; CUDA itself takes half a gigabyte more.
+# The second table is calculated, for rank 64, one text of 512 tokens, checkpointing and 8-bit AdamW: with QLoRA, which card does each size need, of 15, 24, 48 and 80 GB?
+# bitsandbytes' layers of 8 bits also keep their inputs, so they save little; CUDA itself takes half a gigabyte more.
 
 # %%
 GPU, parts = "nvidia_h200", [on_gpu.IN_4, on_gpu.CHECKPOINTING]
