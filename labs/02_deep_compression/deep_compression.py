@@ -386,7 +386,7 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # %%
 question = "LeNet-5: its whole rate over (pruning alone × codebook alone)?"
 lab.guess("lenet_5_product_share", question, "×", None)
-question = "VGG-9's classifier, one image: how many times as fast without its zeros?"
+question = "VGG-9's classifier, one image: how many times as fast without zeros?"
 lab.guess("csr_speedup_batch_1", question, "×", None)
 
 # %%

@@ -366,9 +366,7 @@ question = (
     "A training step beside four bits takes how many times as long as without them?"
 )
 lab.guess("step_times_lora", question, "×", None)
-question = (
-    "Four bits remove two thirds of the weights' bytes: what is left of the peak?"
-)
+question = "Four bits take away two thirds of the weights: what is left of the peak?"
 lab.guess("four_bits_peak_share", question, "%", None)
 question = """Four bits alone divide the peak by a, checkpointing alone by b,
 and both together divide it by c. What is c / (a·b)?"""

@@ -78,7 +78,7 @@ record, settings, device, files = lab.start(
 # From it follows the picture behind the noise, $\hat z = a\,x - b\,v$.
 # By hand: $z = 2$, $\varepsilon = 1$, $a = 0.6$, $b = 0.8$ give $x = 2$ and $v = 0.6 - 1.6 = -1$, and back, $\hat z = 1.2 + 0.8 = 2$.
 #
-# **Guidance** {cite}`ho2022classifier` asks the U-Net twice, without the prompt and with it, and goes further from the one prediction to the other than the prompt alone would.
+# **Guidance** {cite}`ho2022classifier` asks the U-Net twice, without the prompt and with it, and starts at the first prediction and goes beyond the second.
 # How far, says the **guidance scale**: at 1.5, predictions of 2 and 4 become $2 + 1.5\,(4 - 2) = 5$; 1 is no guidance.
 #
 # Our model draws clothes in eight colours on four backgrounds; it was trained from scratch and has the parts of Stable Diffusion at small size.
@@ -133,8 +133,8 @@ drawings.rows_of_pictures(
 # - **Guidance.** The distillation can learn the guided path: one evaluation a step, not two.
 # - **Tokens.** Self-attention compares every position of the latent, a token, with every other. Many are alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
 #
-# By hand: 50 evaluations become 4; if encoder and decoder take as long as one, 51 become 5, which is 10.2 times.
-# The drawing is computed, for one pixel and two possible pictures, a black and a white one.
+# By hand: 20 evaluations become 2; if encoder and decoder take as long as one, 21 become 3, which is 7 times.
+# The drawing is computed, for one pixel and two possible pictures, black and white; a start above zero makes white likelier, so the mean is nearer to it.
 
 # %%
 display(drawings.one_leap())
@@ -153,7 +153,7 @@ lab.guess("full_size_article_stack", asked, "×", None)
 #
 # By hand, for one feature: means 0 and 1, standard deviations 2 and 4 give $(0 - 1)^2 + (2 - 4)^2 = 5$.
 #
-# Few pictures have a badly estimated covariance, and every error counts as distance: it is **biased upwards**.
+# From few pictures the covariance is badly estimated, and every error counts as distance: it is **biased upwards**.
 # Here are real pictures, which should lie at almost no distance from real ones.
 
 # %%
@@ -167,12 +167,12 @@ if scores:
 record.table()
 
 # %% [markdown]
-# So the few pictures that you draw are only to look at: distances and prompts are read from a recorded run of 2,000 pictures for each of eight seeds, `distance 2000` and `prompt 2000`.
+# So the few pictures that you draw are only to look at: distances and prompts are read from a recorded run of 2,000 pictures for each of eight seeds: `distance 2000`, and `prompt 2000`, the share of which the judge reads item, colour and background all right.
 # Every picture of the model passes through the autoencoder, so what that does to real pictures is the **floor** above which distances are read.
 #
 # ## 4 · Four steps
 #
-# A consistency function leads from any point of the path to its end.
+# A consistency function leads from any point of the path to its end, the picture, where $t = 0$.
 # At the end it must leave the picture as it is, whatever the network says; two factors see to that:
 #
 # $$ f(x, t) = c_{\text{skip}}(t)\, x + c_{\text{out}}(t)\, \hat z(x, t), \qquad c_{\text{skip}}(0) = 1,\; c_{\text{out}}(0) = 0. $$
@@ -180,7 +180,7 @@ record.table()
 # The **distillation** takes two neighbouring points of one guided path of the teacher, and asks the student for the same end at both.
 # Near the picture the end is known, and from there the agreement spreads back to the noise.
 # Only the adapter is trained, by `labkit.recipes.text_to_image`.
-# Sampling goes to the end in one leap, adds fresh noise for an earlier time, and leaps again.
+# Sampling goes to the end in one leap, adds fresh noise, less than before, and leaps again.
 # The rivals are the same leaps without the adapter, and the solver with as many evaluations.
 
 # %%
@@ -210,7 +210,7 @@ record.table("prompt_2000", "distance_2000")
 
 # %% [markdown]
 # Without the adapter the leaps blur, since each lands at a mean; the prompts are still followed and would not have told.
-# Guided pictures are read right more often than real ones: guidance draws the typical, and what it costs in variety, neither number shows by itself.
+# Guided pictures are read right more often than real ones: guidance, as a blur, draws the typical, and what it costs in variety, neither number shows by itself.
 #
 # **Beware:** the settings of this distillation were chosen among a dozen runs by the distance of their four-step pictures.
 # The recorded run draws with other seeds, but the yardstick is the same, and the solver's steps were not tuned at all.
@@ -234,7 +234,7 @@ for name in ("not_fused", "fused"):
 print("plain against itself:", record.find("evaluation_aa", timings.against_itself))
 
 # %% [markdown]
-# What a network differs from itself is the machine; an effect that is smaller is none.
+# How far plain differs from itself is noise of the machine; a smaller effect counts as none.
 #
 # <details><summary>Why <code>not_fused_times_plain</code>?</summary>
 #
@@ -248,7 +248,7 @@ print("plain against itself:", record.find("evaluation_aa", timings.against_itse
 #
 # The latent has one token for each position.
 # Of each square of two by two tokens one is a *destination* and stays.
-# Every other looks for the destination most similar to it by the cosine, and the most similar pairs merge, up to the share that was asked for.
+# Each of the other three looks in the whole picture for the destination most similar to it by the cosine; the most similar pairs merge into their mean, up to the share that was asked for.
 # How many merge is chosen; *which* ones, the picture says.
 
 # %%
@@ -261,7 +261,7 @@ drawings.merged_tokens(behind[-1], matching, side, side)
 # %% [markdown]
 # This is the boot from above at its last step, matched by the U-Net's own tokens; what is covered has merged away.
 # The outline keeps its tokens, and plain parts lose most; a group, one colour on the right, is scattered over a part and is no patch of neighbours.
-# Now count, and time four steps; `tomesd` merges in the layers that see most tokens.
+# Now count, and time four steps; as in the authors' library `tomesd`, only the layers that see most tokens merge.
 
 # %%
 HALF = Variant("LCM-LoRA", 4, merged=0.5)
@@ -280,7 +280,7 @@ for share in (0.25, 0.5, 0.75) if scores else ():
 
 # %% [markdown]
 # **Look at the dose.** If merging did harm because tokens are lost, more merging would do more harm; compare the three lines.
-# Neither lost tokens nor a fixed offset explains them, and it is not understood.
+# Neither lost tokens nor a harm that is the same at every share explains them; it is not understood.
 #
 # <details><summary>Why <code>merging_gain</code>?</summary>
 #
@@ -291,7 +291,7 @@ for share in (0.25, 0.5, 0.75) if scores else ():
 # </details>
 #
 # When does it pay?
-# *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` computes the same and never does.
+# *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` computes the same and never does, and leaves less to gain.
 #
 # **Ask yourself:** if attention takes a quarter of the time, how much can merging gain at most?
 #
@@ -362,7 +362,8 @@ plot.waterfall(stack, "faster")
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #
 # 25/4 forgets guidance, which doubles the evaluations of the baseline only.
-# 12.5 forgets what is done once for a picture: text encoder and decoder hardly count beside 50 evaluations, and do beside four.
+# 12.5 counts a guided step as two evaluations, but they run as one batch, which costs less than two: see *no guidance* in the drawing.
+# What is done once for a picture, in text encoder and decoder, counts more beside four evaluations than beside 50.
 #
 # </details>
 #
@@ -382,7 +383,7 @@ if scores:
 #
 # An article {cite}`metaintelligence_stacking` stacks BK-SDM-Small, four steps of LCM-LoRA and merging of half the tokens, and promises more than ten times on a T4.
 # `labkit.recipes.full_size_diffusion` timed Stable Diffusion 1.5 and BK-SDM-Small on a GPU with random weights: the time depends on the architecture alone, and there is no picture.
-# A T4 is busy with one picture, the larger GPU with several, here eight; no T4 was timed.
+# One picture fills a T4, the larger GPU needs several, here eight; no T4 was timed.
 
 # %%
 READ = "nvidia_h200"  # the recorded run
@@ -409,11 +410,11 @@ plot.waterfall(article, "faster")
 #
 # </details>
 #
-# And nobody has assembled that stack here: an adapter is made for the layers of one U-Net.
+# That stack was timed and never made to draw: an adapter is made for the layers of one U-Net.
 # The authors {cite}`luo2023lcmlora` promise plugging in for *fine-tuned* models, which keep the architecture.
 # The next cell tries it on our small U-Net; whether the published adapter loads on BK-SDM-Small was not tried.
 #
-# The table has one picture at a time, compiled over compiled, and again no picture was seen.
+# The table below has one picture at a time, compiled over compiled, and again no picture was seen.
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other.
 
 # %%
@@ -471,7 +472,7 @@ headline = (
 lab.finish(headline)
 
 # %% [markdown]
-# The second table sets this run beside the recorded ones; why, and what to look at:
+# The second table sets this run beside the recorded ones. (A distance of up to 0.1 more counts as none; only quartiles, however far the bound, leave a claim undecided.)
 #
 # - *Ten times by stacking*: with the compiler counted as a part of the stack, much of the factor is the compiler's.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.

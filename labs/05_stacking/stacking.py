@@ -112,10 +112,10 @@ drawings.two_orders(w, prune_half, round_to_half)
 #
 # | step, for the network of images | what it does | step, for the language model | what it does |
 # | --- | --- | --- | --- |
-# | `thin` | removes channels | `cut` | removes layers |
-# | `prune` | sets small weights to zero | `prune` | sets small weights to zero |
-# | `recover`, `distill` | trains, with labels or with a teacher | `lora` | trains adapters |
-# | `share`, `quantize` | few values by a codebook, or INT8 | `quantize` | INT8, or NF4 |
+# | `thin(share)` | removes channels | `cut(layers)` | removes layers |
+# | `prune(share)` | sets small weights to zero; with `lamp`, small against the larger ones of their layer | `prune(share)` | sets small weights to zero |
+# | `recover(batches)`, `distill(batches)` | trains, with labels or with a teacher | `lora(rank, batches)` | trains adapters |
+# | `share(bits)`, `quantize` | few values by a codebook, or INT8 | `quantize` | INT8, or NF4 |
 # | `fold`, `half` | merges BatchNorm into the convolution; 16 bits for the rest | | |
 #
 # `thin`, `prune`, `share` and `quantize` end by measuring BatchNorm's statistics again, on a few training images (Lab 01).
@@ -140,11 +140,11 @@ show(images.prune, images.recover)
 # All orders with five seeds each, and a search over hundreds of stacks, took hours; their rows ship with this lab, one for every stack and seed.
 # You run two of these stacks again, and check that they come out the same.
 #
-# - `file` counts the bytes of a file that loads again.
+# - `file` counts the bytes of a file that loads again, with Huffman's code as in Lab 02.
 # - `lost` is in points of accuracy, or in nats per token: 0.049 nats are 5 % of perplexity.
-# - `latency` is the time over that of the model at the start, on a CPU.
+# - `latency` is the time over that of the model at the start, on a CPU, with weights unpacked: only shapes and `fold` change it. Its brackets are quartiles.
 #
-# The models are the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01 and the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights had been through four bits before; its file at the start has 16.
+# The models are the MobileNetV2 {cite}`sandler2018mobilenetv2` of Lab 01 and the SmolLM2 {cite}`allal2025smollm2` of Lab 03, whose weights were rounded to four bits once; its file at the start stores 16.
 # It is trained and tested on texts of Python's `help()`; blocks of one text are alike, so each text, a **topic**, counts once.
 
 # %%
@@ -168,13 +168,13 @@ head = ["stack", "lost", "recorded", "file", "recorded", "equal"]
 Table(head, [each.cells for each in again])
 
 # %% [markdown]
-# Nothing is trained here, so the file must have the same bytes, to five digits.
+# Nothing is trained here, so the file must have the same size, to five digits.
 # The loss may differ by five of 10,000 images, because another processor adds in another order.
 # On fewer images or blocks than the record's, only the files are compared.
 #
 # ## 4 · In which order?
 #
-# First without training: does it matter whether zeros come before or after the codebook?
+# First without training: what does pruning before the codebook gain, do their losses add up, and does the codebook cost more where more is pruned?
 
 # %%
 question = "70 % zeros, 16 values a layer: how many points does pruning first gain?"
@@ -212,6 +212,7 @@ for key, of, to in (
 # In the four numbers, rounding made small weights equal to large ones.
 # Here a layer has 16 values, and the weights near zero share the smallest of them.
 # Pruning takes those, whichever step comes first, so both orders drop nearly the same weights.
+# And 16 values cost little, so that better ones for fewer weights can gain little.
 #
 # </details>
 #
@@ -243,15 +244,16 @@ for task, much in (("images", 1), ("text", 0)):
     print(" → ".join(map(str, steps)), "gains", gain, "over the best other order")
 
 # %% [markdown]
-# - **Training comes after what it is to repair.** In the first tree, the orders that prune after the last training are the worst by far.
-# - **The place of the codebook matters less.** Before it training moves all weights, after it only the shared values.
+# - **Training comes after what it is to repair.** (Orange: more than a point, or in the second tree more than nothing, is lost.)
+#   In the first tree, the orders that prune after the last training are the worst by far.
+# - **The place of the codebook matters less.** Before it, training moves all weights; after it, only the shared values.
 # - **A loss below zero is better than the original.** The adapters saw text of the kind that is tested; the original had not.
 #
 # The best of five noisy orders looks better than it is, so the gains above have wider intervals: all five hold together 95 times in a hundred (Bonferroni's rule).
 #
 # ## 5 · Do they interact?
 #
-# Now all pairs of the image steps without training, in both orders.
+# Now all pairs of the image steps without training, in every order that is not refused (white in the map).
 
 # %%
 question = "How many points does the worst pair lose beyond the sum of both alone?"
@@ -285,11 +287,11 @@ drawings.tree(pairs, 1, "lost")
 # </details>
 #
 # In the heat map brackets mean that the interval holds zero; the rows keep no predictions to pair, so half a point may hide in it.
-# The interval of the largest pair is widened as above.
+# The intervals printed above it are for the largest of all pairs, whichever that is, widened as in section 4.
 #
 # - **`fold` first ruins what changes many weights.** In the tree, the same two steps lose little in one order and very much in the other.
 #   Eight bits change so little that they may come after.
-# - **Channels and zeros interact.** Once channels are gone, the weights that are left do more, and pruning them hurts more.
+# - **Channels and zeros interact.** Once channels are gone, the weights that are left probably do more, and pruning them hurts more.
 # - **Zeros and few values add up.** Section 4 measured this pair more sharply, image by image.
 #
 # And the sizes: each factor below was measured alone, against the same start.
@@ -310,7 +312,7 @@ plot.waterfall(zeros.product, "smaller")
 # <details><summary>Why <code>prune_share_product</code>?</summary>
 #
 # A pruned file stores the weights that were kept, and *where* they stood; a codebook shortens only the weights.
-# With 5 bits a place, going from 32 to 4 bits leaves 9 of 37 bits, not 4 of 32.
+# With 5 bits a place, going from 32 to 4 bits leaves 9 of 37 bits, not 4 of 32: half of the product, before Huffman's code shortens what is left.
 # Removed channels leave no places to store, so they nearly multiply with the bits.
 #
 # </details>
@@ -319,6 +321,7 @@ plot.waterfall(zeros.product, "smaller")
 #
 # **Ablation** asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole?
 # Where the two answers differ, the steps interact.
+# The rows are the whole, in order, and *in the whole* compares it with the whole without that step; a loss below zero is a repair.
 #
 # **Ask yourself:** `distill` makes no file smaller, so is it the step to leave out first?
 #
@@ -343,7 +346,7 @@ plot.waterfall(whole, "smaller")
 # ## 7 · Recover, and choose what to drop
 #
 # Distillation {cite}`hinton2015distilling` trains on the predictions of the network as it was; fine-tuning on the labels; batches and learning rate are the same.
-# But a recipe may also change a network that is *not* pruned: that is no recovery, so it is taken off.
+# But a recipe may also change a network that is *not* pruned: that is no recovery, so we subtract it.
 #
 # For the language model, two rules choose weights to drop, without training: magnitude compares the weights of a layer.
 # Wanda {cite}`sun2024simple` multiplies each by the size of its input, on text of the kind that is tested, and compares within a row.
@@ -391,8 +394,8 @@ Table(["SmolLM2", "against", "times the perplexity"], table)
 # You choose by a rule, which you write down before you look:
 #
 # - **Phone**: the smallest file that loses at most a point, or 5 % of perplexity.
-# - **Nothing trained**: the same, for those who have no data.
-# - **No codebook**: the same, with INT8, NF4 or 16 bits, for which libraries have kernels.
+# - **Nothing trained**: the same, for those who cannot train.
+# - **No codebook**: the same, without `share`: libraries have kernels for INT8, NF4 and 16 bits.
 
 # %%
 question = "At most one point lost: how many times smaller can the file become?"
@@ -432,7 +435,7 @@ Table(["need", "stack", "file", "smaller", "lost", "latency"], table)
 # <details><summary>Why <code>images_smaller</code>?</summary>
 #
 # No single step comes near: each alone either loses too much or saves too little.
-# Zeros, few values and 16 bits each take a part, and training with a teacher repairs what they break.
+# Zeros, few values and 16 bits each take a part, and training with a teacher repairs what they break: most weights go, and a kept one costs some 13 bits with its place, not 32.
 #
 # </details>
 #
@@ -456,7 +459,7 @@ claims.judge("claims.toml", record)
 # - *Losses add up*: not where one step takes away what had made the other harmless, as folding takes the repair.
 # - *Sizes multiply*: not where the file holds more than the bits of the weights, above all the places of those that were kept.
 # - *Prune, recover, quantize*: it may be best where training changes the weights themselves; the interval holds zero.
-#   Adapters beside four bits are a way out; beside INT8 they gain little, because there is little to repair.
+#   Adapters beside four bits are a way out; beside INT8 the order hardly matters, because there is little to repair.
 #
 # *Undecided* means that the effect may be nothing, or as large as the end of its interval: no reason to choose.
 #
@@ -483,7 +486,7 @@ lab.finish(headline)
 # **Five lines to remember.**
 #
 # - What damages comes before what repairs, and measuring BatchNorm again is a repair: fold after it.
-# - Interactions are measured, not assumed, in both orders, and paired on the same test data.
+# - Interactions are measured, not assumed, in both orders, and paired on the same test data where predictions are kept.
 # - Sizes multiply only as far as nothing else is in the file: places of weights do not shrink with their bits.
 # - The step that saves no byte may carry the whole stack: ablate before you drop it.
 # - Choose by a rule that was written down before, on other data than you report, from stacks with several seeds.
