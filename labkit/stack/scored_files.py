@@ -55,7 +55,8 @@ class ScoredFiles:
             if not isinstance(model, nn.Module):
                 raise TypeError(f"{name}: give the tensors of what is no nn.Module, such as a compiled function")
             state = model.state_dict()
-        sizes = measure.file_sizes(safetensors.save_weights(state, self.folder / f"{name}.safetensors"))
+        path = safetensors.save_weights(state, self.folder / f"{name}.safetensors")
+        sizes = measure.file_sizes(path, "zstd")
         predictions = measure.predict(model, self.inputs, batch)
         self._reference = predictions if self._reference is None else self._reference
         lost = measure.accuracy_loss(predictions, self._reference, self.labels)
