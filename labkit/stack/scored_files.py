@@ -81,4 +81,4 @@ def add_latencies(record: Record, timings: measure.Timings, ending: str, **basel
     """
     for name in timings:
         speedups = {metric: timings.ratio(baseline, name) for metric, baseline in baselines.items()}
-        record.add(f"{name}{ending}", latency=timings.latency(name), **speedups)
+        record.add(f"{name}{ending}", (), None, latency=timings.latency(name), **speedups)
