@@ -55,7 +55,8 @@ class ScoredFiles:
             if not isinstance(model, nn.Module):
                 raise TypeError(f"{name}: give the tensors of what is no nn.Module, such as a compiled function")
             state = model.state_dict()
-        sizes = measure.file_sizes(safetensors.save_weights(state, self.folder / f"{name}.safetensors"))
+        path = safetensors.save_weights(state, self.folder / f"{name}.safetensors")
+        sizes = measure.file_sizes(path, "zstd")
         predictions = measure.predict(model, self.inputs, batch)
         self._reference = predictions if self._reference is None else self._reference
         lost = measure.accuracy_loss(predictions, self._reference, self.labels)
@@ -80,4 +81,4 @@ def add_latencies(record: Record, timings: measure.Timings, ending: str, **basel
     """
     for name in timings:
         speedups = {metric: timings.ratio(baseline, name) for metric, baseline in baselines.items()}
-        record.add(f"{name}{ending}", (), {}, latency=timings.latency(name), **speedups)
+        record.add(f"{name}{ending}", (), None, latency=timings.latency(name), **speedups)

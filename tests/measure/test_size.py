@@ -83,3 +83,9 @@ def test_a_quantized_weight_counts_as_the_numbers_it_stands_for(network):
     quantize_(network, Int8WeightOnlyConfig())
     assert type(network[0].weight) is not nn.Parameter  # or this would prove nothing
     assert (parameters(network), nonzeros(network), sparsity(network)) == before
+
+
+def test_one_compressor_may_be_enough(tmp_path):
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(1000))
+    assert file_sizes(path, "zstd") == {name: file_sizes(path)[name] for name in ("raw", "zstd")}

@@ -27,8 +27,26 @@ def dynamically_quantized(model: nn.Module) -> nn.Module:
     return model
 
 
+def exported(model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
+    """The model's graph, for any batch size: slow once, for all networks of this
+    architecture.
+
+    Args:
+        model: is left as it is.
+        example: a batch of two inputs or more: a size of 1 would be fixed.
+    """
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    # Strict: only Dynamo notes which module a node comes from (`source_fn_stack`), by
+    # which the quantizer of older versions of torch finds its layers.
+    return torch.export.export(
+        copy.deepcopy(model), (example,), dynamic_shapes=({0: batch},), strict=True
+    ).module()
+
+
 def statically_quantized(
-    model: nn.Module, calibration: Iterable[torch.Tensor]
+    model: nn.Module,
+    calibration: Iterable[torch.Tensor],
+    graph: torch.fx.GraphModule | None = None,
 ) -> torch.fx.GraphModule:
     """A copy with INT8 weights and activations in convolutions and Linear layers.
 
@@ -41,6 +59,8 @@ def statically_quantized(
     Args:
         model: is left as it is.
         calibration: batches (N, C, H, W).
+        graph: `exported` from a model of the same architecture, whose weights do not
+            matter; None exports this one.
 
     Raises:
         ValueError: there is no batch, or the first is of one input: a size of 1 would
@@ -56,12 +76,13 @@ def statically_quantized(
             "calibration needs batches of two inputs or more, the first has "
             f"{len(first)}"
         )
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    # Strict: only Dynamo notes which module a node comes from (`source_fn_stack`), by
-    # which the quantizer of older versions of torch finds its layers.
-    graph = torch.export.export(
-        copy.deepcopy(model), (first,), dynamic_shapes=({0: batch},), strict=True
-    ).module()
+    if graph is None:
+        graph = exported(model, first)
+    else:
+        graph, state = copy.deepcopy(graph), model.state_dict()
+        # A graph for inference has no count of BatchNorm's batches.
+        known = graph.state_dict().keys()
+        graph.load_state_dict({name: state[name] for name in state if name in known})
     # Without VNNI a CPU adds two products of 8 bits in 16, which overflow; with inputs
     # of 7 bits they do not.
     quantizer = x86.X86InductorQuantizer().set_global(
@@ -131,20 +152,26 @@ def int8_state(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
 
 
 def load_int8(
-    state: dict[str, torch.Tensor], model: nn.Module, example: torch.Tensor
+    state: dict[str, torch.Tensor],
+    model: nn.Module,
+    example: torch.Tensor | None = None,
 ) -> torch.fx.GraphModule:
     """The graph that `int8_state` described, with its ranges: one of 8 bits, made on a
     CPU with VNNI, overflows when it is compiled on one without.
 
     Args:
         state: as `int8_state` gave it.
-        model: gives the architecture; its weights are not used.
-        example: one input batch.
+        model: gives the architecture, or is a graph of `statically_quantized` that has
+            it; its weights are not used.
+        example: one input batch, which a graph does without.
 
     Raises:
         ValueError: the state is of another architecture.
     """
-    graph = statically_quantized(model, [example])
+    if isinstance(model, torch.fx.GraphModule):
+        graph = copy.deepcopy(model)
+    else:
+        graph = statically_quantized(model, [] if example is None else [example])
     weights = dict(state)
     ranges = [
         weights.pop(f"activation.{name}", torch.empty(0)).tolist()

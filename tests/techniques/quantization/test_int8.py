@@ -16,6 +16,7 @@ from labkit.techniques.quantization.int8 import (
     Compiled,
     compile_frozen,
     dynamically_quantized,
+    exported,
     int8_state,
     load_int8,
     statically_quantized,
@@ -233,6 +234,20 @@ def test_the_file_gives_the_same_outputs_again(graph, state, batches, tmp_path):
         load_weights(save_weights(state, tmp_path / "weights.zst")), Net().eval(), torch.zeros(2, 3, 6, 6)
     )
     assert torch.equal(outputs(again, batches[2]), outputs(graph, batches[2]))
+
+
+def test_the_file_can_be_read_into_the_graph_of_another_network(state, graph, batches):
+    other = statically_quantized(Net().eval(), batches)
+    before = outputs(other, batches[2])
+    assert torch.equal(outputs(load_int8(state, other), batches[2]), outputs(graph, batches[2]))
+    assert torch.equal(outputs(other, batches[2]), before)
+
+
+def test_a_graph_serves_all_networks_of_its_architecture(net, graph, batches):
+    shared = exported(Net().eval(), batches[0])
+    for _ in range(2):
+        again = statically_quantized(net, iter(batches), shared)
+        assert torch.equal(outputs(again, batches[2]), outputs(graph, batches[2]))
 
 
 @pytest.mark.parametrize("vnni, highest", [(True, 255), (False, 127)])
