@@ -4,6 +4,7 @@ Every tool returns a Measurement, or a dictionary of them: a value with its inte
 its unit and the number of observations behind it.
 """
 
+from labkit.measure.by_kind import time_by_kind
 from labkit.measure.flop_count import flops
 from labkit.measure.latency import Timings, quartiles, time_in_turn
 from labkit.measure.measurement import (
@@ -56,6 +57,7 @@ __all__ = [
     "rate",
     "ratio",
     "sparsity",
+    "time_by_kind",
     "time_in_turn",
     "training_memory",
 ]

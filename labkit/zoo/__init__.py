@@ -11,6 +11,7 @@ from labkit.zoo.models.classifiers import NETWORKS, FashionModel, fashion_mnist_
 from labkit.zoo.models.imagenet import ImageNetModel, imagenet_model
 from labkit.zoo.models.judges import Judge, frechet_distance, moments
 from labkit.zoo.models.language import LanguageModel, complete, language_model
+from labkit.zoo.models.sampler_scores import Scores, Variant, distance_by_number
 from labkit.zoo.models.text_to_image import TextToImage, recorded_scores, text_to_image
 from labkit.zoo.sources.fetch import ZooError
 from labkit.zoo.sources.origin import Origin, Pretrained
@@ -28,7 +29,9 @@ __all__ = [
     "Origin",
     "Picture",
     "Pretrained",
+    "Scores",
     "TextToImage",
+    "Variant",
     "ZooError",
     "block_topics",
     "blocks",
@@ -37,6 +40,7 @@ __all__ = [
     "complete",
     "crops",
     "digits",
+    "distance_by_number",
     "documentation_corpus",
     "fashion_mnist",
     "fashion_mnist_model",

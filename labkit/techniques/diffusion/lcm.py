@@ -110,3 +110,18 @@ def is_consistency_model(pipeline: StableDiffusionPipeline) -> bool:
     from diffusers import LCMScheduler
 
     return _is_adapted(pipeline) and isinstance(pipeline.scheduler, LCMScheduler)
+
+
+def layers_that_fit(
+    pipeline: StableDiffusionPipeline, adapter: Path
+) -> tuple[int, int]:
+    """How many of an adapter's layers this U-Net has, in their shapes, and how many the
+    adapter has.
+    """
+    layers = _adapted_layers(pipeline, adapter)
+    shapes = {name: weight.shape for name, weight in pipeline.unet.named_parameters()}
+    fit = [
+        shapes.get(f"{name}.weight", ())[:2] == (outputs, inputs)
+        for name, (inputs, outputs) in layers.items()
+    ]
+    return sum(fit), len(fit)

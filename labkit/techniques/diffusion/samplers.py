@@ -5,15 +5,17 @@ Source: guidance, Ho and Salimans 2022 (arXiv:2207.12598). The library is diffus
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:  # slow to import
     from diffusers import StableDiffusionPipeline
 from labkit.techniques.diffusion.lcm import LCM_GUIDANCE, is_consistency_model
+from labkit.techniques.diffusion.token_merging import merge_tokens_
 
 SEED_STRIDE = 1_000_000  # image i of seed s has the generator seed s · SEED_STRIDE + i
 
@@ -105,3 +107,77 @@ def generate(
         ).images
         parts.append(images.float().cpu())
     return torch.cat(parts)
+
+
+def copied(
+    pipeline: StableDiffusionPipeline, *shared: object
+) -> StableDiffusionPipeline:
+    """A copy that has these parts in common with the pipeline, beside autoencoder and
+    text encoder, and takes no memory for them.
+    """
+    shared = (pipeline.vae, pipeline.text_encoder, *shared)
+    return copy.deepcopy(pipeline, {id(part): part for part in shared})
+
+
+class Samplers(dict[str, "StableDiffusionPipeline"]):
+    """Pipelines by name. They are not changed by what they draw: tokens are merged in
+    copies, which are kept, so that no timing holds the patch.
+    """
+
+    def __init__(self, pipelines: Mapping[str, StableDiffusionPipeline]) -> None:
+        super().__init__(pipelines)
+        self._merging: dict[tuple[int, float], StableDiffusionPipeline] = {}
+
+    def draw(self, variant: Any, prompts: Sequence[str], seed: int) -> torch.Tensor:
+        """Pictures for prompts, as `generate` gives them.
+
+        Args:
+            variant: has `sampler`, a name, `steps`, `guidance`, and `merged`, the share
+                of tokens to merge.
+            prompts: N texts.
+            seed: of the starting noise.
+
+        Raises:
+            KeyError: there is no such sampler.
+        """
+        pipeline = self[variant.sampler]
+        if variant.merged:
+            pipeline = self._merged(pipeline, variant.merged)
+        return generate(pipeline, prompts, variant.steps, variant.guidance, seed)
+
+    def _merged(
+        self, pipeline: StableDiffusionPipeline, ratio: float
+    ) -> StableDiffusionPipeline:
+        key = (id(pipeline), ratio)
+        if key not in self._merging:
+            self._merging[key] = copied(pipeline, *pipeline.unet.parameters())
+            merge_tokens_(self._merging[key], ratio)
+        return self._merging[key]
+
+
+@torch.no_grad()
+def decoded(
+    pipeline: StableDiffusionPipeline, latents: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Pictures of latents, one after the other: float32 (N, 3, H, W) in [0, 1], on the
+    CPU.
+
+    Args:
+        pipeline: of which the autoencoder is used.
+        latents: N times (1, channels, height, width).
+    """
+    factor = pipeline.vae.config.scaling_factor
+    pictures = [pipeline.vae.decode(z / factor).sample for z in latents]
+    return (torch.cat(pictures).float().cpu() / 2 + 0.5).clamp(0, 1)
+
+
+def with_unet(
+    pipeline: StableDiffusionPipeline, unet: torch.nn.Module
+) -> StableDiffusionPipeline:
+    """A copy of the pipeline with another U-Net in place of its own, where and in the
+    precision in which that was.
+    """
+    other = copied(pipeline, pipeline.unet)
+    own = pipeline.unet
+    other.unet = unet.to(own.device, own.dtype, memory_format=torch.channels_last)
+    return other

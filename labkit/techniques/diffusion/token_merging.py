@@ -174,3 +174,34 @@ def tokens_seen(unet: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return seen
+
+
+@torch.no_grad()
+def tokens_compared(unet: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    """The tokens by which `merge_tokens_` finds its pairs, (N, T, C): of the first
+    block with self-attention over as many tokens as there are latents.
+
+    Args:
+        unet: called once; tokens are not merged in it.
+        inputs: of one evaluation: (N, channels, height, width), a time, (N, words,
+            width).
+
+    Raises:
+        ValueError: it has no such block.
+    """
+    found: list[torch.Tensor] = []
+    blocks = [m for m in unet.modules() if hasattr(m, "attn1")]
+    hooks = [
+        block.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+        for block in blocks
+    ]
+    try:
+        unet(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    tokens = inputs[0].shape[-2] * inputs[0].shape[-1]
+    for x in found:
+        if x.shape[1] == tokens:
+            return x
+    raise ValueError(f"no block of this U-Net has self-attention over {tokens} tokens")
