@@ -24,12 +24,12 @@
 # %% [markdown]
 # # Assignment 04 · Fewer steps, fewer tokens
 #
-# You write guidance, the boundary condition of a consistency model and token merging. You count what merging can
-# save, and find out why speed-ups do not multiply.
+# You guide only a part of the steps, decide from measured distances, count what merging can save, let merged tokens
+# count for as many as they are, and find out why speed-ups do not multiply.
 #
 # Five exercises, 25 points, about 80 minutes. Each stands alone: none uses the answer of another. They belong to these
-# sections of Lab 04: exercise 1 to section 1, exercise 2 to section 4, exercises 3 and 4 to section 5, exercise 5 to
-# sections 7 and 9. No answer may change what it is given.
+# sections of Lab 04: exercise 1 to sections 1 and 2, exercise 2 to section 3, exercises 3 and 4 to section 5, exercise 5
+# to sections 6 and 8. No answer may change what it is given.
 #
 # The cell below each exercise runs the public tests; hidden tests of the same kind are run when it is graded.
 
@@ -38,26 +38,28 @@ import torch
 
 # %% [raw]
 # # BEGIN QUESTION
-# name: guided_noise
+# name: guided_in_part
 # points: 4
 
 # %% [markdown]
-# ## 1 · Guidance
+# ## 1 · Guidance in a part of the steps
 #
 # *easy, 10 minutes, 4 points*
 #
-# `network(x, prompt)` predicts the noise in $x$, a tensor of the shape of $x$; the prompt `None` is the empty one.
-# One call is one evaluation, and evaluations are the bill. Guidance of scale $g$ begins at the prediction without
-# the prompt and goes $g$ times the way to the prediction with it. So $g = 1$ is no guidance: return the prediction
-# with the prompt, after **one** evaluation. For any other $g$ ask the network twice.
+# Guidance doubles the evaluations of a step. Early steps decide what is drawn, late ones its details: so guide only the
+# steps `first`, …, `last - 1`, counted from 0. `network(x, prompt)` predicts, and the prompt `None` is the empty one. A
+# guided step uses the prediction $p_0 + g\,(p - p_0)$, with $p$ for the prompt and $p_0$ for none; every other step uses
+# $p$ alone. `step(x, predicted, i)` gives the $x$ after step $i$. Return the last $x$ and the number of evaluations.
 #
-# Example: 3 with the prompt, 1 without it. From 1 to 3 it is 2, so $g = 2$ gives $1 + 2 \cdot 2 = 5$, and $g = 1$
-# gives 3.
+# No evaluation may be made that is not needed, and a scale $g = 1$ is no guidance in any step.
+#
+# Example: $p = 3$ and $p_0 = 1$ at every $x$, three steps, $g = 2$, `first` = 0, `last` = 1, and a step adds
+# $(i + 1)$ times the prediction to $x = 0$. The first prediction is $1 + 2 \cdot 2 = 5$, the others are 3:
+# $5 + 6 + 9 = 20$, after 4 evaluations.
 #
 # <details><summary>Hint</summary>
 #
-# Write the way from one prediction to the other as a difference. For g = 1 one of the two predictions drops out;
-# what drops out need not be computed.
+# Count where you call the network, and nowhere else. In which of three cases is the second call made?
 #
 # </details>
 
@@ -66,18 +68,24 @@ import torch
 
 
 # %%
-def guided_noise(network, x, prompt, guidance_scale):
-    """Noise predicted with guidance, a tensor of the shape of `x`.
+def guided_in_part(network, step, x, prompt, steps, scale, first, last):
+    """(x after all steps, evaluations): guided with this scale in the steps from `first` to
+    `last` - 1 only.
 
-    `network(x, prompt)` gives a tensor of the shape of `x`; the prompt None is the empty
-    one. A `guidance_scale` of 1 is none.
+    `network(x, prompt)` gives a tensor of the shape of `x`, and the prompt None is the empty
+    one; `step(x, predicted, i)` gives the x after step i.
     """
     # BEGIN SOLUTION
-    towards = network(x, prompt)
-    if guidance_scale == 1:
-        return towards
-    start = network(x, None)
-    return start + guidance_scale * (towards - start)
+    evaluations = 0
+    for i in range(steps):
+        predicted = network(x, prompt)
+        evaluations += 1
+        if first <= i < last and scale != 1:
+            start = network(x, None)
+            evaluations += 1
+            predicted = start + scale * (predicted - start)
+        x = step(x, predicted, i)
+    return x, evaluations
     # END SOLUTION
 
 
@@ -93,18 +101,21 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_guidance_goes_g_times_the_way_to_the_prompt(guided_noise):
+def test_the_example_of_three_steps_with_the_first_one_guided(guided_in_part):
     import torch
 
-    says = {"a red shirt": torch.full((2,), 3.0), None: torch.full((2,), 1.0)}
-    for scale, expected in ((2.0, 5.0), (1.0, 3.0), (1.5, 4.0)):
-        got = guided_noise(
-            lambda x, prompt: says[prompt].clone(), torch.zeros(2), "a red shirt", scale
-        )
-        assert torch.allclose(got.float(), torch.full((2,), expected)), (
-            f"3 with the prompt, 1 without: scale {scale} gives {expected}, got {got}; "
-            "begin at 1 and go the way to 3 that many times"
-        )
+    says = {"a red shirt": torch.tensor([3.0]), None: torch.tensor([1.0])}
+    got, evaluations = guided_in_part(
+        lambda x, prompt: says[prompt].clone(),
+        lambda x, predicted, i: x + (i + 1) * predicted,
+        *(torch.zeros(1), "a red shirt", 3, 2.0, 0, 1),
+    )
+    assert abs(float(got) - 20) < 1e-5, (
+        f"predictions of 5, 3 and 3, taken 1, 2 and 3 times, make 20, got {float(got)}"
+    )
+    assert evaluations == 4, (
+        f"two for the first step, one for each other: {evaluations}"
+    )
 
 
 # %%
@@ -113,7 +124,7 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_without_guidance_a_step_is_one_evaluation(guided_noise):
+def test_no_evaluation_is_made_that_is_not_needed(guided_in_part):
     import torch
 
     asked = []
@@ -122,54 +133,60 @@ def test_without_guidance_a_step_is_one_evaluation(guided_noise):
         asked.append(prompt)
         return x + 1
 
-    for scale, expected in ((1.0, 4), (3.0, 8)):
+    for scale, first, last, expected in (
+        (3.0, 1, 3, 6),
+        (3.0, 0, 4, 8),
+        (1.0, 0, 4, 4),
+    ):
         asked.clear()
-        for _ in range(4):
-            guided_noise(network, torch.zeros(2), "a red shirt", scale)
-        assert len(asked) == expected, (
-            f"4 steps at scale {scale} are {expected} evaluations, and you made "
-            f"{len(asked)}: when is the prediction without the prompt not needed?"
+        step = lambda x, predicted, i: x - predicted  # noqa: E731
+        _, said = guided_in_part(
+            network, step, torch.zeros(2), "a", 4, scale, first, last
+        )
+        assert len(asked) == expected == said, (
+            f"scale {scale} in the steps {first} to {last - 1} of 4 takes {expected} "
+            f"evaluations; you made {len(asked)} and return {said}"
         )
 
 
 # %%
 """# BEGIN TEST CONFIG
-points: 1
+points: 2
 hidden: true
 """  # END TEST CONFIG
 
 
-def test_any_shape_prompt_and_scale(guided_noise):
+def test_any_part_scale_and_shape_and_nothing_changed_in_place(guided_in_part):
     import torch
 
     draw = torch.Generator().manual_seed(41)
-    for shape, scale in (((3, 4, 8, 8), 7.5), ((1, 5), 1.25), ((2, 3), 1)):
-        x, *predicted = torch.randn(4, *shape, generator=draw)
-        says = dict(zip(("a", "b", None), predicted))
-        for prompt in ("a", "b"):
-            expected = ((1 - scale) * says[None] + scale * says[prompt]) * x
-            got = guided_noise(lambda x, prompt: says[prompt] * x, x, prompt, scale)
-            torch.testing.assert_close(
-                got, expected, rtol=1e-4, atol=1e-4, check_dtype=False
+    cases = (
+        (5, 7.5, 2, 4, (3, 4)),
+        (6, 1.25, 0, 6, (2,)),
+        (4, 0.5, 2, 9, (1,)),
+        (2, 3, 1, 1, (5,)),
+    )
+    for steps, scale, first, last, shape in cases:
+        x, with_prompt, without = torch.randn(3, *shape, generator=draw)
+        expected, evaluations = x, 0
+        for i in range(steps):
+            guided = i in range(first, last)
+            factor = (
+                without + scale * (with_prompt - without) if guided else with_prompt
             )
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_predictions_and_input_are_left_as_they_are(guided_noise):
-    import torch
-
-    x = torch.ones(2)
-    says = {"a": torch.tensor([3.0, 0.0]), None: torch.tensor([1.0, 2.0])}
-    for _ in range(2):  # the second time finds what the first has changed
-        got = guided_noise(lambda x, prompt: says[prompt], x, "a", 2.0)
-        assert got.tolist() == [5.0, -2.0], "a prediction was changed in place"
-    assert x.tolist() == [1.0, 1.0], "x was changed in place"
+            expected = expected - 0.1 * (i + 1) * (factor + 0.2 * expected)
+            evaluations += 1 + guided
+        says = {"b": with_prompt.clone(), None: without.clone()}
+        got, said = guided_in_part(
+            lambda x, p: says[p],
+            lambda x, predicted, i: x - 0.1 * (i + 1) * (predicted + 0.2 * x),
+            *(x.clone(), "b", steps, scale, first, last),
+        )
+        assert torch.equal(says["b"], with_prompt), "a prediction was changed in place"
+        torch.testing.assert_close(
+            got, expected, rtol=1e-4, atol=1e-4, check_dtype=False
+        )
+        assert said == evaluations, f"{evaluations} evaluations, got {said}"
 
 
 # %% [raw]
@@ -180,28 +197,31 @@ def test_predictions_and_input_are_left_as_they_are(guided_noise):
 
 # %% [raw]
 # # BEGIN QUESTION
-# name: consistency
-# points: 4
+# name: verdict
+# points: 5
 
 # %% [markdown]
-# ## 2 · A consistency function
+# ## 2 · As good, or not?
 #
-# *easy, 10 minutes, 4 points*
+# *medium, 15 minutes, 5 points*
 #
-# A consistency function leads from a noisy $x$ at time $t$ to the end of its path. At $t = 0$ it must leave $x$ as it
-# is, whatever picture $\hat z$ the network sees. With the scaled time $s = k\,t$,
+# Two samplers drew pictures with the same seeds, and `before` and `after` are their distances to real pictures, one of
+# each for every seed. The claim: `after` lies at most `margin` farther. A verdict needs an interval: with the differences
+# $d_i$ = after − before of the $n$ seeds, their mean $\bar d$ and their standard deviation $s$ (with $n - 1$), it is
 #
-# $$ f(x, t) = \frac{\sigma^2}{s^2 + \sigma^2}\, x + \frac{s}{\sqrt{s^2 + \sigma^2}}\, \hat z . $$
+# $$ \bar d \pm t_{n-1}\, \frac{s}{\sqrt n} . $$
 #
-# `x` and `picture` are $(N, C, H, W)$, `time` is $(N,)$, int64: **each picture has a time of its own**. $\sigma$ is
-# `sigma_data` and $k$ is `time_scale`.
+# `quantiles[k]` is $t_k$. Return a tuple of verdict, low end and high end. The verdict is `"holds"` if the whole interval
+# is at most `margin`, `"fails"` if the whole interval is above it, and `"undecided"` otherwise. Fewer than two seeds decide
+# nothing, and neither do differences without any spread: both ends are then the mean, and the verdict is `"undecided"`.
 #
-# Example: $\sigma = 3$, $k = 4$, $t = 1$ give $s = 4$ and $s^2 + \sigma^2 = 25$, so that
-# $f = \frac{9}{25}\, x + \frac{4}{5}\, \hat z$. With $x = 1$ and $\hat z = 2$ it is $0.36 + 1.6 = 1.96$.
+# Example: before 1, 1, 1 and after 1.1, 1.2, 1.3 with $t_2 = 4.303$: the mean is 0.2, $s = 0.1$, and the interval is
+# $0.2 \pm 0.248$. With a margin of 0.1 that is undecided, though the mean is twice the margin; with 0.5 it holds.
 #
 # <details><summary>Hint</summary>
 #
-# Broadcasting lines shapes up from the right. A factor of shape (N,) meets the width W; which shape meets the pictures?
+# The seeds make both distances rise and fall together. Which of two standard deviations does not see that: of the
+# differences, or of each sampler for itself?
 #
 # </details>
 
@@ -210,16 +230,25 @@ def test_predictions_and_input_are_left_as_they_are(guided_noise):
 
 
 # %%
-def consistency(x, picture, time, sigma_data=0.5, time_scale=10.0):
-    """The end of the path on which `x` lies, (N, C, H, W).
+def verdict(before, after, margin, quantiles):
+    """("holds", "fails" or "undecided", low, high) of the claim that `after` lies at most
+    `margin` above `before`.
 
-    `x` and `picture` are (N, C, H, W), `picture` is what the network sees behind the
-    noise; `time` is (N,), int64, from 0.
+    `before` and `after` are lists of floats, one for each seed, in the same order;
+    `quantiles` is a dictionary from degrees of freedom, 1 or more, to Student's t.
     """
     # BEGIN SOLUTION
-    scaled = (time_scale * time).view(-1, 1, 1, 1)
-    total = scaled**2 + sigma_data**2
-    return sigma_data**2 / total * x + scaled / total**0.5 * picture
+    apart = torch.tensor(after, dtype=torch.float64) - torch.tensor(
+        before, dtype=torch.float64
+    )
+    n, mean = len(apart), float(apart.mean())
+    if n < 2 or float(apart.max() - apart.min()) < 1e-12:
+        return "undecided", mean, mean
+    half = quantiles[n - 1] * float(apart.std()) / n**0.5
+    low, high = mean - half, mean + half
+    if high <= margin:
+        return "holds", low, high
+    return ("fails" if low > margin else "undecided"), low, high
     # END SOLUTION
 
 
@@ -235,65 +264,57 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_the_example_of_two_factors(consistency):
-    import torch
-
-    x, picture = torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0)
-    got = consistency(x, picture, torch.tensor([1]), sigma_data=3.0, time_scale=4.0)
-    assert torch.allclose(got.float(), torch.full((1, 1, 2, 2), 1.96)), (
-        f"9/25 of x = 1 and 4/5 of the picture = 2 are 1.96, got {got.flatten()[0]:.4f}; "
-        "compare your two factors with 0.36 and 0.8"
-    )
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-"""  # END TEST CONFIG
-
-
-def test_at_time_0_nothing_changes_and_at_time_1_it_does(consistency):
-    import torch
-
-    x = torch.arange(12.0).view(3, 1, 2, 2)
-    picture, expected = x + 5, x.clone()
-    expected[1] = 0.36 * x[1] + 0.8 * picture[1]
-    got = consistency(x, picture, torch.tensor([0, 1, 0]), 3.0, 4.0).float()
-    assert torch.allclose(got[[0, 2]], expected[[0, 2]]), (
-        "at time 0 the factors are 1 and 0, and the result is x whatever the picture"
-    )
-    assert torch.allclose(got[1], expected[1]), (
-        "only the second of the three has time 1, and the factors 0.36 and 0.8; "
-        f"got {got[1].flatten().tolist()}, expected {expected[1].flatten().tolist()}"
-    )
-
-
-# %%
-"""# BEGIN TEST CONFIG
-points: 1
-hidden: true
-"""  # END TEST CONFIG
-
-
-def test_each_picture_has_its_own_time(consistency):
-    import math
-
-    import torch
-
-    draw = torch.Generator().manual_seed(42)
-    for sigma, scale in ((0.5, 10.0), (2.0, 0.3)):
-        x, picture = torch.randn(2, 3, 4, 3, 3, generator=draw)  # as many as wide
-        times = [0, 999, 7]
-        got = consistency(x, picture, torch.tensor(times), sigma, scale)
-        expected = []
-        for t, noisy, seen in zip(times, x, picture):
-            total = (scale * t) ** 2 + sigma**2
-            out = scale * t / math.sqrt(total)
-            expected.append(sigma**2 / total * noisy + out * seen)
-        expected = torch.stack(expected)
-        torch.testing.assert_close(
-            got, expected, rtol=1e-4, atol=1e-5, check_dtype=False
+def test_the_example_is_undecided_for_a_small_margin_and_holds_for_a_large_one(verdict):
+    before, after, quantiles = [1.0, 1.0, 1.0], [1.1, 1.2, 1.3], {1: 12.706, 2: 4.303}
+    for margin, expected in ((0.1, "undecided"), (0.5, "holds"), (-0.1, "fails")):
+        said, low, high = verdict(before, after, margin, quantiles)
+        assert abs(low + 0.0484) < 1e-3 and abs(high - 0.4484) < 1e-3, (
+            f"0.2 plus and minus 4.303 * 0.1 / sqrt(3) = 0.248, got {low} to {high}"
         )
+        assert said == expected, f"margin {margin}: {expected}, got {said!r}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 1
+"""  # END TEST CONFIG
+
+
+def test_seeds_are_paired(verdict):
+    before, after = [1.0, 5.0, 9.0], [1.3, 5.31, 9.32]  # all seeds say the same
+    said, low, high = verdict(before, after, 0.2, {2: 4.303})
+    assert abs(low - 0.285) < 1e-3 and abs(high - 0.335) < 1e-3, (
+        "the differences are 0.30, 0.31 and 0.32, however far the seeds lie apart: "
+        f"0.285 to 0.335, got {low} to {high}"
+    )
+    assert said == "fails", f"the whole interval is above 0.2, got {said!r}"
+
+
+# %%
+"""# BEGIN TEST CONFIG
+points: 2
+hidden: true
+"""  # END TEST CONFIG
+
+
+def test_random_seeds(verdict):
+    import random
+    import statistics
+
+    draw = random.Random(42)
+    quantiles = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
+    for _ in range(60):
+        n, shift = draw.randint(2, 8), draw.choice([-0.3, 0.0, 0.1, 0.6])
+        before = [draw.uniform(0.5, 3) for _ in range(n)]
+        after = [b + shift + draw.gauss(0, 0.1) for b in before]
+        apart = [a - b for a, b in zip(after, before)]
+        mean, half = statistics.mean(apart), quantiles[n - 1] * statistics.stdev(apart)
+        half /= n**0.5
+        expected = "holds" if mean + half <= 0.1 else "undecided"
+        expected = "fails" if mean - half > 0.1 else expected
+        said, low, high = verdict(list(before), list(after), 0.1, dict(quantiles))
+        assert said == expected, (before, after)
+        assert abs(low - (mean - half)) < 1e-6 and abs(high - (mean + half)) < 1e-6
 
 
 # %%
@@ -303,15 +324,14 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_defaults_shapes_and_input(consistency):
-    import torch
-
-    for shape in ((3, 2, 5, 3), (1, 4, 2, 6), (2, 1, 1, 1)):
-        x, picture = torch.full(shape, 401.0), torch.full(shape, 401**0.5)
-        got = consistency(x, picture, torch.ones(shape[0], dtype=torch.int64))
-        # The scaled time is 10: 1/401 of x and 20/sqrt(401) of the picture.
-        torch.testing.assert_close(got, torch.full(shape, 21.0), check_dtype=False)
-        assert (x == 401).all() and (picture == 401**0.5).all(), "an input was changed"
+def test_one_seed_and_no_spread_decide_nothing(verdict):
+    quantiles = {1: 12.706, 2: 4.303}
+    for before, after, mean in (([1.0], [3.0], 2.0), ([1.0, 2.0], [1.5, 2.5], 0.5)):
+        for margin in (-5.0, 0.1, 5.0):
+            said, low, high = verdict(before, after, margin, quantiles)
+            assert said == "undecided" and abs(low - mean) + abs(high - mean) < 1e-9
+    said, low, high = verdict([1.0, 2.0], [2.0, 2.0], 7.0, quantiles)
+    assert said == "holds" and abs(high - 6.853) < 1e-3  # 0.5 and 12.706 * 0.5
 
 
 # %% [raw]
@@ -342,6 +362,10 @@ def test_defaults_shapes_and_input(consistency):
 #
 # Return the operations before, divided by those after: above 1 merging saves, below 1 it costs.
 #
+# **Predict first:** a network has 1,024 tokens of width 64, attention does a quarter of its operations, and half of the
+# tokens are merged. How many times fewer operations is that? Write your number into `my_guess` before you write the
+# function, and then let the function say it; only the function is graded.
+#
 # Example: $T = 4$, $d = 1$, `rest` = 4, $\rho = 0.5$. Before: $32 + 64 + 4 = 100$. After: two tokens, $16 + 16$; the
 # search, three tokens with one, $6$; the rest, $4$; together $42$. The gain is $100 / 42 \approx 2.38$.
 #
@@ -357,6 +381,9 @@ def test_defaults_shapes_and_input(consistency):
 
 
 # %%
+my_guess = None  # times fewer operations
+
+
 def merging_gain(tokens, width, rest, ratio):
     """Operations before merging divided by operations after it, a float.
 
@@ -443,32 +470,32 @@ def test_no_search_without_merging_and_counts_rounded_down(merging_gain):
 
 # %% [raw]
 # # BEGIN QUESTION
-# name: merge_similar
-# points: 6
+# name: merged_attention
+# points: 5
 
 # %% [markdown]
-# ## 4 · Merge and unmerge
+# ## 4 · A merged token counts for many
 #
-# *hard, 25 minutes, 6 points*
+# *hard, 20 minutes, 5 points*
 #
-# `tokens` is $(T, C)$. The tokens at the indices `destinations`, $(D,)$, stay; all others are sources. Every source
-# looks for the destination with the largest **cosine** similarity. The `r` sources whose best is most similar merge
-# into it, $0 \le r \le T - D$; the other sources stay as they are. A destination becomes the mean of itself and all
-# sources that merge into it. Similarities are those of the given tokens, and never updated.
+# After merging, a token that stands for 300 has the same weight in attention as one that stands for itself. That can be
+# repaired: a token of size $n$ gets the weight that $n$ equal tokens would get together. `where`, $(T,)$, says for each
+# of the tokens, $(T, C)$, in which group it is, a number from 0 to $G - 1$; every group has a token.
 #
-# Return two tensors:
+# - Each group becomes the mean of its tokens.
+# - $Q$, $K$ and $V$ are the group means times `w_q`, `w_k` and `w_v`, each $(C, C)$: `means @ w_q` and so on.
+# - Group $j$ has weight $n_j\, e^{q \cdot k_j / \sqrt C}$ for a query $q$, and the weights of all groups are divided by their
+#   sum. The result of a query is the weighted mean of $V$.
+# - Every token gets the result of its group: return $(T, C)$.
 #
-# - `merged`, $(T - r, C)$: the tokens that are left, **in the order in which they stood**;
-# - `where`, $(T,)$, int64: for each token the row of `merged` in which it is now. So `merged[where]` unmerges.
+# If all tokens of a group are equal, this is exactly what attention over all $T$ tokens gives.
 #
-# Example: tokens $(1, 0), (0, 1), (3, 0), (1, 2)$, destinations 0 and 1, $r = 1$. Token 2 has the direction of token 0,
-# so they merge: `merged` is $(2, 0), (0, 1), (1, 2)$ and `where` is $0, 1, 0, 2$. In the tests no two similarities are
-# equal where that would matter, and no token is zero.
+# Example: $C = 1$, all three matrices 0, 0 and 1, tokens 1, 1 and 4, groups 0, 0 and 1. Every weight is $n_j$, so each
+# result is $(2 \cdot 1 + 1 \cdot 4) / 3 = 2$; without the sizes it would be 2.5.
 #
 # <details><summary>Hint</summary>
 #
-# Write down for each token which token it follows: itself, or its destination. How many different leaders are left, and
-# which rank has each? `torch.unique(…, return_inverse=True)` answers both; `index_add` sums rows.
+# A factor of a weight is a sum in the exponent. `index_add_` sums rows by group, and `bincount` counts them.
 #
 # </details>
 
@@ -477,25 +504,19 @@ def test_no_search_without_merging_and_counts_rounded_down(merging_gain):
 
 
 # %%
-def merge_similar(tokens, destinations, r):
-    """Tokens after merging, (T - r, C), and for each old one its new row, (T,), int64.
+def merged_attention(tokens, where, w_q, w_k, w_v):
+    """Attention among groups that count for as many as they are, (T, C).
 
-    `tokens` is (T, C), float; `destinations` is (D,), int64, rising; `r` of the others
-    merge.
+    `tokens` is (T, C), float; `where` is (T,), int64, the group of each, 0 to G - 1;
+    `w_q`, `w_k` and `w_v` are (C, C).
     """
     # BEGIN SOLUTION
-    is_source = torch.ones(len(tokens), dtype=torch.bool)
-    is_source[destinations] = False
-    sources = is_source.nonzero()[:, 0]
-    direction = tokens / tokens.norm(dim=1, keepdim=True)
-    similarity = direction[sources] @ direction[destinations].T
-    closest, into = similarity.max(dim=1)
-    first = closest.topk(r).indices
-    leader = torch.arange(len(tokens))
-    leader[sources[first]] = destinations[into[first]]
-    left, where = leader.unique(return_inverse=True)
-    sums = tokens.new_zeros(len(left), tokens.shape[1]).index_add(0, where, tokens)
-    return sums / where.bincount()[:, None], where
+    sizes = where.bincount()
+    sums = tokens.new_zeros(len(sizes), tokens.shape[1]).index_add(0, where, tokens)
+    means = sums / sizes[:, None]
+    scores = (means @ w_q) @ (means @ w_k).T / tokens.shape[1] ** 0.5
+    weights = (scores + sizes.log()).softmax(dim=1)
+    return (weights @ (means @ w_v))[where]
     # END SOLUTION
 
 
@@ -511,18 +532,18 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_what_points_the_same_way_merges(merge_similar):
+def test_the_example_of_two_groups(merged_attention):
     import torch
 
-    tokens = torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0], [1.0, 2.0]])
-    merged, where = merge_similar(tokens, torch.tensor([0, 1]), 1)
-    assert where.tolist() == [0, 1, 0, 2], (
-        f"token 2 goes where token 0 is, and token 3 moves up to row 2, got {where}"
+    tokens, where = torch.tensor([[1.0], [1.0], [4.0]]), torch.tensor([0, 0, 1])
+    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    got = merged_attention(tokens, where, zero, zero, one)
+    assert got.shape == (3, 1), (
+        f"one result for each of the three tokens, got {got.shape}"
     )
-    expected = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 2.0]])
-    assert merged.shape == (3, 2), f"one of four tokens is gone, got {merged.shape}"
-    assert torch.allclose(merged.float(), expected), (
-        f"the mean of (1, 0) and (3, 0) is (2, 0), the others stay, got {merged}"
+    assert torch.allclose(got, torch.full((3, 1), 2.0), atol=1e-5), (
+        f"2/3 of 1 and 1/3 of 4 are 2, got {got.flatten().tolist()}; the first group has "
+        "two tokens and counts twice"
     )
 
 
@@ -532,18 +553,19 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_similar_is_what_has_a_similar_direction_however_long(merge_similar):
+def test_groups_of_equal_tokens_change_nothing(merged_attention):
     import torch
 
-    tokens = torch.tensor([[9.0, 9.0], [0.0, 1.0], [0.1, 3.0], [4.0, 5.0]])
-    merged, where = merge_similar(tokens, torch.tensor([0, 1]), 2)
-    assert where.tolist() == [0, 1, 1, 0], (
-        f"(0.1, 3) points as (0, 1) does, and (4, 5) as (9, 9) does, got {where}: "
-        "divide each token by its length before comparing"
-    )
-    expected = torch.tensor([[6.5, 7.0], [0.05, 2.0]])
-    assert torch.allclose(merged.float(), expected), (
-        "the mean is of the tokens as they were given, not of those of length 1"
+    draw = torch.Generator().manual_seed(43)
+    few, where = torch.randn(3, 4, generator=draw), torch.tensor([2, 0, 2, 1, 2, 0])
+    w_q, w_k, w_v = torch.randn(3, 4, 4, generator=draw)
+    tokens = few[where]
+    scores = (tokens @ w_q) @ (tokens @ w_k).T / 2  # the root of four
+    expected = scores.softmax(dim=1) @ (tokens @ w_v)
+    got = merged_attention(tokens, where, w_q, w_k, w_v)
+    assert torch.allclose(got, expected, atol=1e-4), (
+        "six tokens of which three, two and one are equal: attention over groups is "
+        f"attention over all, largest difference {(got - expected).abs().max():.3f}"
     )
 
 
@@ -554,47 +576,54 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_random_tokens(merge_similar):
+def test_random_groups(merged_attention):
     import torch
 
-    draw = torch.Generator().manual_seed(45)
-    for count, width, few, r in ((16, 5, 4, 8), (9, 3, 2, 3), (30, 8, 7, 22)):
-        tokens = torch.randn(count, width, generator=draw, dtype=torch.float64)
-        stay = torch.randperm(count, generator=draw)[:few].sort().values
-        pairs = []
-        for i in set(range(count)) - set(stay.tolist()):
-            alike = torch.cosine_similarity(tokens[i], tokens[stay])
-            pairs.append((alike.max().item(), i, stay[alike.argmax()].item()))
-        follows = {i: j for _, i, j in sorted(pairs, reverse=True)[:r]}
-        left = [i for i in range(count) if i not in follows]
-        merged, where = merge_similar(tokens, stay, r)
-        assert where.tolist() == [left.index(follows.get(i, i)) for i in range(count)]
-        groups = [[i] + [k for k in follows if follows[k] == i] for i in left]
-        expected = torch.stack([tokens[group].mean(dim=0) for group in groups])
-        torch.testing.assert_close(merged, expected, check_dtype=False)
+    draw = torch.Generator().manual_seed(44)
+    for count, width, few in ((12, 5, 4), (9, 2, 9), (40, 8, 3)):
+        tokens, *weights = torch.randn(
+            1 + 3, max(count, width), width, generator=draw
+        ).double()
+        tokens, weights = tokens[:count], [w[:width] for w in weights]
+        where = torch.cat(
+            [torch.arange(few), torch.randint(few, (count - few,), generator=draw)]
+        )
+        where = where[torch.randperm(count, generator=draw)]
+        means = torch.stack([tokens[where == j].mean(dim=0) for j in range(few)])
+        q, k, v = (means @ w for w in weights)
+        expected = []
+        for j in where.tolist():
+            shares = [
+                (where == i).sum() * (q[j] @ k[i] / width**0.5).exp()
+                for i in range(few)
+            ]
+            expected.append(sum(s * v[i] for i, s in enumerate(shares)) / sum(shares))
+        got = merged_attention(tokens, where, *weights)
+        torch.testing.assert_close(got, torch.stack(expected), check_dtype=False)
 
 
 # %%
 """# BEGIN TEST CONFIG
-points: 2
+points: 1
 hidden: true
 """  # END TEST CONFIG
 
 
-def test_means_of_many_nothing_to_merge_and_inputs_left_as_they_are(merge_similar):
+def test_large_scores_one_group_and_inputs_left_as_they_are(merged_attention):
     import torch
 
-    tokens = torch.tensor([[1.0, 0.2], [4.0, 0.3], [-1.0, 5.0], [1.0, 0.1], [2.0, 0.2]])
-    before, stay = tokens.clone(), torch.tensor([1, 2])
-    merged, where = merge_similar(tokens, stay, 3)
-    assert where.tolist() == [0, 0, 1, 0, 0]
-    expected = torch.tensor([[2.0, 0.2], [-1.0, 5.0]])
-    torch.testing.assert_close(merged, expected, check_dtype=False)
-    merged, where = merge_similar(tokens, stay, 0)
-    torch.testing.assert_close(merged, before, check_dtype=False)
-    assert where.tolist() == [0, 1, 2, 3, 4], "with r = 0 every token stays"
-    assert torch.equal(tokens, before), "tokens were changed in place"
-    assert stay.tolist() == [1, 2], "destinations were changed in place"
+    tokens, eye = torch.tensor([[30.0, 0.0], [28.0, 2.0], [0.0, 40.0]]), torch.eye(2)
+    before, where = tokens.clone(), torch.tensor([1, 1, 0])
+    got = merged_attention(tokens, where, eye, eye, eye)
+    expected = torch.tensor([[29.0, 1.0], [29.0, 1.0], [0.0, 40.0]])
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    got = merged_attention(tokens, torch.zeros(3, dtype=torch.int64), eye, eye, 2 * eye)
+    torch.testing.assert_close(
+        got, 2 * before.mean(dim=0).expand(3, 2), rtol=1e-4, atol=1e-4
+    )
+    assert torch.equal(tokens, before) and where.tolist() == [1, 1, 0], (
+        "an input was changed"
+    )
 
 
 # %% [raw]
@@ -765,8 +794,7 @@ def test_edge_cases_and_inputs_left_as_they_are(whole_and_product):
 # %% [markdown]
 # ## To discuss
 #
-# Section 9 of the lab lists which share of the time the network, the decoder, the text encoder and the loop take,
-# before and after. Put the shares before into `whole_and_product`, with the quotient of the evaluations as the factor
-# of the network, and set the result beside the speed-up that was measured. Where they differ: which assumption of the
-# forecast is broken, and which measurement would show it? And why may an operation saved, as in exercise 3, save no
-# time at all?
+# Take the latencies of 25 guided, 25 unguided and four unguided steps from section 6 of the lab. Two of them give the two
+# parts of a picture's time: what an evaluation takes, and what is done once. Put these parts into `whole_and_product` and
+# predict the third. Where it differs from what was measured: which assumption is broken, and which measurement would show
+# it? And why may an operation saved, as in exercise 3, save no time at all?
