@@ -14,7 +14,7 @@ from typing import Any
 
 from labkit import files
 from labkit.environment import environment
-from labkit.measure.measurement import QUARTILES, Measurement, averaged, mean_with_interval
+from labkit.measure.measurement import QUARTILES, RANGE, Measurement, averaged, mean_with_interval
 from labkit.record import Record
 from labkit.scale import SCALES
 from labkit.table import Table
@@ -120,9 +120,9 @@ def save(record: Record, path: str | Path | None = None, command: str | None = N
 def across_processes(found: Sequence[RecordedRun]) -> RecordedRun:
     """One run from those of several processes on one machine: each process counts once.
 
-    A figure that all share stays as it is. What was timed has the interval of Student's t over processes; any other
-    figure that differs has that and its own, as `labkit.measure.averaged` joins them. The verdicts are those of the
-    first: judge the claims anew.
+    A figure that all share stays as it is. A latency has the interval of Student's t over processes; any other figure
+    that differs has that and its own, as `labkit.measure.averaged` joins them, and a range stays a range. The verdicts
+    are those of the first: judge the claims anew.
 
     Args:
         found: the same lab, at the same scale.
@@ -162,8 +162,12 @@ def _joined(parts: list[Any], where: str) -> Any:
 def _of_processes(measured: list[Measurement]) -> Measurement:
     if all(m == measured[0] for m in measured):
         return measured[0]
-    if all(m.kind == QUARTILES or "rounds" in m.method for m in measured):
-        return mean_with_interval([m.value for m in measured], measured[0].unit, "processes")
+    values, first = [m.value for m in measured], measured[0]
+    if all(m.kind == RANGE for m in measured):  # what decides nothing, such as one training, decides nothing thrice
+        low, high = min(m.low for m in measured), max(m.high for m in measured)
+        return replace(first, value=sum(values) / len(values), low=low, high=high)
+    if all(m.kind == QUARTILES for m in measured):
+        return mean_with_interval(values, first.unit, "processes")
     return averaged(measured, "processes")
 
 

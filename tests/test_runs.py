@@ -7,7 +7,7 @@ import pytest
 
 from labkit import runs
 from labkit.measure import Measurement, averaged, mean_with_interval
-from labkit.measure.measurement import CONFIDENCE, QUARTILES
+from labkit.measure.measurement import CONFIDENCE, QUARTILES, RANGE
 from labkit.record import Record
 from labkit.runs import RecordedRun
 
@@ -184,16 +184,22 @@ def processes(*values: float, kind: str = QUARTILES, method: str = "", **others:
     return made
 
 
-@pytest.mark.parametrize("kind, method", [(QUARTILES, ""), (CONFIDENCE, "sign test over rounds")])
-def test_of_what_was_timed_each_process_counts_once(kind, method):
-    run = runs.across_processes(processes(3.0, 4.0, 5.0, kind=kind, method=method))
+def test_of_a_latency_each_process_counts_once():
+    run = runs.across_processes(processes(3.0, 4.0, 5.0, kind=QUARTILES, method=""))
     assert run.record.findings["figure"] == mean_with_interval([3.0, 4.0, 5.0], "×", "processes")
     assert run.record.summary == "4.00× faster"
     assert (run.command, run.seconds, run.peak_bytes) == ("labkit run 01 --keep", 61.0, 12)
 
 
+def test_what_decides_nothing_in_one_process_decides_nothing_in_three():
+    joined = runs.across_processes(processes(3.0, 4.0, 5.0, kind=RANGE, method="one of the seeds")).record.findings[
+        "figure"
+    ]
+    assert joined == Measurement(4.0, 2.0, 6.0, "×", 40, RANGE, "one of the seeds") and not joined.decides
+
+
 def test_another_figure_that_differs_has_its_own_interval_too():
-    found = processes(3.0, 4.0, 5.0, kind=CONFIDENCE, method="Wilson")
+    found = processes(3.0, 4.0, 5.0, kind=CONFIDENCE, method="sign test over rounds")
     expected = averaged([run.record.findings["figure"] for run in found], "processes")
     assert runs.across_processes(found).record.findings["figure"] == expected
 

@@ -109,7 +109,7 @@ def rows_of_pictures(rows: Mapping[str, torch.Tensor], alt: str, columns: Sequen
     chart.get_layout_engine().set(h_pad=0.1, w_pad=0.02, rect=(0, 0, 1, 1 - 0.12 / height))
     for line, (name, images) in zip(axes, rows.items()):
         for ax, image in zip(line, images):
-            ax.imshow(image.permute(1, 2, 0), interpolation="nearest")
+            ax.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
             ax.axis("off")
         # A title would widen the first column to its own width.
         line[0].text(0, 1.06, name, fontsize=10, transform=line[0].transAxes, in_layout=False)

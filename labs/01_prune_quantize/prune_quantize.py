@@ -166,7 +166,7 @@ record.table("file", "gzip", "agreement")
 # | --- | --- | --- |
 # | 8.94 MB | none: the figure is *exact*, such as the bytes of a file | yes |
 # | 2.3× [2.1, 2.5] | *95 % confidence*: of a hundred intervals made in this way, about 95 hold the true value | yes |
-# | 12.3 ms (11.9 – 13.0) | weaker: the *quartiles*, between which half of all calls lie, or the range of a few values | no |
+# | 12.3 ms (11.9 – 13.0) | weaker: the *quartiles*, between which half of all calls lie, the range of a few values, or what rests on one training | no |
 #
 # Take the claim "at least twice as fast".
 # 2.3× [2.1, 2.5] lies above 2: it *holds*; 1.8× [1.7, 1.9] lies below: it *fails*.
@@ -174,7 +174,7 @@ record.table("file", "gzip", "agreement")
 # More calls make a confidence interval narrower; quartiles, which describe a single call, stay as wide.
 #
 # What counts are *independent* observations.
-# Views of one photograph are alike, so agreement rests on eight photographs (Student's t, which can reach beyond 100 %).
+# Views of one photograph are alike, so agreement rests on eight photographs (Student's t, which can reach beyond 100 %; where all eight are the same, it has no width, and is not exact).
 # Accuracy rests on test images (Wilson {cite}`wilson1927probable`), a speed-up on rounds of timing.
 # The page [Measuring](../../book/measuring.md) has the rest.
 #
@@ -210,14 +210,14 @@ for p in photographs[:4]:
 plot.pictures({p.name: p.image for p in photographs[:4]}, said)
 
 # %% [markdown]
-# The sizes nearly multiply, and the network is ruined: a size without a quality is half a result.
+# The sizes nearly multiply, and the network is ruined (BatchNorm was not corrected, so this does not say how much can go): a size without a quality is half a result.
 #
 # **Ask yourself:** why does this whole come so near to its product?
 #
 # <details><summary>Answer</summary>
 #
-# All layers are pruned and only the Linear one is quantized, so that most bytes know one technique only.
-# What acts on different bytes does not get in each other's way; section 6 gives both the same bytes.
+# Pruning shrinks every layer by much the same factor, and INT8 takes nearly the same share of what is left: that multiplies.
+# Only in the Linear layer do positions stand beside 8-bit values; in section 6 they do so everywhere.
 #
 # </details>
 #
@@ -225,9 +225,10 @@ plot.pictures({p.name: p.image for p in photographs[:4]}, said)
 #
 # From here on we use MobileNetV2 {cite}`sandler2018mobilenetv2` on Fashion-MNIST {cite}`xiao2017fashion`: ten classes, images enlarged to 48 × 48, scored on test images that no step has seen.
 #
-# Its weights ship rounded to 16 bits, so that 13 bits of each float32 are empty, and a compressor finds them.
+# Its weights ship in float16, which has 10 of float32's 23 bits of fraction, so that 13 are empty, and a compressor finds them.
 # Fine-tuning fills them, and a pruned file would pay for digits that its baseline lacks.
 # So they are filled at random before anything is measured.
+# *Compressed* is the file in zstd {cite}`collet2021zstandard`, a compressor like gzip.
 
 # %%
 pretrained = zoo.fashion_mnist_model("mobilenet_v2")
@@ -272,7 +273,7 @@ plot.curves(curves, "sparsity of convolution and Linear weights (%)", "accuracy"
 
 # %% [markdown]
 # Accuracy falls off a cliff, and measuring BatchNorm again moves the cliff to the right without touching a weight.
-# Layer by layer falls before global: it takes as much from a thin depthwise layer, which has few weights to spare, as from a wide one.
+# Layer by layer falls before global: a depthwise layer, one filter a channel, has few weights to spare and loses the same share.
 #
 # Zeros stay in the arithmetic: a convolution multiplies by them as by any other number.
 # Removing whole channels {cite}`li2017pruning` leaves a smaller dense network instead.
@@ -298,7 +299,7 @@ sparse = recover(magnitude.pruned(base, masks), masks, lab.SEED + 2)
 assert all((sparse.get_parameter(n)[~m] == 0).all() for n, m in masks.items())
 rows.keep("pruned 90 %, fine-tuned", ("global 90 %", "fine-tuning"), sparse)
 
-thin = structured.channels_pruned(base, test_inputs[:1], 0.25, [base.classifier[1]])
+thin = structured.channels_pruned(base, calibration[0][:1], 0.25, [base.classifier[1]])
 thin = recover(thin.to(memory_format=torch.channels_last), {}, lab.SEED + 3)
 rows.keep("25 % of channels removed, fine-tuned", ("channels", "fine-tuning"), thin)
 
@@ -309,14 +310,13 @@ for name, model in (("FP32", base), ("90 % zeros", sparse), ("fewer channels", t
 record.table("file", "compressed", "accuracy", "lost")
 
 # %% [markdown]
-# *Compressed* is the file in zstd {cite}`collet2021zstandard`, a compressor like gzip.
 # *Lost* is counted image by image against FP32, in percentage points of accuracy.
 # Where training took part it has round brackets: it ran once, and another seed may lose more.
 #
 # ## 5 · Static INT8: the convolutions, too
 #
 # *Static* quantization fixes the range of every activation beforehand, from a few *calibration* batches, so that whole convolutions run on integers {cite}`jacob2018quantization`.
-# The exported graph only imitates that: between a quantize and a dequantize node it computes in float32, slowly.
+# The exported graph only imitates that: between a dequantize and a quantize node it computes in float32, slowly.
 # The integers come with the compiler, which fuses the three into one kernel.
 # (Without VNNI instructions a CPU adds products of eight bits in sixteen, where two can overflow: there activations get seven bits.)
 
@@ -328,7 +328,7 @@ graph = int8.exported(base, calibration[0])  # slow, once for all of its archite
 static = int8.statically_quantized(base, calibration, graph)
 models = {"FP32": base, "static INT8": static}
 compiled = int8.Compiled(models, test_inputs)  # each once for a batch size
-state = int8.int8_state(static)
+state = int8.int8_state(static)  # the tensors to save
 rows.keep("static INT8", ("static INT8",), compiled("static INT8", 50), state, 50)
 rows.keep("dynamic INT8", ("dynamic INT8",), int8.dynamically_quantized(base))
 record.find("static_int8_lost", record.get("static INT8", "lost"))
@@ -373,7 +373,6 @@ plot.waterfall(stack, "smaller")
 # %% [markdown]
 # <details><summary>Why <code>product_share</code>?</summary>
 #
-# Each technique alone has the whole file to shrink; together they must share it.
 # The positions of the zeros are paid once, at full price: a small part of a 32-bit file, and a large part of an 8-bit one.
 # zstd shortens the values, too, and the fewer bits they take, the larger the part of the positions.
 #
@@ -388,8 +387,8 @@ baselines = {
     "FP32 as shipped, in zstd": measure.file_sizes(shipped)["zstd"],
     "FP32 with its digits filled, in zstd": record.get("FP32", "compressed"),
 }
-bound = with_positions(0.9, 8) / (with_positions(0.9, 32) * 32 / 8)
-print(f"the bound of section 1: {bound:.3f} of the product")
+formula = with_positions(0.9, 8) / (with_positions(0.9, 32) * 32 / 8)
+print(f"the formula of section 1 says {formula:.3f} of the product")
 alone = {part: record.get(part, "compressed") for part in parts}
 print(by_baseline(baselines, alone, "stack", whole))
 plot.cost_quality(record, "compressed", "accuracy")
@@ -397,7 +396,7 @@ plot.cost_quality(record, "compressed", "accuracy")
 # %% [markdown]
 # - *As it lies in memory*: zstd shortens all but the baseline, the product counts it twice, and the share is too low.
 # - *As shipped*: the baseline lacks digits that the fine-tuned network pays for, so the share is too high.
-# - *With its digits filled*: one instrument, one kind of number; only this share may be held against the bound.
+# - *With its digits filled*: one instrument, one kind of number; only this share may be held against the formula.
 #
 # ## 7 · Latency, taken in turn
 #
@@ -422,7 +421,8 @@ for batch in settings.timing_batches:
         speedup = timings.ratio(of, "static INT8, compiled")
         record.find(f"int8_speedup_over_{name}_batch_{batch}", speedup)
         record.find(f"stack_speedup_over_{name}", timings.ratio(of, "stack, compiled"))
-    print("A/A", record.find(f"latency_batch_{batch}_aa", timings.against_itself))
+    aa = record.find(f"latency_batch_{batch}_aa", timings.against_itself)
+    print(f"batch {batch}, A/A {aa}")
 record.find("zeros_speedup", timings.ratio("FP32", "pruned 90 %"))
 record.find("channels_speedup", timings.ratio("FP32", "channels removed"))
 half = torch.nn.Conv2d(320, 640, 1, bias=False).to(memory_format=torch.channels_last)
@@ -435,7 +435,7 @@ plot.latencies(timings, baseline="FP32")
 
 # %% [markdown]
 # *Zeros*: a dense kernel multiplies by them all the same; is the ratio farther from 1 than A/A is?
-# *Removed channels* buy time, because their arithmetic is gone.
+# *Removed channels* buy time, because their arithmetic is gone; the drawing is of batches of 50, a box its quartiles.
 # *Compiling* is a gain of its own, and a speed-up of INT8 over eager FP32 contains it.
 # What INT8 adds is the ratio to *compiled* FP32.
 #
@@ -450,7 +450,7 @@ plot.latencies(timings, baseline="FP32")
 # ## 8 · The ledger
 #
 # Each claim stands in `claims.toml` with its source and a bound.
-# Section 2 says when it *holds*, *fails* or is *undecided*; a size and the loss at that size are judged together.
+# Section 2 says when it *holds*, *fails* or is *undecided*; a claim that names a size and a loss has both judged together.
 
 # %%
 claims.judge("claims.toml", record)
@@ -458,11 +458,11 @@ claims.judge("claims.toml", record)
 # %% [markdown]
 # Where a claim fails, this is why:
 #
-# - *Rates multiply*: as far as the two act on different bytes; the positions are paid once.
+# - *Rates multiply*: where each technique takes the same share with the other as alone; the positions break that.
 # - *INT8 is a quarter*: of what is quantized, and once the float32 copies that an exported graph keeps are removed.
 # - *Ten times at 90 %*: counts weights, and not where they are.
 # - *INT8 is faster*: than eager FP32, which lacks what compiling gains.
-# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time.
+# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time; processes of one machine differ here by more than the interval of each.
 #
 # ## 9 · This run and the recorded ones
 
@@ -481,7 +481,7 @@ lab.finish(headline)
 # 2. Quantize first and prune afterwards: does the order matter {cite}`harma2024interplay`?
 # 3. Quantize the thin network, too: is it smaller, faster or better than the stack?
 # 4. Measure BatchNorm again in the pruned ImageNet network, from other crops of the photographs, and in the *unpruned* one: which batches does it take?
-# 5. Write the INT8 weights with an entropy coder instead of zstd: how close does the share come to the bound?
+# 5. Write the INT8 weights with an entropy coder instead of zstd: how close does the share come to the formula?
 #
 # Five lines to remember:
 #
@@ -489,7 +489,7 @@ lab.finish(headline)
 # - After pruning, correct BatchNorm before you judge.
 # - Zeros save space only when encoded, and time only when removed.
 # - Dynamic INT8 is for Linear layers; convolutions need static INT8 and a compiler, and may still be slower than compiled FP32.
-# - Effects multiply as far as they remove different things; whoever prints a product measures all of it with one instrument.
+# - Effects multiply where each takes the same share with the other as alone; whoever prints a product measures it with one instrument.
 #
 # **Where it leads.** Lab 02 goes on where this lab stops: shared weights, a sparse index and Huffman codes instead of zstd.
 #

@@ -26,8 +26,6 @@
 # After this lab you can write the loop from noise to a picture; turn a diffusion model into one of four steps, and show that the adapter is what makes them work; see which tokens merge, and notice when that saves nothing; and take a speed-up apart into its parts.
 #
 # **You need to know:** PyTorch modules, convolutions, attention with queries, keys and values, and what a LoRA adapter is (Lab 03); nothing of diffusion.
-#
-# What this lab needs, measured, stands below the set-up.
 
 # %% tags=["hide-input"]
 import os
