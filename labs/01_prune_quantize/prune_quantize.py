@@ -60,12 +60,12 @@ record, settings, device, files = lab.start(
     "01_prune_quantize",
     # At scale quick, standard and full. A source of None is the first that answers.
     source=("embedded", None, None),
-    imagenet_views=(16, 40, 400),
+    imagenet_views=(40, 80, 400),
     test_images=(1000, 10_000, 10_000),
     sweep_images=(500, 500, 2000),
     sparsities=((0.6, 0.8), (0.4, 0.6, 0.8, 0.9), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
     calibration_batches=(4, 6, 10),
-    finetune_steps=(4, 60, 400),
+    finetune_steps=(6, 80, 400),
     timing_batches=((50,), (1, 50), (1, 50)),
     timing_rounds=(10, 30, 60),
 )
@@ -326,7 +326,7 @@ show(int8.statically_quantized, int8.compile_frozen)
 # %%
 graph = int8.exported(base, calibration[0])  # slow, once for all of its architecture
 static = int8.statically_quantized(base, calibration, graph)
-models = {"FP32": base, "static INT8": static}
+models = {"FP32": base, "channels removed": thin, "static INT8": static}
 compiled = int8.Compiled(models, test_inputs)  # each once for a batch size
 state = int8.int8_state(static)  # the tensors to save
 rows.keep("static INT8", ("static INT8",), compiled("static INT8", 50), state, 50)

@@ -205,8 +205,8 @@ from labkit.techniques.storage import deep_compression, huffman
 
 def pruned_network(name: str, seed: int) -> nn.Module:
     half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
-    # They ship in half precision, so a float32's last digits are zero, which is cheap to
-    # encode. Fill them at random: no file must gain from that.
+    # They ship in half precision, so the last digits of a float32 are zero, and cheap
+    # to encode. Fill them at random: no file must gain from that.
     model = zoo.refill_(half.float().eval().to(memory_format=LAST))
     return recovery.without_dropout_(model)
 
@@ -448,7 +448,7 @@ plot.latencies(timings, baseline="dense")
 # ## 9 · The ledger
 
 # %%
-# Tables 2 to 5 of the paper, in whole numbers: pruned and shared, and with Huffman's code
+# Tables 2 to 5 of the paper, in whole numbers: shared, and with Huffman's code
 PAPER_RATES = {"lenet_300_100": (32, 40), "lenet_5": (33, 39)}
 PAPER_RATES |= {"alexnet": (27, 35), "vgg_16": (31, 49)}
 for name, (fixed, coded) in PAPER_RATES.items():
