@@ -663,7 +663,7 @@ def test_if_the_loss_depends_on_nothing_trainable_all_are_idle(idle_parameters):
 # 1. Each method has its own rate: the one of lowest validation loss. Rates that diverged are out.
 # 2. Of the reported losses at these two rates, take the difference seed by seed, ours minus theirs.
 # 3. Their mean $\bar d$ has the 95 % interval $\bar d \pm t\, s / \sqrt{n}$, with the standard deviation $s$ (divided by
-#    $n - 1$) and Student's $t$ for $n$ seeds, which `T` holds. The ratio of perplexities has the interval of $e^d$.
+#    $n - 1$) and Student's $t$ for $n$ seeds, which `T` holds. Exponentiate both ends: that is the interval of the ratio of perplexities.
 # 4. Return `"holds"` if the whole interval is at most `bound`, `"fails"` if the whole interval is above it, otherwise
 #    `"undecided"`. One seed says nothing about spread: undecided.
 #
