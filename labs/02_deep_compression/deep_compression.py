@@ -225,7 +225,7 @@ for name, title in NAMES.items():
 #
 # Many weights of a layer are nearly equal, so a few values can stand for all.
 # K-means finds them, the *centroids*: it assigns each weight to the nearest centroid, moves each centroid to the mean of its weights, and repeats.
-# One of the $2^b$ codes means zero, for fillers and for files without positions; the others are centroids.
+# One of the $2^b$ codes is zero, for fillers or (as drawn) if zeros are stored; the others are centroids.
 #
 # K-means stops where no move helps, so it matters where it *starts*.
 # A *linear* start spaces the centroids evenly between the smallest and the largest weight.
@@ -278,7 +278,7 @@ for bits in settings.bits:
 plot.curves(curves, "bits of a code", "accuracy lost")
 
 # %% [markdown]
-# Can three networks tell the two starts apart, at any number of bits?
+# The printed differences, not the overlapping bars, say whether three networks tell the two starts apart.
 #
 # ## 5 · Encode
 #
@@ -286,7 +286,7 @@ plot.curves(curves, "bits of a code", "accuracy lost")
 # Huffman's code {cite}`huffman1952method` gives frequent ones fewer bits, and no code begins with another.
 # A *canonical* code follows from its lengths alone: short codes first, equally long ones in the order of their symbols, each the one before plus one, with zeros appended where codes get longer.
 # So the file holds one length for each symbol, and no table of codes.
-# No code of one symbol at a time needs fewer bits than the entropy, and Huffman's needs less than one bit more.
+# On average no code of one symbol at a time beats the entropy, and Huffman's needs less than one bit more.
 
 # %%
 symbols = np.array([0] * 8 + [1] * 4 + [2] * 2 + [3, 4])
@@ -296,7 +296,7 @@ for symbol, word in huffman.codewords(lengths).items():
 mean = lengths[symbols].mean()
 print(f"{mean} bits per symbol; entropy {huffman.entropy(symbols)}; fixed width 3")
 assert mean == huffman.entropy(symbols)  # all frequencies are powers of 1/2
-show(huffman.canonical_codes, huffman.decode)
+show(huffman.decode)
 
 # %% [markdown]
 # **Ask yourself:** sixteen values that are equally frequent take 4 bits each in fixed width.
@@ -311,7 +311,7 @@ show(huffman.canonical_codes, huffman.decode)
 #
 # ## 6 · The file
 #
-# `deep_compression.save` writes every tensor in each of its forms, and keeps the smallest: values or codes; all weights or an index of distances; Huffman's code or fixed width.
+# `deep_compression.save` tries every form of a tensor, and keeps the smallest: values or codes; all weights, or distances at any width $p$; Huffman's code or fixed width.
 # The same bits come back, so the outputs must be equal, not close, and a damaged file must be refused.
 #
 # The bits of a code were chosen by looking at test images, as the settings of the pruned networks were.
@@ -335,7 +335,7 @@ except ValueError as error:
 show(deep_compression.relative_index)
 
 # %%
-question = "Codes of 5 bits for 32: how many times smaller is the pruned VGG-9?"
+question = "How many times smaller do 5-bit codes make the pruned VGG-9 file?"
 lab.guess("vgg_9_shared_on_top", question, "×", None)
 
 # %%
@@ -371,7 +371,7 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # <details><summary>Why <code>vgg_9_shared_on_top</code>?</summary>
 #
 # 32 bits over 5 is 6.4, and nearly right for the values alone.
-# But a kept weight also pays for its position, in both files; it shrinks little, and only because fillers get cheaper.
+# But a kept weight also pays for its position, in both files; cheaper fillers only make $p$ about one bit smaller.
 #
 # </details>
 #
@@ -386,7 +386,7 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # %%
 question = "LeNet-5: its whole rate over (pruning alone × codebook alone)?"
 lab.guess("lenet_5_product_share", question, "×", None)
-question = "VGG-9's classifier, one image: how many times as fast without zeros?"
+question = "VGG-9's linear layers, one image: how many times as fast without zeros?"
 lab.guess("csr_speedup_batch_1", question, "×", None)
 
 # %%
@@ -418,7 +418,7 @@ plot.waterfall(stacks["lenet_5"], "smaller")
 #
 # ## 8 · Is it faster, too?
 #
-# The classifier of VGG-9: dense, pruned but with its zeros in memory, and in *compressed sparse rows* (CSR).
+# The linear layers of VGG-9: dense, pruned but with zeros in memory, and in *compressed sparse rows* (CSR).
 # These hold the values that are not zero, the column of each, and where each row begins.
 
 # %%
@@ -465,7 +465,7 @@ ledger
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste, and the paper's own four networks lie on both sides.
 # - *Four times on top*, *the rates multiply*: the positions do not shrink with the values.
 # - *Linear is best*: at four bits the codebooks differ, and three networks are too few to tell their accuracies apart.
-# - *Less time*: one image differs from process to process and machine to machine. In batches one index can serve many images, and transposing the input is not timed.
+# - *Less time*: one image differs from process to process and machine to machine. In batches one index can serve many images; CSR's input is transposed untimed.
 #
 # ## 10 · This run and the recorded ones
 

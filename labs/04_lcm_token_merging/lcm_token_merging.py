@@ -68,7 +68,7 @@ record, settings, device, files = lab.start(
 #
 # - The **autoencoder** squeezes a picture into a small array, the **latent**, and decodes latents to pictures. All steps happen on latents, which are cheaper than pixels.
 # - The **text encoder** turns the prompt into vectors.
-# - The **U-Net** sees the noise: convolutions from fine to coarse and back, with attention among positions and to the prompt's vectors. One call is an **evaluation**.
+# - The **U-Net** sees the noise: convolutions from fine to coarse and back, with attention among positions and to the prompt's vectors. One answer is an **evaluation**.
 # - The **scheduler** says how much noise belongs to each time, and computes the next latent from what the U-Net predicts. Ours, **DPM-Solver++** {cite}`lu2022dpmpp`, needs about 25 steps.
 #
 # A noisy latent is a mixture, $x = a\,z + b\,\varepsilon$, of a clean latent $z$ and noise $\varepsilon$, with $a^2 + b^2 = 1$; $b$ falls from 1 to 0 on the way.
@@ -117,15 +117,15 @@ drawings.rows_of_pictures(
 #
 # <details><summary>Answer</summary>
 #
-# 25 guided steps ask the U-Net twice each: 50 evaluations; one step would give the blur.
+# 25 guided steps get two answers each, in one call: 50 evaluations; one step would give the blur.
 #
 # </details>
 #
 # ## 2 · Three bills
 #
-# With $s$ steps, $g$ evaluations a step and a time $t$ for each,
+# With $s$ steps, $g$ evaluations a step and a time $c$ for each,
 #
-# $$ T \approx s \cdot g \cdot t + \text{text encoder and decoder}. $$
+# $$ T \approx s \cdot g \cdot c + \text{text encoder and decoder}. $$
 #
 # - **Steps.** A *consistency model* {cite}`song2023consistency` is trained to say, from any point of the path, where the path ends. Latent consistency distillation {cite}`luo2023lcm` makes one out of a finished model, and a LoRA adapter can hold it {cite}`luo2023lcmlora`.
 # - **Guidance.** The distillation can learn the guided path: one evaluation a step, not two.
@@ -175,7 +175,7 @@ record.table()
 #
 # $$ f(x, t) = c_{\text{skip}}(t)\, x + c_{\text{out}}(t)\, \hat z(x, t), \qquad c_{\text{skip}}(0) = 1,\; c_{\text{out}}(0) = 0. $$
 #
-# The **distillation** takes two neighbouring points of one guided path of the teacher, and asks the student for the same end at both.
+# The **distillation** takes two neighbouring points of one guided path of our model, and asks model and adapter together for one end at both.
 # Near the picture the end is known, and from there the agreement spreads back to the noise.
 # Only the adapter is trained, by `labkit.recipes.text_to_image`.
 # Sampling goes to the end in one leap, adds fresh noise, less than before, and leaps again.
@@ -208,7 +208,7 @@ record.table("prompt_2000", "distance_2000")
 
 # %% [markdown]
 # Without the adapter the leaps blur, since each lands at a mean; the prompts are still followed and would not have told.
-# Guided pictures are read right more often than real ones: guidance, as a blur, draws the typical, and what it costs in variety, neither number shows by itself.
+# Guided pictures are read right more often than real ones: guidance, like blur, draws the typical, and what it costs in variety, neither number shows by itself.
 #
 # **Beware:** the settings of this distillation were chosen among a dozen runs by the distance of their four-step pictures.
 # The recorded run draws with other seeds, but the yardstick is the same, and the solver's steps were not tuned at all.
@@ -219,7 +219,7 @@ record.table("prompt_2000", "distance_2000")
 beside = measure.parameters(unfused.unet).value / measure.parameters(unet).value - 1
 share = record.find("adapter_share", Measurement.exact(100 * beside, "%"))
 print(f"the adapter has {share} of the U-Net's parameters")
-lab.guess("not_fused_times_plain", "not fused: times the time of plain?", "×", None)
+lab.guess("not_fused_times_plain", "not fused: time over that without an adapter?", "×", None)
 
 # %%
 point = (noise, path[0][2], text)
@@ -289,14 +289,14 @@ for share in (0.25, 0.5, 0.75) if scores else ():
 # </details>
 #
 # When does it pay?
-# *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` computes the same and never does, and leaves less to gain.
+# *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` (ours so far) computes the same without, and leaves less to gain.
 #
 # **Ask yourself:** if attention takes a quarter of the time, how much can merging gain at most?
 #
 # <details><summary>Answer</summary>
 #
 # Attention that costs nothing leaves three quarters of the time: $1 / 0.75 \approx 1.33$ times.
-# With a quarter of the pairs left and the price of the search, it is less.
+# The search has a price, too; with more tokens, attention is more than a quarter.
 #
 # </details>
 
@@ -354,8 +354,8 @@ plot.waterfall(stack, "faster")
 
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
-# What none of the parts makes faster is a larger share of the whole than of any part, which pulls the whole below the product.
-# Does it do so here, or does the interval of the share hold 1?
+# What no part makes faster takes a larger share of the time of the whole, which pulls the whole below the product.
+# Is it so here, or does the interval in the drawing hold 1?
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #
@@ -367,7 +367,7 @@ plot.waterfall(stack, "faster")
 #
 # ## 7 · Quality beside cost
 #
-# Latency here, distance of the recorded run; up is better, and the dotted line is the floor.
+# Latency here, distance of the recorded run: up and left is better, the **front** is what no other beats in both, and the dotted line is the floor.
 
 # %%
 if scores:
@@ -412,7 +412,7 @@ plot.waterfall(article, "faster")
 # The authors {cite}`luo2023lcmlora` promise plugging in for *fine-tuned* models, which keep the architecture.
 # The next cell tries it on our small U-Net; whether the published adapter loads on BK-SDM-Small was not tried.
 #
-# The table below has one picture at a time, compiled over compiled, and again no picture was seen.
+# The table has one picture at a time, both sides under `torch.compile`; again no picture was seen.
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other.
 
 # %%
@@ -470,7 +470,7 @@ headline = (
 lab.finish(headline)
 
 # %% [markdown]
-# The second table sets this run beside the recorded ones. (A distance of up to 0.1 more counts as none; only quartiles, however far the bound, leave a claim undecided.)
+# Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided.)
 #
 # - *Ten times by stacking*: with the compiler counted as a part of the stack, much of the factor is the compiler's.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.

@@ -69,7 +69,7 @@ from_rows = partial(record.find, read_from="search")  # read, and not measured h
 # ## 1 · The idea
 #
 # A **stack** is several techniques, applied one after the other.
-# Every stack $S$ has a loss $L(S)$ against the model at the start, and a file of some bytes.
+# Every stack $S$ loses $L(S)$ of quality against the model at the start, and has a file of some bytes.
 # Three things are commonly said about stacks, and each can be measured: *one order is best*, *sizes multiply*, and *losses add up* {cite}`metaintelligence_stacking`.
 # Sizes multiply if a file that one step makes 3 times smaller, and another 4 times, is 12 times smaller after both.
 # Losses add up if the **interaction** of two steps is zero:
@@ -112,11 +112,11 @@ drawings.two_orders(w, prune_half, round_to_half)
 #
 # | step, for the network of images | what it does | step, for the language model | what it does |
 # | --- | --- | --- | --- |
-# | `thin(share)` | removes channels | `cut(layers)` | removes layers |
-# | `prune(share)` | sets small weights to zero; with `lamp`, small against the larger ones of their layer | `prune(share)` | sets small weights to zero |
+# | `thin(part)` | removes channels | `cut(layers)` | removes layers |
+# | `prune(part)` | zeros for small weights; `lamp`: small against the larger ones of their layer | `prune(part)` | zeros, by `wanda` (section 7) or `magnitude` |
 # | `recover(batches)`, `distill(batches)` | trains, with labels or with a teacher | `lora(rank, batches)` | trains adapters |
 # | `share(bits)`, `quantize` | few values by a codebook, or INT8 | `quantize` | INT8, or NF4 |
-# | `fold`, `half` | merges BatchNorm into the convolution; 16 bits for the rest | | |
+# | `fold`, `half` | merges BatchNorm into convolutions; all floats to 16 bits | | |
 #
 # `thin`, `prune`, `share` and `quantize` end by measuring BatchNorm's statistics again, on a few training images (Lab 01).
 
@@ -133,7 +133,7 @@ for order in stack.orders(four, facts):
 show(images.prune, images.recover)
 
 # %% [markdown]
-# An order that cannot work is refused before anything runs; the others have to be measured.
+# Training needs BatchNorm (`WITHOUT` says why): impossible orders are refused before anything runs, the others have to be measured.
 #
 # ## 3 · The record, and two stacks of it here
 #
@@ -212,7 +212,7 @@ for key, of, to in (
 # In the four numbers, rounding made small weights equal to large ones.
 # Here a layer has 16 values, and the weights near zero share the smallest of them.
 # Pruning takes those, whichever step comes first, so both orders drop nearly the same weights.
-# And 16 values cost little, so that better ones for fewer weights can gain little.
+# And 16 values cost little: fitting them to the kept weights alone can gain little.
 #
 # </details>
 #
@@ -253,12 +253,12 @@ for task, much in (("images", 1), ("text", 0)):
 #
 # ## 5 · Do they interact?
 #
-# Now all pairs of the image steps without training, in every order that is not refused (white in the map).
+# Now all pairs of the image steps without training, in both orders; a refused order is white in the map.
 
 # %%
 question = "How many points does the worst pair lose beyond the sum of both alone?"
 lab.guess("largest_interaction", question, "points", None)
-question = "70 % of zeros and 16 values a layer: which share of the product of sizes?"
+question = "70 % zeros, 16 values a layer: times smaller, over the product of both?"
 lab.guess("prune_share_product", question, "×", None)
 
 # %%
@@ -287,7 +287,7 @@ drawings.tree(pairs, 1, "lost")
 # </details>
 #
 # In the heat map brackets mean that the interval holds zero; the rows keep no predictions to pair, so half a point may hide in it.
-# The intervals printed above it are for the largest of all pairs, whichever that is, widened as in section 4.
+# Above it stands the worst of all pairs, then without `fold` first, then also without `thin`; all intervals are widened as in section 4.
 #
 # - **`fold` first ruins what changes many weights.** In the tree, the same two steps lose little in one order and very much in the other.
 #   Eight bits change so little that they may come after.
@@ -321,7 +321,7 @@ plot.waterfall(zeros.product, "smaller")
 #
 # **Ablation** asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole?
 # Where the two answers differ, the steps interact.
-# The rows are the whole, in order, and *in the whole* compares it with the whole without that step; a loss below zero is a repair.
+# The rows are the whole, in order, and *in the whole* compares it with the whole without that step; an interval below zero is a repair.
 #
 # **Ask yourself:** `distill` makes no file smaller, so is it the step to leave out first?
 #
@@ -385,7 +385,7 @@ Table(["SmolLM2", "against", "times the perplexity"], table)
 # The labels seem to lose more, but look at the left end: they harm the network that is not pruned by as much.
 # Few steps at this learning rate, on images that are not shifted and mirrored as in the first training, do harm of their own.
 #
-# In the table, magnitude is as good as Wanda where few weights go; where half of them go, neither is free.
+# In the table, magnitude is as good as Wanda where few weights go; where half go, Wanda is far better, and not free.
 #
 # ## 8 · The front: which stack for which need?
 #
@@ -459,7 +459,7 @@ claims.judge("claims.toml", record)
 # - *Losses add up*: not where one step takes away what had made the other harmless, as folding takes the repair.
 # - *Sizes multiply*: not where the file holds more than the bits of the weights, above all the places of those that were kept.
 # - *Prune, recover, quantize*: it may be best where training changes the weights themselves; the interval holds zero.
-#   Adapters beside four bits are a way out; beside INT8 the order hardly matters, because there is little to repair.
+#   With four bits, train adapters last; with INT8 the order hardly matters (not shown), because there is little to repair.
 #
 # *Undecided* means that the effect may be nothing, or as large as the end of its interval: no reason to choose.
 #
