@@ -174,7 +174,7 @@ record.table("file", "gzip", "agreement")
 # More calls make a confidence interval narrower; quartiles, which describe a single call, stay as wide.
 #
 # What counts are *independent* observations.
-# Views of one photograph are alike, so agreement rests on eight photographs (Student's t, which can reach beyond 100 %; where all eight are the same, it has no width, and is not exact).
+# Views of one photograph are alike, so agreement rests on eight photographs (Student's t, which can reach beyond 100 %; eight equal values print no brackets, but are not exact).
 # Accuracy rests on test images (Wilson {cite}`wilson1927probable`), a speed-up on rounds of timing.
 # The page [Measuring](../../book/measuring.md) has the rest.
 #
@@ -210,13 +210,13 @@ for p in photographs[:4]:
 plot.pictures({p.name: p.image for p in photographs[:4]}, said)
 
 # %% [markdown]
-# The sizes nearly multiply, and the network is ruined (BatchNorm was not corrected, so this does not say how much can go): a size without a quality is half a result.
+# The sizes nearly multiply, and the network is ruined (a correction was left out that section 4 shows): a size without a quality is half a result.
 #
 # **Ask yourself:** why does this whole come so near to its product?
 #
 # <details><summary>Answer</summary>
 #
-# Pruning shrinks every layer by much the same factor, and INT8 takes nearly the same share of what is left: that multiplies.
+# Pruning shrinks the Linear layer as much as all convolutions together, so INT8 takes nearly the same share as alone: that multiplies.
 # Only in the Linear layer do positions stand beside 8-bit values; in section 6 they do so everywhere.
 #
 # </details>
@@ -299,7 +299,7 @@ sparse = recover(magnitude.pruned(base, masks), masks, lab.SEED + 2)
 assert all((sparse.get_parameter(n)[~m] == 0).all() for n, m in masks.items())
 rows.keep("pruned 90 %, fine-tuned", ("global 90 %", "fine-tuning"), sparse)
 
-thin = structured.channels_pruned(base, calibration[0][:1], 0.25, [base.classifier[1]])
+thin = structured.channels_pruned(base, calibration[0][:1], 0.25, keep=base.classifier)
 thin = recover(thin.to(memory_format=torch.channels_last), {}, lab.SEED + 3)
 rows.keep("25 % of channels removed, fine-tuned", ("channels", "fine-tuning"), thin)
 
@@ -378,8 +378,8 @@ plot.waterfall(stack, "smaller")
 #
 # </details>
 #
-# **What is the baseline?** One instrument must measure all four files, or it is a technique of its own.
-# Above it is zstd for all four; below, FP32 is also measured in two other ways.
+# **What is the baseline?** One instrument must measure all four files, or it is itself a technique: above it is zstd, below FP32 is also measured in two more ways.
+# In the drawing, *dominated* means that another file is no larger and no worse.
 
 # %%
 baselines = {
@@ -394,7 +394,7 @@ print(by_baseline(baselines, alone, "stack", whole))
 plot.cost_quality(record, "compressed", "accuracy")
 
 # %% [markdown]
-# - *As it lies in memory*: zstd shortens all but the baseline, the product counts it twice, and the share is too low.
+# - *As it lies in memory*: zstd shortens all but the baseline, so its gain is twice in the product, and the share is too low.
 # - *As shipped*: the baseline lacks digits that the fine-tuned network pays for, so the share is too high.
 # - *With its digits filled*: one instrument, one kind of number; only this share may be held against the formula.
 #
@@ -435,7 +435,7 @@ plot.latencies(timings, baseline="FP32")
 
 # %% [markdown]
 # *Zeros*: a dense kernel multiplies by them all the same; is the ratio farther from 1 than A/A is?
-# *Removed channels* buy time, because their arithmetic is gone; the drawing is of batches of 50, a box its quartiles.
+# *Removed channels* buy time, because their arithmetic is gone (drawn: batches of 50, a dot for each round, a box for the quartiles).
 # *Compiling* is a gain of its own, and a speed-up of INT8 over eager FP32 contains it.
 # What INT8 adds is the ratio to *compiled* FP32.
 #
@@ -462,7 +462,7 @@ claims.judge("claims.toml", record)
 # - *INT8 is a quarter*: of what is quantized, and once the float32 copies that an exported graph keeps are removed.
 # - *Ten times at 90 %*: counts weights, and not where they are.
 # - *INT8 is faster*: than eager FP32, which lacks what compiling gains.
-# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time; processes of one machine differ here by more than the interval of each.
+# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time; runs on one machine differ here by more than the interval of each.
 #
 # ## 9 · This run and the recorded ones
 
@@ -480,7 +480,7 @@ lab.finish(headline)
 # 1. Prune 95 % and 98 %: where does fine-tuning no longer help, and which layers are empty by then?
 # 2. Quantize first and prune afterwards: does the order matter {cite}`harma2024interplay`?
 # 3. Quantize the thin network, too: is it smaller, faster or better than the stack?
-# 4. Measure BatchNorm again in the pruned ImageNet network, from other crops of the photographs, and in the *unpruned* one: which batches does it take?
+# 4. Measure BatchNorm again, from other crops of the photographs, in the pruned ImageNet network and in the *unpruned* one: which data would be right?
 # 5. Write the INT8 weights with an entropy coder instead of zstd: how close does the share come to the formula?
 #
 # Five lines to remember:

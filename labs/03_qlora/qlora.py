@@ -244,8 +244,7 @@ assert adapted(x).tolist() == [1, 2, 3, 4 + 2 * 1]
 show(lora.LoRALinear)
 
 # %% [markdown]
-# On the real model peft does the same.
-# LoRA, beside full precision, and QLoRA start from the same seed and see the same batches.
+# On the real model peft does the same, beside all linear layers but the last; LoRA and QLoRA share seed and batches.
 # The arithmetic runs in bfloat16 where the device multiplies it.
 # A GPU without it computes in float16, with the loss scaled so that small gradients do not vanish {cite}`micikevicius2018mixed`; a CPU without it in float32.
 # On a GPU the optimizer's state has 8 bits and is *paged*: while the GPU's memory is full, it moves to the computer's.
@@ -291,8 +290,7 @@ plot.training_losses(histories)
 #
 # ## 6 · Merge and round
 #
-# An adapter is a small file of its own.
-# It can also be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
+# An adapter is a small file of its own, and can also be *merged*: $W + \frac{\alpha}{r} B A$ is one matrix again, and costs nothing when it runs.
 # To have four bits and no adapter, round that matrix to NF4.
 # Which $W$ is it: what the four bits stand for, beside which the adapter was trained, or the original?
 
@@ -338,7 +336,8 @@ drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 #
 # </details>
 #
-# Look at the row merged into the original $W$ and not rounded: do adapters that were trained beside the errors of NF4 work where there are none?
+# *Times untrained* divides by the row NF4 double.
+# Look at the row merged into the original $W$ and not rounded: do adapters that were trained beside NF4's errors work without them?
 #
 # ## 7 · Trained to the end
 #
@@ -347,7 +346,7 @@ drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 # The best of five rates was chosen on topics held out of the training text, then trained with five seeds.
 # Eight bits, whose kernels are slow there, stand beside few adapters only, with three seeds.
 # For LoRA beside all layers the lowest rate was the best: a lower one might be better still.
-# *Times untrained* divides by the untouched model; *learned*, in nats as the loss, counts from each model's own start, and *learns less* below zero is more.
+# *Times untrained* divides by the untouched model; *learned*, in nats, counts from each model's own start; what is printed of `qlora` has *more* adapters, and *learns less* below zero is more.
 
 # %%
 on_gpu.fine_tuning(record)
@@ -355,10 +354,10 @@ on_gpu.fine_tuning(record)
 # %% [markdown]
 # ## 8 · Where the memory goes
 #
-# Now the five things, counted tensor by tensor: what is held, and what autograd saves for the backward pass.
-# *Checkpointing* {cite}`chen2016training` keeps only the input of each block and computes the block again when the backward pass arrives.
+# Now all but the workspace, counted tensor by tensor: what is held, and what autograd saves for the backward pass.
+# *Checkpointing* {cite}`chen2016training` keeps only the input of each transformer layer and computes the layer again when the backward pass arrives.
 # `labkit.estimate.training_memory` calculates the same numbers from the architecture, without running anything.
-# Steps are timed in turn, and the baseline twice: what it differs from itself is noise, and the GPU's timing below is longer.
+# Steps are timed in turn, and the baseline twice: what it differs from itself is noise, and the GPU's timing below has more rounds.
 # Guess first; the last two guesses are about a billion parameters and four texts of 512 tokens, on a GPU.
 
 # %%
@@ -410,13 +409,14 @@ record.find("step_times_lora", record.get("step, QLoRA", "times_lora"))
 drawn.training_memory(on_gpu.seven_billion(), limits=[15])
 
 # %% [markdown]
-# Freezing removes gradients and optimizer state, four bits shrink the weights, checkpointing takes the activations.
+# Freezing spares most gradients and optimizer state, four bits shrink the weights, checkpointing takes the activations.
 #
 # ### Measured and calculated at full size
 #
 # What a step takes does not depend on the values of the weights.
 # So `labkit.recipes.full_size_qlora` trains beside random weights of full size on a GPU, and records the peak.
-# The second table is calculated, for rank 64, one text of 512 tokens, checkpointing and 8-bit AdamW: with QLoRA, which card does each size need, of 15, 24, 48 and 80 GB?
+# The second table is calculated: one text of 512 tokens, checkpointing, and for adapters rank 64 and 8-bit AdamW.
+# Which card does QLoRA need for each size: 15, 24, 48 or 80 GB?
 # bitsandbytes' layers of 8 bits also keep their inputs, so they save little; CUDA itself takes half a gigabyte more.
 
 # %%
@@ -425,7 +425,7 @@ recorded = runs.gpu_run(name=GPU).record
 for key, found in on_gpu.findings(recorded).items():
     record.find(key, found, read_from=GPU)
 off = record.findings["calculator_error"]
-print(f"{len(recorded.rows)} configurations: the calculator is off by {off} at most")
+print(f"{len(recorded.rows)} configurations, 5 shown: the calculator is off by ≤ {off}")
 display(recorded.table("peak", "calculated", "share_of_peak", "slowdown"))
 stack = recorded.product("peak", on_gpu.IN_16, parts, on_gpu.BOTH)
 record.keep("Llama of 1B: NF4 × checkpointing", "peak memory", stack)
@@ -461,13 +461,13 @@ claims.judge("claims.toml", record)
 # Where a promise fails, this is why:
 #
 # - *A quarter of the bytes*: only the linear layers come down to 4.13 of 16 bits.
-# - *A T4 for an A100*: one billion parameters with adapters fit the small card in 16 bits already.
+# - *A card of 15 GB*: one billion parameters with adapters fit the card in 16 bits already.
 # - *Four bits within 2 %*: small models are said to tolerate rounding less, and the packaged weights were rounded before; neither was tested.
-#   The slides count accuracy on tasks, and this lab perplexity.
+#   The source counts accuracy on tasks, and this lab perplexity.
 # - *Four bits learn less*: they take more from the loss, because they start far behind, and still end behind.
 #   What they learned is in part repair of the rounding.
-# - *Nothing lost* and *a fraction of a percent* are read from section 7: with some percent trained it stays undecided, and LoRA's best rate lay at the end of its grid.
-# - *Eight bits*: here computed in float32; as bitsandbytes computes them, section 7's run leaves 2 % open.
+# - *Within 1 %* and *a fraction of a percent* are read from section 7: the latter, with some percent, stays undecided, and LoRA's best rate lay at the end of its grid.
+# - *Eight bits* hold in float32; computed by bitsandbytes, untrained, on section 7's GPU, 2 % is undecided.
 
 # %%
 headline = """four bits alone have {nf4_times_reference} the perplexity of the

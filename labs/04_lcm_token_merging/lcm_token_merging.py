@@ -219,7 +219,7 @@ record.table("prompt_2000", "distance_2000")
 beside = measure.parameters(unfused.unet).value / measure.parameters(unet).value - 1
 share = record.find("adapter_share", Measurement.exact(100 * beside, "%"))
 print(f"the adapter has {share} of the U-Net's parameters")
-lab.guess("not_fused_times_plain", "not fused: time over that without an adapter?", "×", None)
+lab.guess("not_fused_times_plain", "not fused: time over that without it?", "×", None)
 
 # %%
 point = (noise, path[0][2], text)
