@@ -291,12 +291,12 @@ for share in (0.25, 0.5, 0.75) if scores else ():
 # When does it pay?
 # *Plain* attention writes out all pairs of tokens; *fused* attention {cite}`dao2022flashattention` (ours so far) computes the same without, and leaves less to gain.
 #
-# **Ask yourself:** if attention takes a quarter of the time, how much can merging gain at most?
+# **Ask yourself:** if self-attention and its linear layers take a quarter of the time, how much can merging gain at most?
 #
 # <details><summary>Answer</summary>
 #
-# Attention that costs nothing leaves three quarters of the time: $1 / 0.75 \approx 1.33$ times.
-# The search has a price, too; with more tokens, attention is more than a quarter.
+# If they cost nothing, three quarters are left: $1 / 0.75 \approx 1.33$ times; the search has its price, and more tokens make their share larger.
+# The share printed below leaves out these linear layers, and counts attention to the prompt.
 #
 # </details>
 
@@ -355,12 +355,12 @@ plot.waterfall(stack, "faster")
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
 # What no part makes faster takes a larger share of the time of the whole, which pulls the whole below the product.
-# Is it so here, or does the interval in the drawing hold 1?
+# Is it so here, or does the interval hold 1? With six rounds it is far wider than the margin of 0.05, and cannot decide.
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #
 # 25/4 forgets guidance, which doubles the evaluations of the baseline only.
-# 12.5 counts a guided step as two evaluations, but they run as one batch, which costs less than two: see *no guidance* in the drawing.
+# 12.5 counts a guided step as two evaluations, but they run as one batch, which seems to cost less than two: does the interval of *no guidance* hold 2?
 # What is done once for a picture, in text encoder and decoder, counts more beside four evaluations than beside 50.
 #
 # </details>
@@ -381,7 +381,7 @@ if scores:
 #
 # An article {cite}`metaintelligence_stacking` stacks BK-SDM-Small, four steps of LCM-LoRA and merging of half the tokens, and promises more than ten times on a T4.
 # `labkit.recipes.full_size_diffusion` timed Stable Diffusion 1.5 and BK-SDM-Small on a GPU with random weights: the time depends on the architecture alone, and there is no picture.
-# One picture fills a T4, the larger GPU needs several, here eight; no T4 was timed.
+# One picture fills a T4; the larger GPU draws eight, and even so unguided eager steps wait for launches. No T4 was timed.
 
 # %%
 READ = "nvidia_h200"  # the recorded run
@@ -412,6 +412,7 @@ plot.waterfall(article, "faster")
 # The authors {cite}`luo2023lcmlora` promise plugging in for *fine-tuned* models, which keep the architecture.
 # The next cell tries it on our small U-Net; whether the published adapter loads on BK-SDM-Small was not tried.
 #
+# The merging lines are of one evaluation captured in a graph, without launches; run eagerly, merging at 512 pixels makes it slower.
 # The table has one picture at a time, both sides under `torch.compile`; again no picture was seen.
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other.
 
@@ -470,12 +471,12 @@ headline = (
 lab.finish(headline)
 
 # %% [markdown]
-# Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided.)
+# Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided, and so does an interval that holds the bound.)
 #
-# - *Ten times by stacking*: with the compiler counted as a part of the stack, much of the factor is the compiler's.
+# - *Ten times by stacking*: the compiler is a part of that factor; over a compiled baseline the same stack stays below ten.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.
 # - *Two to four steps*: is the whole interval of `lcm adds` above the bound, and does that of `lcm adds to unguided` reach 0.1? `lcm follows more than unguided` says which of those two follows its prompts.
-# - *Merging*: with large pictures fused attention has taken most of the saving. With plain attention, as the authors had it, half of the tokens gain much less at 512 pixels here than there: this lab does not know why.
+# - *Merging*: with large pictures fused attention has taken most of the saving. With plain attention, as the authors had it, in one captured evaluation, half of the tokens gain much less at 512 pixels here than there: this lab does not know why.
 # - *Nearly as good*: the table of BK-SDM's own repository has an FID, a Fréchet distance, of 13.05 for the whole and 16.98 for Small {cite}`kim2024bksdm`.
 #
 # ## 10 · Try, and remember

@@ -47,7 +47,7 @@ import torch
 # *easy, 10 minutes, 3 points*
 #
 # Pruning makes a file smaller by one factor, short codes by another. **Before you write the function, predict**: a layer
-# has 1000 weights of 32 bits. Pruning keeps 300 of them, each with its place in 5 bits; codes have 4 bits. Which share
+# has 1000 weights of 32 bits. Pruning keeps 200 of them, each with its place in 6 bits; codes have 5 bits. Which share
 # of the product of both factors will the pruned *and* coded file reach? Write your number in place of `None`.
 #
 # Then compute it. Besides its weights a file has `constants` (BatchNorm), which always take 32 bits each. In bits:

@@ -70,7 +70,7 @@ from_rows = partial(record.find, read_from="search")  # read, and not measured h
 #
 # A **stack** is several techniques, applied one after the other.
 # Every stack $S$ loses $L(S)$ of quality against the model at the start, and has a file of some bytes.
-# Three things are commonly said about stacks, and each can be measured: *one order is best*, *sizes multiply*, and *losses add up* {cite}`metaintelligence_stacking`.
+# Three things are commonly said about stacks, and each can be measured: *one order is best* {cite}`mahadik2025systematic`, *sizes multiply*, and *losses add up* {cite}`metaintelligence_stacking`.
 # Sizes multiply if a file that one step makes 3 times smaller, and another 4 times, is 12 times smaller after both.
 # Losses add up if the **interaction** of two steps is zero:
 #
@@ -223,7 +223,7 @@ for key, of, to in (
 #
 # Now with training, from the record: each order was run with five seeds, so an interval holds two kinds of chance, of the seeds and of the test data.
 #
-# **Ask yourself:** in the network of images, *prune → distill → share* loses least.
+# **Ask yourself:** in the network of images, *prune → distill → share* has the smallest mean loss.
 # Will *prune → lora → quantize* be best for the language model, too?
 #
 # <details><summary>Answer</summary>
@@ -245,7 +245,7 @@ for task, much in (("images", 1), ("text", 0)):
 
 # %% [markdown]
 # - **Training comes after what it is to repair.** (Orange: more than a point, or in the second tree more than nothing, is lost.)
-#   In the first tree, the orders that prune after the last training are the worst by far.
+#   In the first tree, the orders that prune after the last training are the worst by far; in the second, only the place of rounding shows.
 # - **The place of the codebook matters less.** Before it, training moves all weights; after it, only the shared values.
 # - **A loss below zero is better than the original.** The adapters saw text of the kind that is tested; the original had not.
 #
@@ -286,7 +286,7 @@ drawings.tree(pairs, 1, "lost")
 #
 # </details>
 #
-# In the heat map brackets mean that the interval holds zero; the rows keep no predictions to pair, so half a point may hide in it.
+# In the heat map brackets mean that the interval holds zero; the rows keep no predictions to pair, so most of a point may hide in it.
 # Above it stands the worst of all pairs, then without `fold` first, then also without `thin`; all intervals are widened as in section 4.
 #
 # - **`fold` first ruins what changes many weights.** In the tree, the same two steps lose little in one order and very much in the other.
@@ -383,9 +383,9 @@ Table(["SmolLM2", "against", "times the perplexity"], table)
 
 # %% [markdown]
 # The labels seem to lose more, but look at the left end: they harm the network that is not pruned by as much.
-# Few steps at this learning rate, on images that are not shifted and mirrored as in the first training, do harm of their own.
+# Few steps at this learning rate, on images that are not shifted and mirrored as in the first training, are a likely cause; it was not tested.
 #
-# In the table, magnitude is as good as Wanda where few weights go; where half go, Wanda is far better, and not free.
+# In the table, both stay within 5 % where one weight in ten goes; where half go, neither is free, and magnitude loses far more.
 #
 # ## 8 · The front: which stack for which need?
 #
@@ -393,7 +393,7 @@ Table(["SmolLM2", "against", "times the perplexity"], table)
 # A stack is on the **Pareto front** if no other is at least as good in both loss and bytes, and better in one.
 # You choose by a rule, which you write down before you look:
 #
-# - **Phone**: the smallest file that loses at most a point, or 5 % of perplexity.
+# - **Phone**: the smallest file that loses at most a point with its whole interval, or 5 % of perplexity on average.
 # - **Nothing trained**: the same, for those who cannot train.
 # - **No codebook**: the same, without `share`: libraries have kernels for INT8, NF4 and 16 bits.
 
@@ -435,14 +435,14 @@ Table(["need", "stack", "file", "smaller", "lost", "latency"], table)
 # <details><summary>Why <code>images_smaller</code>?</summary>
 #
 # No single step comes near: each alone either loses too much or saves too little.
-# Zeros, few values and 16 bits each take a part, and training with a teacher repairs what they break: most weights go, and a kept one costs some 13 bits with its place, not 32.
+# Zeros, few values and 16 bits each take a part, and training with a teacher repairs what they break: most weights go, and a kept one needs a short code and its place, not 32 bits.
 #
 # </details>
 #
 # Four warnings:
 #
 # - **The search chose by the test images on which it is reported.** It looked at seed 0, which is left out of every mean; the luck of the images is still in them.
-#   Only filled points can be chosen: they were run with three other seeds, or have no random step.
+#   Only filled points can be chosen: they were run with at least three other seeds, or have no random step.
 # - **The language model was not searched.** Its stacks are those of the sections above, chosen and reported on the same topics; better ones may exist.
 # - **The zero of the second figure is the best model in 16 bits that was trained on the same text.** That training gains by itself, and a stack must not take credit for it.
 #   In the table, *nothing trained* is held against the model at the start, which nobody has trained on that text either.
@@ -457,7 +457,7 @@ claims.judge("claims.toml", record)
 # Why promises of this kind fail, where they do:
 #
 # - *Losses add up*: not where one step takes away what had made the other harmless, as folding takes the repair.
-# - *Sizes multiply*: not where the file holds more than the bits of the weights, above all the places of those that were kept.
+# - *Sizes multiply*: not where two steps shorten the same bits, nor where the file also holds places of weights.
 # - *Prune, recover, quantize*: it may be best where training changes the weights themselves; the interval holds zero.
 #   With four bits, train adapters last; with INT8 the order hardly matters (not shown), because there is little to repair.
 #
@@ -487,7 +487,7 @@ lab.finish(headline)
 #
 # - What damages comes before what repairs, and measuring BatchNorm again is a repair: fold after it.
 # - Interactions are measured, not assumed, in both orders, and paired on the same test data where predictions are kept.
-# - Sizes multiply only as far as nothing else is in the file: places of weights do not shrink with their bits.
+# - Sizes multiply only if no two steps shorten the same bits and nothing else is in the file: places do not shrink with the bits.
 # - The step that saves no byte may carry the whole stack: ablate before you drop it.
 # - Choose by a rule that was written down before, on other data than you report, from stacks with several seeds.
 #
