@@ -40,6 +40,6 @@ def test_a_lab_goes_through_in_float16_and_says_what_it_took(tmp_path):
     assert 0 < sum(cell["seconds"] for cell in result["cells"]) < result["seconds"]
     assert len(result["cells"]) == len([*t4.cells(t4.labs()["03"].read_text())])
     assert result["fits_ram"] and result["ram_bytes"] > 1e8
-    assert "training computes in fp16" in (tmp_path / "results" / "03.log").read_text()
+    assert "QLoRA in torch.float16" in (tmp_path / "results" / "03.log").read_text()
     record = json.loads((tmp_path / "records" / "03_qlora.json").read_text())
     assert result["settings"] == record["settings"]

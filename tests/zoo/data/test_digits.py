@@ -96,11 +96,3 @@ def test_the_digits_of_the_package():
     means = torch.stack([train.images[train.labels == digit].float().mean(0) for digit in range(10)])
     nearest = torch.cdist(test.images.flatten(1).float(), means.flatten(1)).argmin(1)
     assert (nearest == test.labels).float().mean() > 0.75
-
-
-def test_the_lab_goes_through_with_the_digits_of_the_hub(data_sets, go_through, capsys):
-    steps = {"retraining_steps": 3, "centroid_steps": 1, "digits_steps": 2, "mobilenet_steps": 1}
-    go_through("02_deep_compression/deep_compression.py", source=None, digits_source=None, bits=(2,), **steps)
-    printed = capsys.readouterr().out
-    for name in ("Fashion-MNIST", "MNIST"):
-        assert f"\n{name} train, 30 pictures (source: torchvision;" in printed

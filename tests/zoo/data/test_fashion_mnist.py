@@ -144,3 +144,9 @@ def test_unknown_names(cache):
         fashion_mnist("valid")
     with pytest.raises(ZooError, match=r"no source 'hub'\. Known: torchvision, debian, embedded\."):
         fashion_mnist("test", source="hub")
+
+
+def test_the_lab_goes_through_with_the_pictures_of_the_mirror(data_sets, go_through, capsys):
+    steps = {"retraining_steps": 3, "centroid_steps": 1}
+    go_through("02_deep_compression/deep_compression.py", source=None, bits=(2,), **steps)
+    assert "\nFashion-MNIST train, 30 pictures (source: torchvision;" in capsys.readouterr().out
