@@ -182,7 +182,7 @@ def levels(weight: torch.Tensor, absmax: torch.Tensor, formats: Mapping[str, tup
         counts, edges = np.histogram(scaled, 120)
         ax.stairs(counts / counts.max(), edges, fill=True, color=SKY)
         ax.vlines(values, 0, 1, color="black", linewidth=1)
-        ax.set(title=f"{name}: error {error:.1f} % of the weights", yticks=[])
+        ax.set(title=f"{name}: relative error {error:.1f} %", yticks=[])
         ax.grid(visible=False)
     ax.set_xlabel("weight, divided by the absmax of its block")
     told = (

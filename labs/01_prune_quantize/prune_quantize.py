@@ -210,7 +210,7 @@ for p in photographs[:4]:
 plot.pictures({p.name: p.image for p in photographs[:4]}, said)
 
 # %% [markdown]
-# The sizes nearly multiply, and the network is ruined (a correction was left out that section 4 shows): a size without a quality is half a result.
+# The sizes nearly multiply, and the network is ruined (section 4 corrects; exercise 4 of section 10 tries that here): a size without a quality is half a result.
 #
 # **Ask yourself:** why does this whole come so near to its product?
 #
@@ -311,7 +311,7 @@ record.table("file", "compressed", "accuracy", "lost")
 
 # %% [markdown]
 # *Lost* is counted image by image against FP32, in percentage points of accuracy.
-# Where training took part it has round brackets: it ran once, and another seed may lose more.
+# Where training took part it has round brackets: another seed may lose more, and its accuracy varies, too.
 #
 # ## 5 · Static INT8: the convolutions, too
 #
@@ -458,7 +458,7 @@ claims.judge("claims.toml", record)
 # %% [markdown]
 # Where a claim fails, this is why:
 #
-# - *Rates multiply*: where each technique takes the same share with the other as alone; the positions break that.
+# - *Rates multiply*: where each removes the same fraction with and without the other; the positions break that.
 # - *INT8 is a quarter*: of what is quantized, and once the float32 copies that an exported graph keeps are removed.
 # - *Ten times at 90 %*: counts weights, and not where they are.
 # - *INT8 is faster*: than eager FP32, which lacks what compiling gains.
@@ -489,7 +489,7 @@ lab.finish(headline)
 # - After pruning, correct BatchNorm before you judge.
 # - Zeros save space only when encoded, and time only when removed.
 # - Dynamic INT8 is for Linear layers; convolutions need static INT8 and a compiler, and may still be slower than compiled FP32.
-# - Effects multiply where each takes the same share with the other as alone; whoever prints a product measures it with one instrument.
+# - Effects multiply where each removes the same fraction with and without the other; whoever prints a product measures it with one instrument.
 #
 # **Where it leads.** Lab 02 goes on where this lab stops: shared weights, a sparse index and Huffman codes instead of zstd.
 #

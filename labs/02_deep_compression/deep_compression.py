@@ -206,7 +206,7 @@ from labkit.techniques.storage import deep_compression, huffman
 def pruned_network(name: str, seed: int) -> nn.Module:
     half = deep_compression.load_(zoo.pruned_file(name, seed), zoo.network(name).half())
     # They ship in half precision, so the last digits of a float32 are zero, and cheap
-    # to encode. Fill them at random: no file must gain from that.
+    # to encode. Fill them at random: no file may gain from that.
     model = zoo.refill_(half.float().eval().to(memory_format=LAST))
     return recovery.without_dropout_(model)
 
@@ -225,7 +225,7 @@ for name, title in NAMES.items():
 #
 # Many weights of a layer are nearly equal, so a few values can stand for all.
 # K-means finds them, the *centroids*: it assigns each weight to the nearest centroid, moves each centroid to the mean of its weights, and repeats.
-# One of the $2^b$ codes is zero, for fillers or (as drawn) if zeros are stored; the others are centroids.
+# One of the $2^b$ codes means zero, for fillers or (as drawn) for pruned weights; the others are centroids.
 #
 # K-means stops where no move helps, so it matters where it *starts*.
 # A *linear* start spaces the centroids evenly between the smallest and the largest weight.
@@ -371,7 +371,7 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # <details><summary>Why <code>vgg_9_shared_on_top</code>?</summary>
 #
 # 32 bits over 5 is 6.4, and nearly right for the values alone.
-# But a kept weight also pays for its position, in both files; cheaper fillers only make $p$ about one bit smaller.
+# But a kept weight also pays for its position, in both files; cheaper fillers let $p$ fall by only about one bit.
 #
 # </details>
 #
@@ -381,7 +381,7 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # But factors taken *one upon the other* multiply by definition, because every size between cancels.
 # A claim would be that factors measured *alone* multiply, each against the same start.
 # So share the dense network, unpruned, and set both parts beside the whole.
-# All four files are written with Huffman's code, which only measures size here; the codebook alone is not trained on.
+# All four files are written with Huffman's code, so every part has its gain; the codebook alone is not trained on.
 
 # %%
 question = "LeNet-5: its whole rate over (pruning alone × codebook alone)?"
@@ -418,7 +418,7 @@ plot.waterfall(stacks["lenet_5"], "smaller")
 #
 # ## 8 · Is it faster, too?
 #
-# The linear layers of VGG-9: dense, pruned but with zeros in memory, and in *compressed sparse rows* (CSR).
+# VGG-9's classifier (its linear layers): dense, pruned with zeros stored, and in *compressed sparse rows* (CSR).
 # These hold the values that are not zero, the column of each, and where each row begins.
 
 # %%
@@ -465,7 +465,7 @@ ledger
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste, and the paper's own four networks lie on both sides.
 # - *Four times on top*, *the rates multiply*: the positions do not shrink with the values.
 # - *Linear is best*: at four bits the codebooks differ, and three networks are too few to tell their accuracies apart.
-# - *Less time*: one image differs from process to process and machine to machine. In batches one index can serve many images; CSR's input is transposed untimed.
+# - *Less time*: one image differs from process to process and machine to machine. In batches one index can serve many images; transposing the input is not timed.
 #
 # ## 10 · This run and the recorded ones
 

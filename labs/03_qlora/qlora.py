@@ -118,7 +118,7 @@ held_out, topics = zoo.held_out_blocks(corpus, tokenizer, length, few)
 held_out, layers = held_out.to(device), qlora.linear_layers(full)
 whole, linear = measure.parameters(full), sum(m.weight.numel() for m in layers.values())
 print(loaded.origin, corpus.origin, sep="\n")
-print(f"{len(training)} blocks to train on, {few} of {len(set(topics))} topics to test")
+print(f"{len(training)} blocks to train on, {few} to test ({len(set(topics))} topics)")
 print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers")
 
 # %% [markdown]
@@ -224,7 +224,7 @@ plot.cost_quality(record, "file", "times_reference", lower_is_better=True)
 #
 # A quarter would be four of sixteen bits for every number in the file.
 # The constants of the blocks come on top, but they are little.
-# Most of the rest is what keeps 16 bits: the embeddings, about a fifth of this small model, count four times as much as before.
+# Most of the rest is what keeps 16 bits: the embeddings, about a fifth of this small model: $0.2 + 0.8 / 4 = 0.4$.
 #
 # </details>
 #
@@ -467,7 +467,7 @@ claims.judge("claims.toml", record)
 # - *Four bits learn less*: they take more from the loss, because they start far behind, and still end behind.
 #   What they learned is in part repair of the rounding.
 # - *Within 1 %* and *a fraction of a percent* are read from section 7: the latter, with some percent, stays undecided, and LoRA's best rate lay at the end of its grid.
-# - *Eight bits* hold in float32; computed by bitsandbytes, untrained, on section 7's GPU, 2 % is undecided.
+# - *Eight bits* within 2 % holds in float32; with bitsandbytes' own kernels, untrained, it is undecided.
 
 # %%
 headline = """four bits alone have {nf4_times_reference} the perplexity of the
@@ -482,7 +482,7 @@ lab.finish(headline, "reference", "trained", "untouched", "lora", "full", "share
 # 1. Choose a learning rate for LoRA and for QLoRA on topics of the training text, and train five times as long: does the distance between them shrink?
 # 2. Start the adapters from the largest singular vectors of what rounding took from each layer {cite}`li2024loftq`: how much of the distance does that bridge?
 # 3. Quantize one layer at a time: which single layer costs most perplexity, and how many bytes does it take to leave it in 16 bits?
-# 4. Which batch makes activations as large as the weights of a model of 7B in four bits?
+# 4. With checkpointing, which batch makes activations as large as the weights of 7B in four bits?
 #
 # Five lines to remember:
 #

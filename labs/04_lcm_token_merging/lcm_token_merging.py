@@ -175,7 +175,7 @@ record.table()
 #
 # $$ f(x, t) = c_{\text{skip}}(t)\, x + c_{\text{out}}(t)\, \hat z(x, t), \qquad c_{\text{skip}}(0) = 1,\; c_{\text{out}}(0) = 0. $$
 #
-# The **distillation** takes two neighbouring points of one guided path of our model, and asks model and adapter together for one end at both.
+# The **distillation** takes two neighbouring points of one guided path of our model, and asks model with adapter for the same end at both.
 # Near the picture the end is known, and from there the agreement spreads back to the noise.
 # Only the adapter is trained, by `labkit.recipes.text_to_image`.
 # Sampling goes to the end in one leap, adds fresh noise, less than before, and leaps again.
@@ -213,13 +213,13 @@ record.table("prompt_2000", "distance_2000")
 # **Beware:** the settings of this distillation were chosen among a dozen runs by the distance of their four-step pictures.
 # The recorded run draws with other seeds, but the yardstick is the same, and the solver's steps were not tuned at all.
 #
-# **Fused or not?** An adapter can stay beside the weights, or its product can be added to them: then it is *fused*, and its layers go.
+# **Fused or not?** An adapter can stay beside the weights, or its product can be added to them: then it is *fused*, without layers of its own.
 
 # %%
 beside = measure.parameters(unfused.unet).value / measure.parameters(unet).value - 1
 share = record.find("adapter_share", Measurement.exact(100 * beside, "%"))
 print(f"the adapter has {share} of the U-Net's parameters")
-lab.guess("not_fused_times_plain", "not fused: time over that without it?", "×", None)
+lab.guess("not_fused_times_plain", "unfused: time divided by plain time?", "×", None)
 
 # %%
 point = (noise, path[0][2], text)
@@ -355,12 +355,12 @@ plot.waterfall(stack, "faster")
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
 # What no part makes faster takes a larger share of the time of the whole, which pulls the whole below the product.
-# Is it so here, or does the interval hold 1? With six rounds it is far wider than the margin of 0.05, and cannot decide.
+# Is it so here, or does the interval hold 1? Six rounds give one too wide to tell 0.95, the claim's bound, from 1.
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #
 # 25/4 forgets guidance, which doubles the evaluations of the baseline only.
-# 12.5 counts a guided step as two evaluations, but they run as one batch, which seems to cost less than two: does the interval of *no guidance* hold 2?
+# 12.5 counts a guided step as two evaluations, but they run as one batch, which seems to cost less than two: see `guidance speedup` in section 9.
 # What is done once for a picture, in text encoder and decoder, counts more beside four evaluations than beside 50.
 #
 # </details>
@@ -381,7 +381,7 @@ if scores:
 #
 # An article {cite}`metaintelligence_stacking` stacks BK-SDM-Small, four steps of LCM-LoRA and merging of half the tokens, and promises more than ten times on a T4.
 # `labkit.recipes.full_size_diffusion` timed Stable Diffusion 1.5 and BK-SDM-Small on a GPU with random weights: the time depends on the architecture alone, and there is no picture.
-# One picture fills a T4; the larger GPU draws eight, and even so unguided eager steps wait for launches. No T4 was timed.
+# One picture fills a T4; the larger GPU draws eight, and even so unguided steps wait for the CPU. No T4 was timed.
 
 # %%
 READ = "nvidia_h200"  # the recorded run
@@ -412,7 +412,7 @@ plot.waterfall(article, "faster")
 # The authors {cite}`luo2023lcmlora` promise plugging in for *fine-tuned* models, which keep the architecture.
 # The next cell tries it on our small U-Net; whether the published adapter loads on BK-SDM-Small was not tried.
 #
-# The merging lines are of one evaluation captured in a graph, without launches; run eagerly, merging at 512 pixels makes it slower.
+# The merging lines are of one evaluation replayed without the CPU; run eagerly, one picture of 512 pixels gets slower by merging.
 # The table has one picture at a time, both sides under `torch.compile`; again no picture was seen.
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other.
 
@@ -473,7 +473,7 @@ lab.finish(headline)
 # %% [markdown]
 # Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided, and so does an interval that holds the bound.)
 #
-# - *Ten times by stacking*: the compiler is a part of that factor; over a compiled baseline the same stack stays below ten.
+# - *Ten times by stacking*: the condition counts the compiler, and no merging; over a compiled baseline it stays below ten.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.
 # - *Two to four steps*: is the whole interval of `lcm adds` above the bound, and does that of `lcm adds to unguided` reach 0.1? `lcm follows more than unguided` says which of those two follows its prompts.
 # - *Merging*: with large pictures fused attention has taken most of the saving. With plain attention, as the authors had it, in one captured evaluation, half of the tokens gain much less at 512 pixels here than there: this lab does not know why.

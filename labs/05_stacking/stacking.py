@@ -133,7 +133,7 @@ for order in stack.orders(four, facts):
 show(images.prune, images.recover)
 
 # %% [markdown]
-# Training needs BatchNorm (`WITHOUT` says why): impossible orders are refused before anything runs, the others have to be measured.
+# Training is unstable without BatchNorm (`needs`): impossible orders are refused before anything runs, the others have to be measured.
 #
 # ## 3 · The record, and two stacks of it here
 #
@@ -210,7 +210,7 @@ for key, of, to in (
 # <details><summary>Why <code>prune_first_gain</code>?</summary>
 #
 # In the four numbers, rounding made small weights equal to large ones.
-# Here a layer has 16 values, and the weights near zero share the smallest of them.
+# Here a layer has 16 values, and the weights near zero share a few small ones.
 # Pruning takes those, whichever step comes first, so both orders drop nearly the same weights.
 # And 16 values cost little: fitting them to the kept weights alone can gain little.
 #
@@ -258,7 +258,7 @@ for task, much in (("images", 1), ("text", 0)):
 # %%
 question = "How many points does the worst pair lose beyond the sum of both alone?"
 lab.guess("largest_interaction", question, "points", None)
-question = "70 % zeros, 16 values a layer: times smaller, over the product of both?"
+question = "70 % zeros, 16 values a layer: what part of the product is reached?"
 lab.guess("prune_share_product", question, "×", None)
 
 # %%
@@ -441,12 +441,12 @@ Table(["need", "stack", "file", "smaller", "lost", "latency"], table)
 #
 # Four warnings:
 #
-# - **The search chose by the test images on which it is reported.** It looked at seed 0, which is left out of every mean; the luck of the images is still in them.
+# - **The search chose by the test images on which it is reported.** It looked at seed 0, which is left out of these means; the luck of the images is still in them.
 #   Only filled points can be chosen: they were run with at least three other seeds, or have no random step.
 # - **The language model was not searched.** Its stacks are those of the sections above, chosen and reported on the same topics; better ones may exist.
 # - **The zero of the second figure is the best model in 16 bits that was trained on the same text.** That training gains by itself, and a stack must not take credit for it.
 #   In the table, *nothing trained* is held against the model at the start, which nobody has trained on that text either.
-# - **For the language model the mean decides.** Intervals of two trained models side by side are wider than 5 % of perplexity, so this choice is not certain.
+# - **For trained language models the mean decides.** Intervals of two of them side by side are wider than 5 % of perplexity, so this choice is not certain.
 #
 # ## 9 · The ledger
 
@@ -456,7 +456,7 @@ claims.judge("claims.toml", record)
 # %% [markdown]
 # Why promises of this kind fail, where they do:
 #
-# - *Losses add up*: not where one step takes away what had made the other harmless, as folding takes the repair.
+# - *Losses add up*: not where one step takes away what had made the other harmless, as folding may (section 5).
 # - *Sizes multiply*: not where two steps shorten the same bits, nor where the file also holds places of weights.
 # - *Prune, recover, quantize*: it may be best where training changes the weights themselves; the interval holds zero.
 #   With four bits, train adapters last; with INT8 the order hardly matters (not shown), because there is little to repair.
