@@ -33,7 +33,8 @@ def linked(texts: Iterable[str], terms: Iterable[str]) -> list[str]:
     """
     new = {term[0].upper() + term[1:]: term for term in terms} | {term: term for term in terms}
     words = "|".join(map(re.escape, sorted(new, key=len, reverse=True)))
-    either = re.compile(rf"(?P<elsewhere>{ELSEWHERE.pattern})|\b(?P<term>{words})s?\b", ELSEWHERE.flags)
+    alone = rf"(?<![\w-])(?P<term>{words})s?(?![\w+-])"
+    either = re.compile(f"(?P<elsewhere>{ELSEWHERE.pattern})|{alone}", ELSEWHERE.flags)
     seen = set()
 
     def link(found: re.Match) -> str:

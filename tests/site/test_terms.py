@@ -24,6 +24,7 @@ def test_the_terms_of_a_glossary_are_what_stands_at_the_margin():
         ("the rank and the rank", "the {term}`rank` and the rank"),
         ("Ranks differ.", "{term}`Ranks <rank>` differ."),
         ("frank ranking", "frank ranking"),
+        ("low-rank, Rank++ and rank-1", "low-rank, Rank++ and rank-1"),
         ("a static rank of rank", "a {term}`static rank` of {term}`rank`"),
         ("`rank` $rank$ [rank](a.md) {cite}`rank` <b title='rank'>", None),
         ("## Its rank\n\nrank", "## Its rank\n\n{term}`rank`"),
@@ -43,7 +44,7 @@ def test_the_cells_of_a_lab_are_read_in_their_order():
 def test_every_term_that_a_lab_uses_is_linked_at_its_first_use(lab):
     cells = [cell.source for cell in jupytext.read(lab).cells if cell.cell_type == "markdown"]
     plain = " ".join(terms.ELSEWHERE.sub(" ", cell) for cell in cells)
-    used = {term for term in DEFINED if re.search(rf"\b{re.escape(term)}\b", plain)}
+    used = {term for term in DEFINED if re.search(rf"(?<![\w-]){re.escape(term)}(?![\w+-])", plain)}
     page = " ".join(terms.linked(cells, DEFINED))
     linked = re.findall(r"\{term\}`(?:[^`<]* <)?([^`>]+)>?`", page)
     assert len(linked) == len(set(linked))
