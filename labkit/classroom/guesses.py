@@ -40,8 +40,8 @@ def collect(paths: Iterable[Path], read: Callable[[Path], bytes]) -> tuple[dict[
     """The guesses of a class and the files that are no record of a lab, each with the reason.
 
     Args:
-        paths: of files that may be records; `read` gives their bytes or raises ValueError.
-        read: see paths.
+        paths: of files that may be records.
+        read: gives the bytes of one; raises ValueError, with the reason, for what is not to be opened.
 
     Returns:
         {lab: {finding: its guesses}} of findings that somebody guessed, and a line for each file that was left out.
