@@ -14,14 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, pairwise
 
 import numpy as np
-import torch
 from matplotlib import patheffects, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL.Image import Image
-from torch import nn
 
 from labkit.estimate.product import Product
 from labkit.measure.latency import Timings
@@ -61,8 +59,6 @@ STYLE = {
     "hatch.linewidth": 0.8,
     "figure.constrained_layout.use": True,
 }
-
-Weights = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
 
 class Chart(Figure):
@@ -117,35 +113,6 @@ def _log_axis(axis: Axis, name: str, unit: str) -> None:
     large = unit in ("bytes", "FLOP", "")
     axis.set_major_formatter(ticker.EngFormatter(unit.replace("bytes", "B")) if large else "{x:g}")
     axis.set_label_text(textwrap.fill(f"{name.replace('_', ' ')} ({unit or 'count'}, log scale)", 50))
-
-
-def _values(weights: Weights) -> np.ndarray:
-    if isinstance(weights, nn.Module):
-        weights = [p for p in weights.parameters() if p.dim() > 1]
-    elif isinstance(weights, torch.Tensor):
-        weights = [weights]
-    # A quantized weight stands for the numbers that it dequantizes to; a plain tensor stays as it is.
-    return np.concatenate([w.detach().dequantize().float().cpu().numpy().ravel() for w in weights])
-
-
-@rc_context(STYLE)
-def weight_histogram(weights: Mapping[str, Weights], ax: Axes | None = None) -> Figure:
-    """Distribution of weights, one step line a name, on a logarithmic count axis; the legend has the share of zeros.
-
-    Each value is a tensor, several, or a model, of which the kernels and matrices are taken (no biases, no
-    BatchNorm). The axis leaves out the 1 % of largest magnitude, which would squeeze the rest.
-    """
-    ax, values = ax or subplots()[1], {name: _values(tensors) for name, tensors in weights.items()}
-    limit = max(np.percentile(np.abs(v), 99) for v in values.values()) or 1.0
-    edges = np.linspace(-limit, limit, 102)  # an odd number of bins: the zeros fall into the middle one
-    labels = [f"{name}: {100 * np.mean(v == 0):.1f} % zeros" for name, v in values.items()]
-    for i, (v, label, (color, _, line)) in enumerate(zip(values.values(), labels, cycle(LOOKS))):
-        counts, width = np.histogram(v, edges)[0], max(1, 2.4 - 0.6 * i)  # what lies beneath stays visible
-        ax.stairs(counts, edges, baseline=None, label=label, color=color, linestyle=line, linewidth=width)
-    per_bin = f"weights per bin of {edges[1] - edges[0]:.2g} (count, log scale)"
-    ax.set(yscale="log", xlabel="weight (no unit; 99 % of them shown)", ylabel=per_bin)
-    ax.legend()
-    return _described(ax, f"Histogram of weights: {'; '.join(labels)}.")
 
 
 @rc_context(STYLE)

@@ -8,13 +8,10 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 from PIL import Image
-from torch import nn
-from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from labkit import measure, plot
 from labkit.estimate.product import Product
@@ -93,11 +90,10 @@ def series():
     }
 
 
-@pytest.fixture(params=["weight_histogram", "cost_quality", "waterfall", "latencies", "curves"])
+@pytest.fixture(params=["cost_quality", "waterfall", "latencies", "curves"])
 def picture(request, record, stack, timings, series):
     """Draw one of the pictures, on axes of its own or on those given."""
     arguments = {
-        "weight_histogram": ({"FP32": torch.randn(100)},),
         "cost_quality": (record,),
         "waterfall": (stack,),
         "latencies": (timings,),
@@ -157,48 +153,6 @@ def test_a_figure_of_pyplots_will_do(picture):
 def test_no_two_looks_share_a_colour_or_a_marker():
     colors, markers, _ = zip(*plot.LOOKS)
     assert len(set(colors)) == len(set(markers)) == len(plot.LOOKS)
-
-
-# --- weights -------------------------------------------------------------------------------------
-
-
-def test_histogram_counts_the_weights_of_each_bin():
-    weights = torch.linspace(-1, 1, 1001)
-    ax = plot.weight_histogram({"all": weights}).axes[0]
-    counts, edges, _ = ax.patches[0].get_data()
-    assert counts.tolist() == np.histogram(weights.numpy(), edges)[0].tolist()
-    assert counts.sum() == pytest.approx(0.99 * 1001, abs=2)
-    assert edges[-1] == -edges[0] == pytest.approx(0.99, abs=0.01)
-    assert ax.get_yscale() == "log"
-    assert ax.get_ylabel() == "weights per bin of 0.02 (count, log scale)"
-
-
-def test_histogram_says_how_many_are_zero_and_shows_them_in_the_middle():
-    weights = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    pruned = weights.clone()
-    pruned[:600] = 0
-    ax = plot.weight_histogram({"FP32": [weights[:300], weights[300:]], "pruned": pruned}).axes[0]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["FP32: 0.0 % zeros", "pruned: 60.0 % zeros"]
-    counts, edges, _ = ax.patches[1].get_data()
-    middle = int(np.argmax(counts))
-    assert counts[middle] >= 600 and edges[middle] < 0 < edges[middle + 1]
-
-
-def test_histogram_of_a_model_takes_kernels_and_matrices_quantized_ones_too():
-    model = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32))
-    with torch.no_grad():
-        model[0].weight.copy_(torch.where(torch.arange(64) < 16, 0, torch.randn(32, 64).sign()))  # exact in INT8
-    exact = plot.weight_histogram({"model": model}).axes[0]
-    quantize_(model, Int8WeightOnlyConfig())
-    quantized = plot.weight_histogram({"model": model}).axes[0]
-    for ax in (exact, quantized):
-        counts, _, _ = ax.patches[0].get_data()
-        assert counts.sum() == 64 * 32
-        assert ax.get_legend().get_texts()[0].get_text() == "model: 25.0 % zeros"
-
-
-def test_histogram_of_zeros_alone_is_drawn():
-    assert "100.0 % zeros" in plot.weight_histogram({"empty": torch.zeros(10)}).alt
 
 
 # --- cost and quality ----------------------------------------------------------------------------

@@ -41,28 +41,6 @@ PRESETS = {
 }
 
 
-def require_memory(parts: Mapping[str, Measurement], available: int) -> None:
-    """Say before CUDA does, and with reasons, that a training run does not fit.
-
-    Args:
-        parts: of `training_footprint`.
-        available: bytes of the device, such as `torch.cuda.mem_get_info()[0]`.
-
-    Raises:
-        ValueError: the parts together are more.
-    """
-    total = Measurement.exact(sum(m.value for m in parts.values()), "bytes")
-    if total.value <= available:
-        return
-    largest = sorted(parts, key=lambda name: parts[name].value, reverse=True)[:3]
-    raise ValueError(
-        f"training takes {total} at its peak, and "
-        f"{Measurement.exact(available, 'bytes')} are there. The largest parts: "
-        f"{', '.join(f'{name} {parts[name]}' for name in largest)}. Checkpointing shrinks activations, a smaller "
-        "batch or length activations and logits, fewer bits weights, 8-bit AdamW the optimizer"
-    )
-
-
 class Architecture:
     """The sizes of a Llama architecture under short names."""
 

@@ -3,7 +3,6 @@
 from labkit.zoo.data.batches import mirrored, random_batches, random_blocks
 from labkit.zoo.data.coloured import PROMPTS, check_prompt, coloured_fashion_mnist, prompt_index, to_float
 from labkit.zoo.data.corpus import Corpus, block_topics, blocks, documentation_corpus, held_out_blocks
-from labkit.zoo.data.digits import digits
 from labkit.zoo.data.fashion_mnist import fashion_mnist
 from labkit.zoo.data.idx import ImageSet, to_input
 from labkit.zoo.data.pictures import Picture, crops, natural_pictures
@@ -39,7 +38,6 @@ __all__ = [
     "coloured_fashion_mnist",
     "complete",
     "crops",
-    "digits",
     "distance_by_number",
     "documentation_corpus",
     "fashion_mnist",
@@ -74,8 +72,6 @@ def fetch_all() -> list[Origin]:
     return [
         fashion_mnist("train").origin,
         fashion_mnist("test").origin,
-        digits("train").origin,
-        digits("test").origin,
         *(fashion_mnist_model(name).origin for name in NETWORKS),
         imagenet_model().origin,
         *(picture.origin for picture in natural_pictures()),

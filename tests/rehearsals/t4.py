@@ -137,7 +137,7 @@ def full_sizes():
 
 
 def _pictures(folder: Path, toy: bool) -> dict[str, dict[str, str]]:
-    """The pictures that ship, as often as it takes to be as many as the official archives hold; digits are clothes."""
+    """The pictures that ship, as often as it takes to be as many as the official archives hold."""
     import torch
 
     from labkit.recipes.fashion_mnist_subset import PREFIX, idx_gz
@@ -154,11 +154,10 @@ def _pictures(folder: Path, toy: bool) -> dict[str, dict[str, str]]:
             }
             for name, data in archives.items():
                 hashes[name] = _sha256(data)
-                for data_set in ("fashion_mnist", "mnist"):
-                    path = folder / "labkit" / data_set / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(data)
-    return {"fashion_mnist": hashes, "mnist": hashes}
+                path = folder / "labkit" / "fashion_mnist" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    return {"fashion_mnist": hashes}
 
 
 def _imagenet_model(folder: Path, toy: bool) -> dict[str, dict[str, str]]:
@@ -317,7 +316,7 @@ def expect_stand_ins(folder: Path) -> None:
     """Let the zoo take what stands in for its files: it checks their hashes all the same."""
     from torchvision.models import MobileNet_V2_Weights
 
-    from labkit.zoo.data import digits, fashion_mnist
+    from labkit.zoo.data import fashion_mnist
     from labkit.zoo.models.language import TINYLLAMA
 
     text_to_image = import_module("labkit.zoo.models.text_to_image")  # in labkit.zoo the name is a function's
@@ -326,7 +325,6 @@ def expect_stand_ins(folder: Path) -> None:
     for known in (text_to_image.STABLE_DIFFUSION, text_to_image.LCM_LORA, text_to_image.CLIP):
         known["weights"].update({name: hashes[known["repository"]][name] for name in known["weights"]})
     fashion_mnist.SHA256.update(hashes["fashion_mnist"])
-    digits.SHA256.update(hashes["mnist"])
     for name in hashes["imagenet"]:
         MobileNet_V2_Weights.IMAGENET1K_V1.value.url = f"nowhere/{name}"
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.datasets import MNIST, FashionMNIST
+from torchvision.datasets import FashionMNIST
 
 from labkit import claims, runs, scale
 from labkit.recipes.fashion_mnist_subset import idx_gz
-from labkit.zoo.data.digits import SHA256 as DIGITS
 from labkit.zoo.data.fashion_mnist import SHA256 as FASHION
 from rehearsals import stand_ins
 
@@ -180,12 +179,11 @@ def no_hub(request, dead_url, monkeypatch):
 
 @pytest.fixture
 def data_sets(server, cache, tiny_archives, monkeypatch):
-    """The local server as the mirror of Fashion-MNIST and of MNIST, with the tiny archives."""
-    for dataset, sha256 in ((FashionMNIST, FASHION), (MNIST, DIGITS)):
-        monkeypatch.setattr(dataset, "mirrors", [f"{server.url}/{dataset.__name__}/"])
-        for name, data in tiny_archives.items():
-            server.files[f"/{dataset.__name__}/{name}"] = data
-            monkeypatch.setitem(sha256, name, hashlib.sha256(data).hexdigest())
+    """The local server as the mirror of Fashion-MNIST, with the tiny archives."""
+    monkeypatch.setattr(FashionMNIST, "mirrors", [f"{server.url}/FashionMNIST/"])
+    for name, data in tiny_archives.items():
+        server.files[f"/FashionMNIST/{name}"] = data
+        monkeypatch.setitem(FASHION, name, hashlib.sha256(data).hexdigest())
 
 
 @pytest.fixture
