@@ -199,14 +199,14 @@ class Ledger:
         )
 
     def _repr_html_(self) -> str:
-        head = ["claim", "verdict", "promised", "measured", "under the condition"]
+        head = ["claim", "verdict", "promised", "measured", "under a condition"]
         rows = [
             [
                 row["claim"],
                 row["verdict"] + (f" ({row['reason']})" if row["reason"] else ""),
                 row["promise"],
                 row["measured"],
-                row["under_condition"],
+                f"If {row['condition']}: {row['under_condition']}" if row["under_condition"] else "",
             ]
             for row in self.rows()
         ]
@@ -216,7 +216,7 @@ class Ledger:
         return "\n".join(
             f"{r['verdict']}{f' ({reason})' if (reason := r['reason']) else ''}: {r['claim']} "
             f"Promised {r['promise']}, measured {r['measured'] or 'nothing'}"
-            + (f", under the condition {r['under_condition']}" if r["under_condition"] else "")
+            + (f"; if {r['condition']}: {r['under_condition']}" if r["under_condition"] else "")
             for r in self.rows()
         )
 

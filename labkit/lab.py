@@ -10,7 +10,6 @@ from typing import NamedTuple
 from labkit import runs, scale
 from labkit.claims import load_claims
 from labkit.environment import cores
-from labkit.quiet import quiet
 from labkit.record import Guess, Record
 from labkit.sources import Sources, read_bibliography
 from labkit.table import Table
@@ -32,7 +31,7 @@ _records: list[Record] = []
 
 
 def start(name: str, device: str | None = None, **settings: tuple) -> Start:
-    """Begin a lab: silence libraries, seed PyTorch, choose settings and device, and show what the lab needs.
+    """Begin a lab: seed PyTorch, choose settings and device, and show what the lab needs.
 
     Args:
         name: the lab's folder, NN_name; its recorded runs are looked for in the working directory.
@@ -42,8 +41,6 @@ def start(name: str, device: str | None = None, **settings: tuple) -> Start:
     Raises:
         ValueError: a setting has not one value for each scale.
     """
-    quiet()  # before anything below loads a library
-
     import torch
     from IPython.display import display
 

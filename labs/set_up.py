@@ -34,4 +34,7 @@ def install(project: Path) -> None:
 if importlib.util.find_spec("labkit") is None:
     print("installing labkit and what the labs need, in about a minute", flush=True)
     install(Path("../..").resolve())
+from labkit.quiet import quiet  # which may have been installed just now
+
+quiet()  # before the lab imports what is noisy
 print("labkit", metadata.version("efficiency-stack"))

@@ -184,7 +184,7 @@ def test_a_terminal_shows_a_line_a_claim(ledger):
     assert text.startswith(
         "fails; holds when whole channels go: Sparsity speeds a network up. Promised ≥ 1.1, measured "
     )
-    assert text.endswith("under the condition 2.50× [2.00, 3.00]")
+    assert text.endswith("; if whole channels go: 2.50× [2.00, 3.00]")
     assert "measured nothing" in str(ledger(CLAIM)[0])
 
 

@@ -103,7 +103,7 @@ pruning_and_rounding.four_files(torch.tensor(tenths).view(4, 4) / 10, 0.5)
 # Check it by hand: the eight smallest magnitudes go, and a step is 1.2 / 127, so that the largest magnitude becomes 127.
 # (The step must be stored, too; the drawing leaves it out.)
 # **The positions cost 16 bits before rounding and after it**: 6 % of the pruned file, and 20 % of the file with both.
-# So the second technique finds less to remove than it would alone.
+# So the second technique removes a smaller fraction than it would alone.
 #
 # **Ask yourself:** at which sparsity do the positions cost as much as the 8-bit values themselves?
 #
@@ -310,8 +310,8 @@ for name, model in (("FP32", base), ("90 % zeros", sparse), ("fewer channels", t
 record.table("file", "compressed", "accuracy", "lost")
 
 # %% [markdown]
-# *Lost* is counted image by image against FP32, in percentage points of accuracy.
-# Where training took part it has round brackets: another seed may lose more, and its accuracy varies, too.
+# *Lost* is counted image by image against FP32, in points of accuracy; even no change gets an interval, from the number of images.
+# Where training took part it has round brackets: another seed may lose more; the brackets of the accuracy leave the seed out.
 #
 # ## 5 · Static INT8: the convolutions, too
 #
@@ -462,7 +462,7 @@ claims.judge("claims.toml", record)
 # - *INT8 is a quarter*: of what is quantized, and once the float32 copies that an exported graph keeps are removed.
 # - *Ten times at 90 %*: counts weights, and not where they are.
 # - *INT8 is faster*: than eager FP32, which lacks what compiling gains.
-# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time; runs on one machine differ here by more than the interval of each.
+# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time. An interval covers one run; the next one, on the same machine, may turn the verdict.
 #
 # ## 9 · This run and the recorded ones
 
@@ -470,7 +470,7 @@ claims.judge("claims.toml", record)
 headline = (
     "file {stack_ratio} smaller, {stack_lost} of accuracy lost, "
     "{stack_speedup_over_eager} as fast as eager and "
-    "{stack_speedup_over_compiled} as fast as compiled FP32"
+    "{stack_speedup_over_compiled} as fast as compiled FP32, at batch 50"
 )
 lab.finish(headline)
 

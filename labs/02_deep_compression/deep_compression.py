@@ -190,7 +190,7 @@ record.table("lost")
 #
 # </details>
 #
-# The interval of that difference is Student's t over orders of the training images, widened by what the test images leave open.
+# The interval of that difference is Student's t over the seeds (orders of the training images), widened because the test images are finite in number.
 #
 # **The networks for the rest of this lab** ship with it, because convolutions need more training than two cores do in minutes.
 # They were pruned with `prune_gradually_`, up to 20,000 steps on one GPU, three seeds each, by `labkit.recipes.pruned_classifiers`.
@@ -233,7 +233,7 @@ for name, title in NAMES.items():
 # The paper finds the linear start best, because large weights are few but important.
 #
 # Then the codebook is *trained on*: all weights with the same code move together, so the gradient of a centroid is the sum of theirs.
-# The dense network is the teacher {cite}`hinton2015distilling`: the loss compares outputs with its outputs, which say more about an image than a label.
+# The dense network is the teacher {cite}`hinton2015distilling`: the loss compares outputs with the teacher's, which say more about an image than a label.
 
 # %%
 from labkit.techniques.distillation import soft_targets
@@ -381,7 +381,7 @@ drawings.account("VGG-9", record.get("VGG-9", "file").value, account["vgg_9"])
 # But factors taken *one upon the other* multiply by definition, because every size between cancels.
 # A claim would be that factors measured *alone* multiply, each against the same start.
 # So share the dense network, unpruned, and set both parts beside the whole.
-# All four files are written with Huffman's code, so every part has its gain; the codebook alone is not trained on.
+# All files here use Huffman's code, *pruning* too, unlike section 6; the codebook alone is not trained on.
 
 # %%
 question = "LeNet-5: its whole rate over (pruning alone × codebook alone)?"
@@ -465,7 +465,7 @@ ledger
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste, and the paper's own four networks lie on both sides.
 # - *Four times on top*, *the rates multiply*: the positions do not shrink with the values.
 # - *Linear is best*: at four bits the codebooks differ, and three networks are too few to tell their accuracies apart.
-# - *Less time*: one image differs from process to process and machine to machine. In batches one index can serve many images; transposing the input is not timed.
+# - *Less time*: the gain on one image varies between processes and between machines. In batches one index can serve many images; CSR's input is transposed before the clock starts.
 #
 # ## 10 · This run and the recorded ones
 

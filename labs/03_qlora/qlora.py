@@ -124,7 +124,7 @@ print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers"
 # %% [markdown]
 # The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text: $e^{\text{loss}}$.
 # Texts differ more than models do, so models are compared block by block.
-# Blocks of one topic are alike: each topic counts once, and 95 % intervals, in square brackets, are over topics (round ones are weaker: Lab 01).
+# Blocks of one topic are alike: each topic counts once. Square brackets are 95 % intervals, those of perplexity over topics (round ones are weaker: Lab 01).
 #
 # Weights from the package have been through four bits before.
 # What follows is then the error of quantizing once more, and a small model has little to spare.
@@ -329,7 +329,7 @@ drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 # <details><summary>Why <code>on_grid_times_untrained</code>?</summary>
 #
 # What four bits stand for lies on the grid of the sixteen numbers.
-# Rounding takes every weight back to where it was, unless its change is more than half a step; what these few steps change is far smaller.
+# Rounding takes a weight back to where it was, unless its change is more than half a step; these few steps change far less.
 # The original weights lie anywhere between the numbers.
 # There a small change pushes those over that are near a middle, the more the larger it is: on average it is kept.
 # The drawing shows both, in steps of 1 and with a change of 0.3.
@@ -346,7 +346,7 @@ drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 # The best of five rates was chosen on topics held out of the training text, then trained with five seeds.
 # Eight bits, whose kernels are slow there, stand beside few adapters only, with three seeds.
 # For LoRA beside all layers the lowest rate was the best: a lower one might be better still.
-# *Times untrained* divides by the untouched model; *learned*, in nats, counts from each model's own start; what is printed of `qlora` has *more* adapters, and *learns less* below zero is more.
+# *Times untrained* divides by the untouched model; *learned*, in nats, counts from each model's own start; `qlora`, as printed, has *more* adapters. A negative *learns less* means that it learns more.
 
 # %%
 on_gpu.fine_tuning(record)
@@ -403,7 +403,7 @@ record.find("step_times_lora", record.get("step, QLoRA", "times_lora"))
 # </details>
 #
 # **The picture to remember** is one of seven billion parameters and one text of 512 tokens, from the calculator.
-# For full fine-tuning it leaves out the workspace; below, what QLoRA leaves is drawn larger.
+# For full fine-tuning it leaves out the workspace; the lower part has a larger scale.
 
 # %%
 drawn.training_memory(on_gpu.seven_billion(), limits=[15])
@@ -466,7 +466,7 @@ claims.judge("claims.toml", record)
 #   The source counts accuracy on tasks, and this lab perplexity.
 # - *Four bits learn less*: they take more from the loss, because they start far behind, and still end behind.
 #   What they learned is in part repair of the rounding.
-# - *Within 1 %* and *a fraction of a percent* are read from section 7: the latter, with some percent, stays undecided, and LoRA's best rate lay at the end of its grid.
+# - *Within 1 %* and *a fraction of a percent* are read from section 7. With some percent trained the latter is undecided, and LoRA's best rate lay at the end of its grid.
 # - *Eight bits* within 2 % holds in float32; with bitsandbytes' own kernels, untrained, it is undecided.
 
 # %%

@@ -132,7 +132,7 @@ drawings.rows_of_pictures(
 # - **Tokens.** Self-attention compares every position of the latent, a token, with every other. Many are alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
 #
 # By hand: 20 evaluations become 2; if encoder and decoder take as long as one, 21 become 3, which is 7 times.
-# The drawing is computed, for one pixel and two possible pictures, black and white; a start above zero makes white likelier, so the mean is nearer to it.
+# The drawing is computed, for one pixel, black or white, with $b / a$ as the noise left; a start above zero makes white likelier, so the mean is nearer to it.
 
 # %%
 display(drawings.one_leap())
@@ -257,7 +257,7 @@ matching = token_merging.match(tokens, side, side, ratio=0.5)
 drawings.merged_tokens(behind[-1], matching, side, side)
 
 # %% [markdown]
-# This is the boot from above at its last step, matched by the U-Net's own tokens; what is covered has merged away.
+# This is section 1's boot at its last step, matched by the U-Net's own tokens; what is covered has merged away.
 # The outline keeps its tokens, and plain parts lose most; a group, one colour on the right, is scattered over a part and is no patch of neighbours.
 # Now count, and time four steps; as in the authors' library `tomesd`, only the layers that see most tokens merge.
 
@@ -354,7 +354,7 @@ plot.waterfall(stack, "faster")
 
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
-# What no part makes faster takes a larger share of the time of the whole, which pulls the whole below the product.
+# What neither makes faster takes a larger share of the time of both, which pulls both below their product.
 # Is it so here, or does the interval hold 1? Six rounds give one too wide to tell 0.95, the claim's bound, from 1.
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
@@ -476,7 +476,7 @@ lab.finish(headline)
 # - *Ten times by stacking*: the condition counts the compiler, and no merging; over a compiled baseline it stays below ten.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.
 # - *Two to four steps*: is the whole interval of `lcm adds` above the bound, and does that of `lcm adds to unguided` reach 0.1? `lcm follows more than unguided` says which of those two follows its prompts.
-# - *Merging*: with large pictures fused attention has taken most of the saving. With plain attention, as the authors had it, in one captured evaluation, half of the tokens gain much less at 512 pixels here than there: this lab does not know why.
+# - *Merging*: with large pictures fused attention has taken most of the saving. With plain attention, as the authors had it, in one replayed evaluation, half of the tokens gain much less at 512 pixels here than there: this lab does not know why.
 # - *Nearly as good*: the table of BK-SDM's own repository has an FID, a Fréchet distance, of 13.05 for the whole and 16.98 for Small {cite}`kim2024bksdm`.
 #
 # ## 10 · Try, and remember

@@ -253,7 +253,7 @@ for task, much in (("images", 1), ("text", 0)):
 #
 # ## 5 · Do they interact?
 #
-# Now all pairs of the image steps without training, in both orders; a refused order is white in the map.
+# Now all pairs of the image steps without training, in both orders; white in the map is a refused order, or no pair.
 
 # %%
 question = "How many points does the worst pair lose beyond the sum of both alone?"
@@ -287,7 +287,7 @@ drawings.tree(pairs, 1, "lost")
 # </details>
 #
 # In the heat map brackets mean that the interval holds zero; the rows keep no predictions to pair, so most of a point may hide in it.
-# Above it stands the worst of all pairs, then without `fold` first, then also without `thin`; all intervals are widened as in section 4.
+# Above it stands the worst of all pairs, then without `fold` first, then also without `thin`; these three intervals are widened as in section 4.
 #
 # - **`fold` first ruins what changes many weights.** In the tree, the same two steps lose little in one order and very much in the other.
 #   Eight bits change so little that they may come after.
@@ -321,7 +321,7 @@ plot.waterfall(zeros.product, "smaller")
 #
 # **Ablation** asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole?
 # Where the two answers differ, the steps interact.
-# The rows are the whole, in order, and *in the whole* compares it with the whole without that step; an interval below zero is a repair.
+# The rows are the steps in order; *in the whole* compares the whole with and without that step. A loss surely below zero is a repair.
 #
 # **Ask yourself:** `distill` makes no file smaller, so is it the step to leave out first?
 #
@@ -458,8 +458,8 @@ claims.judge("claims.toml", record)
 #
 # - *Losses add up*: not where one step takes away what had made the other harmless, as folding may (section 5).
 # - *Sizes multiply*: not where two steps shorten the same bits, nor where the file also holds places of weights.
-# - *Prune, recover, quantize*: it may be best where training changes the weights themselves; the interval holds zero.
-#   With four bits, train adapters last; with INT8 the order hardly matters (not shown), because there is little to repair.
+# - *Prune, recover, quantize*: its condition is that the weights themselves are trained; there the interval holds zero.
+#   With four bits, round first and then train; with INT8 the order hardly matters (not shown), because there is little to repair.
 #
 # *Undecided* means that the effect may be nothing, or as large as the end of its interval: no reason to choose.
 #
