@@ -346,7 +346,7 @@ drawn.merging(0.3, [0.55 + i / 10 for i in range(10)])
 # The best of five rates was chosen on topics held out of the training text, then trained with five seeds.
 # Eight bits, whose kernels are slow there, stand beside few adapters only, with three seeds.
 # For LoRA beside all layers the lowest rate was the best: a lower one might be better still.
-# *Times untrained* divides by the untouched model; *learned*, in nats, counts from each model's own start; `qlora`, as printed, has *more* adapters. A negative *learns less* means that it learns more.
+# *Times untrained* divides by the untouched model; *learned*, in nats, counts from each model's own start; `qlora`, as printed, has *more* adapters; a negative *learns less* means that it learns more.
 
 # %%
 on_gpu.fine_tuning(record)
