@@ -124,7 +124,7 @@ print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers"
 # %% [markdown]
 # The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text: $e^{\text{loss}}$.
 # Texts differ more than models do, so models are compared block by block.
-# Blocks of one topic are alike: each topic counts once. Square brackets are 95 % intervals, those of perplexity over topics (round ones are weaker: Lab 01).
+# Blocks of one topic are alike, so each topic counts once, and a perplexity's square brackets are 95 % intervals over topics (round ones are weaker: Lab 01).
 #
 # Weights from the package have been through four bits before.
 # What follows is then the error of quantizing once more, and a small model has little to spare.
