@@ -238,6 +238,7 @@ def test_whatever_a_name_or_an_error_holds_each_submission_is_one_line_that_can_
     hostile = grade.Grade(said[:200], "", {}, {}, [said, said])
     table = grade.scores([hostile, grade.Grade("zoe", "", {}, {}, [])], [grade.Assignment("01_small", {}, {"a": []})])
     assert len(table.splitlines()) == 3 and table.replace("\n", "").isprintable()
+    assert not grade.UNSEEN.search(table)
     read = list(csv.DictReader(table.splitlines()))
     assert [len(row) for row in read] == [6, 6] and read[1]["submission"] == "zoe" != read[0]["submission"]
     assert len(read[0]["notes"]) < 13_000
