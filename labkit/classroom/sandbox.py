@@ -385,10 +385,10 @@ def protection() -> list[str]:
     kernel, filtered = landlock.version(), seccomp.available()
     kept, open_ = [], []
     for stands, what in (
-        (kernel >= 1, "files outside its folder, but for those of Python and the system"),
+        (kernel >= (1 if filtered else 3), "files outside its folder, but for those of Python and the system"),
         (filtered, "permissions and times of files, the limits and priorities of processes, and shared memory"),
         (filtered, "the network and all other sockets"),
-        (kernel >= 6, "signals to other processes"),
+        (filtered or kernel >= 6, "signals to other processes"),
     ):
         (kept if stands else open_).append(what)
     said = [f"A student's code is kept from: {'; '.join(kept)}"] if kept else []

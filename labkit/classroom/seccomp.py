@@ -1,8 +1,9 @@
 """Seccomp: refuse, for good, the system calls by which a process could change more than its own files and itself.
 
 What Landlock leaves open: permissions and times of files, other processes' limits and priorities, memory and messages
-that processes share, and every socket. Standard library only: the worker imports it as a neighbour. See seccomp(2); a
-number is that of the call on x86_64, then on aarch64. Calls from 424 on have one number everywhere.
+that processes share, every socket, and on older kernels signals. Standard library only: the worker imports it as a
+neighbour. See seccomp(2); a number is that of the call on x86_64, then on aarch64. Calls from 424 on have one number
+everywhere.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ REFUSED = {
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
+    "truncate": (76, 45),  # Landlock guards this from kernel 6.2 on
     "open_by_handle_at": (304, 265),
     # other processes
     "ptrace": (101, 117),
@@ -86,18 +88,33 @@ REFUSED = {
 }
 # Said to have been done, and not done: shutil.copy, on a file of its own, must not fail.
 PRETENDED = {"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)}
-# Its flags lie in memory, which a filter cannot read. The C library then takes clone.
-MISSING = {"clone3": (435, 435)}
-# Allowed if an argument (its place), of which these bits are looked at, has this value.
+# Their flags lie in memory, which a filter cannot read. The C library then takes clone and openat.
+MISSING = {"clone3": (435, 435), "openat2": (437, 437)}
+# Of an argument (its place), these bits are compared with each of these values. Allowed if each has one of its own:
 ALL = 0xFFFFFFFF
 ALLOWED_IF = {
-    "prlimit64": ((302, 261), [(0, ALL, 0)]),  # its own limits
-    "setpriority": ((141, 140), [(0, ALL, 0), (1, ALL, 0)]),  # its own priority
-    "socketpair": ((53, 199), [(1, 0xF, 1)]),  # a stream: a datagram can be sent to any other socket
-    "clone": ((56, 220), [(0, 0x7E020080, 0)]),  # no namespace
+    "prlimit64": ((302, 261), [(0, ALL, [0])]),  # its own limits
+    "setpriority": ((141, 140), [(0, ALL, [0]), (1, ALL, [0])]),  # its own priority
+    "socketpair": ((53, 199), [(1, 0xF, [1])]),  # a stream: a datagram can be sent to any other socket
+    "clone": ((56, 220), [(0, 0x7E020000, [0])]),  # no namespace
 }
-# Refused if an argument has this value. A lease on a package's file lets nobody else open it for 45 seconds.
-SET_LEASE = {"fcntl": ((72, 25), (1, ALL, 1024))}
+READ_AND_TRUNCATE = (0o1003, [0o1000, 0o1003])  # to read, or for neither, and emptied all the same
+REFUSED_IF = {
+    "open": ((2, None), (1, *READ_AND_TRUNCATE)),
+    "openat": ((257, 56), (2, *READ_AND_TRUNCATE)),
+    # A lease on a package's file, which lets nobody else open it for 45 s; and who gets a file's signals.
+    "fcntl": ((72, 25), (1, ALL, [1024, 8, 15])),
+    "ioctl": ((16, 29), (1, ALL, [0x8901, 0x8902])),
+}
+# Where Landlock does not keep signals in: only to itself, or to its group, which it leads.
+SIGNALS = {
+    "kill": ((62, 129), [0, 1, -1]),  # its number times this
+    "tkill": ((200, 130), [1]),
+    "tgkill": ((234, 131), [1]),
+    "rt_sigqueueinfo": ((129, 138), [1]),
+    "rt_tgsigqueueinfo": ((297, 240), [1]),
+    "pidfd_send_signal": ((424, 424), []),
+}
 
 LOAD, AND, EQUAL, AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 ALLOW, ERROR = 0x7FFF0000, 0x00050000
@@ -111,14 +128,15 @@ def available() -> bool:
     return _libc().prctl(SET_SECCOMP, FILTER, None, 0, 0) < 0 and ctypes.get_errno() == errno.EFAULT
 
 
-def restrict() -> None:
+def restrict(signals: bool) -> None:
     """From here on: no privileges, and none of the calls above, for this process and all that it starts.
 
-    Does nothing where the kernel has no such filter. Raises OSError if it has it and refuses.
+    `signals` says whether signals to other processes are allowed. Does nothing where the kernel has no such filter.
+    Raises OSError if it has it and refuses.
     """
     if not available():
         return
-    libc, program = _libc(), _program(platform.machine())
+    libc, program = _libc(), _program(platform.machine(), 0 if signals else os.getpid())
     head = struct.pack("=Ii", CAPABILITY_VERSION, 0)
     held = ctypes.create_string_buffer(24)
     _checked(libc.capget(head, held))
@@ -130,21 +148,29 @@ def restrict() -> None:
     _checked(libc.prctl(SET_SECCOMP, FILTER, filters, 0, 0))
 
 
-def _program(machine: str) -> bytes:
-    """The filter, in the kernel's classic BPF: eight bytes an instruction."""
+def _program(machine: str, itself: int) -> bytes:
+    """The filter, in the kernel's classic BPF: eight bytes an instruction. `itself` may get signals; 0 for all."""
     column = list(MACHINES).index(machine)
     lines = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, MACHINES[machine]), _error(errno.ENOSYS)]
     lines += [(LOAD, 0, 0, 0), (AT_LEAST, 0, 1, NEWER), _error(errno.ENOSYS)]
+
+    def at(number: int | None, body: list[tuple[int, int, int, int]]) -> None:
+        if number is not None:
+            lines.extend([(EQUAL, 0, len(body), number), *body])
+
     for calls, code in ((REFUSED, errno.EPERM), (PRETENDED, 0), (MISSING, errno.ENOSYS)):
         for numbers in calls.values():
-            if numbers[column] is not None:
-                lines += [(EQUAL, 0, 1, numbers[column]), _error(code)]
-    for numbers, conditions in ALLOWED_IF.values():
-        body = [line for each in conditions for line in (*_masked(each), (EQUAL, 1, 0, each[2]), _error(errno.EPERM))]
-        lines += [(EQUAL, 0, len(body) + 1, numbers[column]), *body, (RETURN, 0, 0, ALLOW)]
-    for numbers, condition in SET_LEASE.values():
-        body = [*_masked(condition), (EQUAL, 0, 1, condition[2]), _error(errno.EPERM)]
-        lines += [(EQUAL, 0, len(body), numbers[column]), *body]
+            at(numbers[column], [_error(code)])
+    allowed = dict(ALLOWED_IF)
+    if itself:
+        for name, (numbers, times) in SIGNALS.items():
+            allowed[name] = numbers, [(0, ALL, [factor * itself & ALL for factor in times])]
+    for numbers, conditions in allowed.values():
+        body = [line for each in conditions for line in (*_compared(*each), _error(errno.EPERM))]
+        at(numbers[column], [*body, (RETURN, 0, 0, ALLOW)])
+    for numbers, condition in REFUSED_IF.values():
+        body = [*_compared(*condition), (RETURN, 0, 0, ALLOW), _error(errno.EPERM)]
+        at(numbers[column], body)
     lines.append((RETURN, 0, 0, ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
@@ -153,10 +179,10 @@ def _error(code: int) -> tuple[int, int, int, int]:
     return RETURN, 0, 0, ERROR | code
 
 
-def _masked(condition: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
-    """Load the lower half of an argument, which is all of what is looked at here, and keep these bits of it."""
-    place, bits, _ = condition
-    return [(LOAD, 0, 0, 16 + 8 * place), (AND, 0, 0, bits)]
+def _compared(place: int, bits: int, values: list[int]) -> list[tuple[int, int, int, int]]:
+    """Skip the line behind these if bits of an argument's lower half, which is all that is looked at, have a value."""
+    equal = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [(LOAD, 0, 0, 16 + 8 * place), (AND, 0, 0, bits), *equal]
 
 
 def _libc() -> ctypes.CDLL:

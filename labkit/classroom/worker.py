@@ -159,7 +159,7 @@ def main() -> None:
     job = json.loads(orders.readline())
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
     landlock.restrict(os.getcwd())
-    seccomp.restrict()
+    seccomp.restrict(signals=landlock.version() >= 6)
     sys.modules["__main__"] = notebook = types.ModuleType("__main__")
     namespace = vars(notebook)
     shell = Shell(namespace)

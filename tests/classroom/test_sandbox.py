@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,8 @@ def call(*given):
 TO_A_FILE_OF_SOMEBODY_ELSE = {
     "reads it": "open({file!r}).read()",
     "overwrites it": "open({file!r}, 'w').write('mine')",
+    "opens it to read, which empties it": "import os\nos.open({file!r}, os.O_TRUNC)",
+    "empties a package's": "import json, os\nos.open(json.__file__, os.O_TRUNC)",
     "truncates it": "import os\nos.truncate({file!r}, 0)",
     "deletes it": "import os\nos.remove({file!r})",
     "renames it": "import os\nos.rename({file!r}, 'mine')",
@@ -232,6 +235,9 @@ TO_SOMEBODY_ELSES_PROCESS = {
     "schedules it": "import os\nos.sched_setscheduler({pid}, os.SCHED_IDLE, os.sched_param(0))",
     "moves it to a core": "import os\nos.sched_setaffinity({pid}, [0])",
     "slows its files": CALL + "call(NUMBER['ioprio_set'], 1, {pid}, 3 << 13)",
+    "has it signalled by a file": "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, {pid})",
+    "has it signalled by a socket": "import fcntl, socket, struct\n"
+    "fcntl.ioctl(socket.socketpair()[0], 0x8901, struct.pack('i', {pid}))",
     "reads how it was called": "open('/proc/{pid}/cmdline').read()",
     "reads its environment": "open('/proc/{pid}/environ').read()",
     "reads its memory": "open('/proc/{pid}/mem', 'rb').read()",
@@ -331,6 +337,28 @@ def test_what_the_filter_does_not_know_is_not_there(small):
     assert sandbox.run([cell], small.sources, LIMITS).notes == []
 
 
+@pytest.mark.skipif(not seccomp.available(), reason="this kernel has no filter, or is of another CPU")
+def test_where_landlock_keeps_no_signals_in_the_filter_lets_those_to_itself_pass_and_no_others(somebody_else):
+    code = f"""import os, signal, sys
+sys.path.insert(0, {str(Path(seccomp.__file__).parent)!r})
+import seccomp
+seccomp.restrict(signals=False)
+got = []
+signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+me, other = os.getpid(), {somebody_else["pid"]}
+os.kill(me, 10), os.kill(0, 10), os.killpg(me, 10), signal.raise_signal(10)
+assert len(got) == 4
+for send in (lambda: os.kill(other, 9), lambda: os.killpg(other, 9), lambda: os.kill(-1, 0), lambda: os.kill(1, 0),
+             lambda: os.kill(os.getppid(), 9), lambda: signal.pidfd_send_signal(os.pidfd_open(other), 9)):
+    try:
+        send()
+    except PermissionError:
+        continue
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, start_new_session=True)
+
+
 @walled
 def test_threads_programs_and_pairs_of_sockets_are_there(small):
     cell = """import asyncio, os, resource, socket, subprocess, threading
@@ -391,8 +419,10 @@ def test_its_own_folder_can_be_written_and_read(small):
     ("kernel", "filtered", "kept", "open_"),
     [
         (0, False, [], ["files outside", "permissions", "network", "signals"]),
-        (0, True, ["permissions", "network"], ["files outside", "signals"]),
-        (4, True, ["files outside", "permissions", "network"], ["signals"]),
+        (0, True, ["permissions", "network", "signals"], ["files outside"]),
+        (1, True, ["files outside", "permissions", "network", "signals"], []),
+        (2, False, [], ["files outside", "permissions", "network", "signals"]),
+        (4, False, ["files outside"], ["permissions", "network", "signals"]),
         (6, False, ["files outside", "signals"], ["permissions", "network"]),
         (7, True, ["files outside", "permissions", "network", "signals"], []),
     ],
