@@ -216,7 +216,7 @@ def _grade(options: argparse.Namespace) -> int:
         build = find_root(Path.cwd()) / "build"
         out = options.out or build / "grades"
         grade.grade_folder(options.submissions, options.assignments or build / "assignments", out)
-    except FileNotFoundError as error:
+    except OSError as error:
         print(f"labkit grade: {error}", file=sys.stderr)
         return 2
     print(f"scores: {out / 'scores.csv'}\nsummary: {out / 'summary.html'}")

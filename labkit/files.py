@@ -1,7 +1,8 @@
 """Files: where downloads are kept between runs, and how a result is written."""
 
 import os
-import tempfile
+import shutil
+import uuid
 from pathlib import Path
 
 
@@ -13,14 +14,18 @@ def cache_folder() -> Path:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and its folder where that is missing."""
+    """Write a file whole or not at all, and its folder where that is missing.
+
+    Its permissions are those that the file had, else those that the user's umask leaves.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    part = path.parent / f"{uuid.uuid4().hex}.part"
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(part, "xb") as file:
             file.write(data)
-        os.chmod(part, 0o644)  # mkstemp makes files that only their owner may read
+        if path.exists():
+            shutil.copymode(path, part)
         os.replace(part, path)
     except BaseException:
-        os.unlink(part)
+        part.unlink(missing_ok=True)
         raise

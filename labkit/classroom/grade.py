@@ -7,10 +7,13 @@ import hashlib
 import html
 import io
 import json
+import os
+import random
 import re
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, median
 
@@ -28,6 +31,12 @@ OUTSIDE = re.compile(
 )
 IGNORED = re.compile(r"/(\.ipynb_checkpoints|__MACOSX)/|/\._[^/]*$")  # of Jupyter, and of archives made on a Mac
 LARGEST = 2**24  # bytes of a submitted notebook that is opened
+LONGEST = 2000  # characters of the notes in a line of the table
+OBJECT = re.compile(rb"[\xef\xbb\xbf\xff\xfe\s\0]*\{")  # how JSON begins, in any of its encodings
+# What is printed and not seen: fillers, joiners, selectors of a variant.
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+# What a spreadsheet takes for a formula, at the beginning or behind any separator.
+FORMULA = re.compile(r"(^|[,;|])([\s\"']*[=+\-@＝＋－＠])")
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,21 @@ def belongs_to(cells: list[str], assignments: list[Assignment]) -> Assignment | 
     return best if defined & best.exercises.keys() else None
 
 
+def only_code(notebook: bytes) -> bytes:
+    """A notebook with its code cells and nothing else; empty for what is no notebook."""
+    try:
+        return json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in code_cells(notebook)]}).encode()
+    except ValueError:
+        return b""
+
+
 def read(path: Path) -> bytes:
     """A submitted file. Raises ValueError, in words for a student, for what is not to be opened or cannot be."""
     try:
         if path.is_symlink():  # an archive can bring one that leads to another student's file
             raise ValueError("the file is a link: hand in the notebook itself")
+        if not path.is_file():
+            raise ValueError("the file cannot be read: it is a pipe or a device")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"the file is larger than {LARGEST >> 20} MB: clear its outputs and hand it in again")
         return path.read_bytes()
@@ -137,6 +156,68 @@ def told(test: Test, problem: str) -> str:
     return f"{name}: {problem}" if OUTSIDE.fullmatch(problem) else name
 
 
+@dataclass
+class Collected:
+    """What lies in a folder: submissions (code, or why there is none), records, and the rest with the reason."""
+
+    submissions: dict[str, bytes | ValueError] = field(default_factory=dict)
+    records: list[Path] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+
+def collect(folder: Path, out: Path) -> Collected:
+    """Read all that students handed in, before any of it runs.
+
+    A notebook is known by its name, which has .ipynb in it, or by what it holds. `out` may lie in the folder.
+    Raises FileNotFoundError where there is no folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    root, found = folder.resolve(), Collected()
+    files_, unread = _files(root, out.resolve())
+    names = {path.relative_to(root).as_posix(): path for path in sorted(files_)}
+    for folder_name, reason in sorted(unread.items()):
+        found.left_out.setdefault(reason, []).append(f"{folder_name.relative_to(root).as_posix()}/")
+    for name, path in names.items():
+        if IGNORED.search(f"/{name}"):
+            found.left_out.setdefault("a copy that Jupyter or a Mac keeps", []).append(name)
+            continue
+        try:
+            data: bytes | ValueError = read(path)
+        except ValueError as error:
+            data = error
+        is_notebook = ".ipynb" in path.name.lower()
+        if isinstance(data, bytes):
+            code = only_code(data) if is_notebook or OBJECT.match(data) else b""
+            is_notebook, data = is_notebook or bool(code), code
+        if is_notebook:
+            short = name.removesuffix(".ipynb")
+            found.submissions[name if short in names else short] = data
+        elif isinstance(data, ValueError):
+            found.left_out.setdefault(str(data), []).append(name)
+        elif path.suffix == ".json":
+            found.records.append(path)
+        else:
+            found.left_out.setdefault("neither a notebook nor a record of a lab", []).append(name)
+    return found
+
+
+def _files(root: Path, out: Path) -> tuple[list[Path], dict[Path, str]]:
+    """All below a folder that is no folder, but for `out`; and the folders that cannot be read, with the reason."""
+    found, unread, folders = [], {}, [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if Path(entry.path) != out:
+                        (folders if is_folder else found).append(Path(entry.path))
+        except OSError as error:
+            unread[folder] = f"the folder cannot be read: {error.strerror}"
+    return found, unread
+
+
 def grade_folder(
     submissions: Path, made: Path, out: Path, limits: sandbox.Limits = sandbox.Limits(), show=print
 ) -> list[Grade]:
@@ -149,20 +230,17 @@ def grade_folder(
     assignments = [load(folder.parent) for folder in sorted(made.glob(f"*/{assign.AUTOGRADER}"))]
     if not assignments:
         raise FileNotFoundError(f"no assignments in {made}: run `make assignments` first")
-    handed_in = [p for p in submissions.rglob("*") if p.is_file()]
-    handed_in = sorted(p for p in handed_in if not IGNORED.search(f"/{p.relative_to(submissions)}"))
-    paths, records = ([p for p in handed_in if p.suffix == ending] for ending in (".ipynb", ".json"))
-    if not paths:
+    collected = collect(submissions, out)
+    if not collected.submissions:
         raise FileNotFoundError(f"no notebooks in {submissions}")
-    show(f"{sandbox.protection()}.")
+    for sentence in sandbox.protection():
+        show(f"{sentence}.")
     tests = json.dumps([asdict(each) for each in assignments]) + repr(limits) + sandbox.WORKER.read_text()
+    pages = page_names(list(collected.submissions))
 
-    def graded(path: Path) -> Grade:
-        name = path.relative_to(submissions).with_suffix("").as_posix()
-        try:
-            notebook = read(path)
-        except ValueError as error:
-            return Grade(name, "", {}, {}, [str(error)])
+    def graded(name: str, notebook: bytes | ValueError) -> Grade:
+        if isinstance(notebook, ValueError):
+            return Grade(name, "", {}, {}, [str(notebook)])
         key = hashlib.sha256((tests + name).encode(errors="backslashreplace") + notebook).hexdigest()
         kept = out / "graded" / f"{key}.json"
         if kept.is_file():
@@ -173,31 +251,71 @@ def grade_folder(
         return result
 
     grades = []
-    pool = ThreadPoolExecutor(workers(limits))
+    pool = one_core_each(workers(limits))
     try:
-        for number, result in enumerate(pool.map(graded, paths), 1):
+        for number, result in enumerate(pool.map(graded, *zip(*collected.submissions.items())), 1):
             grades.append(result)
             notes = f"  ({len(result.notes)} notes)" if result.notes else ""
-            show(printable(f"{number}/{len(paths)}  {result.submission}  {result.total:g} points{notes}"))
+            line = f"{number}/{len(pages)}  {visible_name(result.submission)}  {result.total:g} points{notes}"
+            show(printable(line))
             page = feedback_page(result, assignments).encode(errors="backslashreplace")
-            files.write(out / "feedback" / f"{result.submission}.html", page)
+            files.write(out / "feedback" / pages[result.submission], page)
     finally:
         pool.shutdown(cancel_futures=True)
-    files.write(out / "scores.csv", scores(grades, assignments).encode(errors="backslashreplace"))
-    guessed = guesses_page(*guesses.collect(records, read))
-    files.write(out / "summary.html", summary(grades, assignments, guessed).encode(errors="backslashreplace"))
+    files.write(out / "scores.csv", scores(grades, assignments).encode())
+    parts = [left_out_page(collected.left_out), guesses_page(*guesses.collect(collected.records, read))]
+    page = summary(grades, assignments, "\n".join(parts)).encode(errors="backslashreplace")
+    files.write(out / "summary.html", page)
+    for reason, names in collected.left_out.items():
+        show(printable(f"not graded, because {reason}: {', '.join(map(visible_name, names))}"))
     return grades
 
 
 def printable(text: str) -> str:
-    """Text that the terminal can show: a file's name may be in no encoding, or in none that the terminal has."""
+    """Text in the terminal's encoding, which may lack some characters."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def visible(text: str) -> str:
+    """Text in which each character that breaks a line, turns the direction or takes no room is spelled out."""
+    return "".join(
+        character
+        if character.isprintable() and not UNSEEN.match(character)
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def visible_name(name: str) -> str:
+    """A submission's name as it is shown; two names never look the same in this form because of what is spelled out."""
+    return visible(name.replace("\\", r"\\"))
+
+
+def page_names(names: list[str]) -> dict[str, str]:
+    """A name for the page of each submission: its own where that is short, plain and nobody else's, else with a hash.
+
+    A name that looks as if it had one gets one, too: no submission chooses the page of another.
+    """
+    found = {name: re.sub(r"[^\w .()=-]", "_", name)[:50] for name in names}
+    counts = Counter(short.casefold() for short in found.values())
+    for name, short in found.items():
+        if short != name or counts[short.casefold()] > 1 or re.search("-[0-9a-fA-F]{8}$", short):
+            found[name] = f"{short}-{hashlib.sha256(name.encode(errors='backslashreplace')).hexdigest()[:8]}"
+    return {name: f"{short}.html" for name, short in found.items()}
 
 
 def workers(limits: sandbox.Limits) -> int:
     """How many submissions to run at once: no more than this process has cores, and memory for."""
     return max(1, min(cores(), psutil.virtual_memory().available // limits.memory))
+
+
+def one_core_each(count: int) -> ThreadPoolExecutor:
+    """Threads that each run, with the processes that they start, on a core: a submission takes no other's time."""
+    if not hasattr(os, "sched_setaffinity"):
+        return ThreadPoolExecutor(count)
+    free = random.sample(sorted(os.sched_getaffinity(0)), count)
+    return ThreadPoolExecutor(count, initializer=lambda: os.sched_setaffinity(0, {free.pop()}))
 
 
 def scores(grades: list[Grade], assignments: list[Assignment]) -> str:
@@ -209,20 +327,34 @@ def scores(grades: list[Grade], assignments: list[Assignment]) -> str:
     of = {each.name: each.points for each in assignments}
     for each in grades:
         points = [f"{value:g}" for value in each.points.values()]
-        cells = [each.submission, each.assignment, f"{each.total:g}", f"{of.get(each.assignment, 0):g}"]
-        table.writerow([*map(plain, cells), *points, *[""] * (most - len(points)), plain("; ".join(each.notes))])
+        cells = [visible_name(each.submission), each.assignment, f"{each.total:g}", f"{of.get(each.assignment, 0):g}"]
+        notes = " ".join("; ".join(each.notes).split())
+        if len(notes) > LONGEST:
+            notes = f"{notes[:LONGEST]} … (all notes are on the feedback page)"
+        table.writerow([*map(plain, cells), *points, *[""] * (most - len(points)), plain(visible(notes))])
     return text.getvalue()
 
 
 def plain(text: str) -> str:
-    """A cell that a spreadsheet takes for text: a student's words must not become a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+    """A cell that a spreadsheet takes for text, also where it cuts lines at other separators: nothing is a formula."""
+    return FORMULA.sub(r"\1'\2", text)
+
+
+def left_out_page(left_out: dict[str, list[str]]) -> str:
+    """The files that were not graded, by the reason; "" for none."""
+    if not left_out:
+        return ""
+    lines = (
+        f"<li>{html.escape(reason)}: {html.escape(', '.join(map(visible_name, names)))}</li>"
+        for reason, names in left_out.items()
+    )
+    return f"<h2>Not graded, because</h2><ul>{''.join(lines)}</ul>"
 
 
 def feedback_page(result: Grade, assignments: list[Assignment]) -> str:
     """What one student is told, as a page that needs nothing else."""
     assignment = next((each for each in assignments if each.name == result.assignment), None)
-    parts = [f"<h1>{html.escape(result.submission)}</h1>"]
+    parts = [f"<h1>{html.escape(visible_name(result.submission))}</h1>"]
     if assignment:
         parts.append(f"<p>{html.escape(assignment.name)}: <b>{result.total:g} of {assignment.points:g} points</b></p>")
         for exercise, tests in assignment.exercises.items():
@@ -233,7 +365,7 @@ def feedback_page(result: Grade, assignments: list[Assignment]) -> str:
     if result.notes:
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in result.notes)
         parts.append(f"<h2>Notes on the run</h2><ul>{notes}</ul>")
-    return whole_page(f"Feedback: {result.submission}", "\n".join(parts))
+    return whole_page(f"Feedback: {visible_name(result.submission)}", "\n".join(parts))
 
 
 def guesses_page(found: dict[str, dict[str, guesses.Guessed]], left_out: list[str]) -> str:
@@ -254,8 +386,8 @@ def guesses_page(found: dict[str, dict[str, guesses.Guessed]], left_out: list[st
     return "\n".join(parts)
 
 
-def summary(grades: list[Grade], assignments: list[Assignment], guessed: str = "") -> str:
-    """The class at a glance: distribution of points, the exercises from the hardest on, and what it guessed."""
+def summary(grades: list[Grade], assignments: list[Assignment], more: str = "") -> str:
+    """The class at a glance: distribution of points, the exercises from the hardest on, and `more`, as HTML."""
     parts = ["<h1>Class summary</h1>"]
     for assignment in assignments:
         totals = [each.total for each in grades if each.assignment == assignment.name]
@@ -277,10 +409,11 @@ def summary(grades: list[Grade], assignments: list[Assignment], guessed: str = "
         parts.append("<h3>Exercises, the hardest first</h3>" + bars("exercise", "% of the points", rows, 100))
     if lost := [each for each in grades if not each.assignment]:
         names = "".join(
-            f"<li>{html.escape(each.submission)}: {html.escape('; '.join(each.notes))}</li>" for each in lost
+            f"<li>{html.escape(visible_name(each.submission))}: {html.escape('; '.join(each.notes))}</li>"
+            for each in lost
         )
         parts.append(f"<h2>Could not be graded</h2><ul>{names}</ul>")
-    parts.append(guessed)
+    parts.append(more)
     return whole_page("Class summary", "\n".join(parts))
 
 

@@ -19,11 +19,16 @@ PATH_BENEATH = 1
 NO_NEW_PRIVS = 38
 PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
 EXECUTE, WRITE, READ, READ_DIR = 1, 2, 4, 8
+ON_A_FILE = EXECUTE | WRITE | READ
 # Rights on files by the version that brought them: the first has 13, then come renaming, truncating, ioctl.
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-# TCP, from version 4; abstract sockets and signals to processes outside, from version 6. UDP and Unix sockets that have
-# a path stay open.
+# TCP, from version 4; abstract sockets and signals to processes outside, from version 6.
 NETWORK, SCOPES = 0b11, 0b11
+SYSTEM = """/usr /lib /lib64 /bin /sys/devices/system /sys/fs/cgroup /sys/kernel/mm
+    /proc/self /proc/cpuinfo /proc/meminfo /proc/stat /proc/uptime /proc/version /proc/filesystems /proc/sys
+    /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.conf.d /etc/localtime /etc/passwd /etc/group /etc/nsswitch.conf
+    /etc/mime.types /etc/fonts /etc/ssl/openssl.cnf /etc/pki/tls/openssl.cnf /etc/crypto-policies""".split()
+SYSTEM.append("/etc/python{}.{}".format(*sys.version_info))
 
 
 def version() -> int:
@@ -55,8 +60,10 @@ def restrict(folder: str) -> None:
     for path, rights in allowed.items():
         if os.path.exists(path):
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            _checked(libc.syscall(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, place), 0))
-            os.close(place)
+            within = rights if os.path.isdir(path) else rights & ON_A_FILE
+            _checked(libc.syscall(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", within, place), 0))
+            if path != "/proc/self":  # which /proc makes anew, without the rule, where nobody has it open
+                os.close(place)
     _checked(libc.prctl(NO_NEW_PRIVS, 1, 0, 0, 0))
     _checked(libc.syscall(RESTRICT_SELF, rules, 0))
     os.close(rules)
@@ -70,9 +77,12 @@ def become_subreaper() -> None:
 
 
 def readable() -> list[str]:
-    """The folders that Python and its packages lie in, and those of the system; no source tree, no home."""
+    """Where Python, its packages and the system's programs lie, and what these look up; no source tree, no home.
+
+    Of /proc nothing of other processes, and of /etc nothing that a machine's owner would keep secret.
+    """
     packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    return [sys.prefix, sys.base_prefix, *packages, "/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys"]
+    return [sys.prefix, sys.base_prefix, *packages, *SYSTEM]
 
 
 def _libc() -> ctypes.CDLL:

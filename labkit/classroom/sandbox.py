@@ -2,11 +2,11 @@
 
 What is limited: time (of a cell, of a test, of all), memory, the size of a file, open files; and, looked at once a
 second and after each cell and test, the number of processes, the memory of all of them and the bytes in their folder.
-The process works in an empty folder, which is removed, and its environment names nothing of the teacher's. Where Linux
-has Landlock, it can read what Python needs and write that folder, and reaches no other file, no TCP connection and no
-process outside. Not given are protection inside the process, and from UDP and Unix sockets that have a path. Code that
-attacks on purpose can pretend that its cells are done, look at the tests when they come or when they call it, and forge
-their results.
+The process works in an empty folder, which is removed, and its environment names nothing of the teacher's. Two walls
+stand around it where Linux has them: `landlock` keeps it from files and processes outside, `seccomp` from what else
+two processes could do to each other; `protection` says which. Nothing protects inside the process. Code that attacks
+on purpose can pretend that its cells are done, look at the tests when they come or when they call it, and forge their
+results.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 
-from labkit.classroom import landlock
+from labkit.classroom import landlock, seccomp
 
 WORKER = Path(__file__).with_name("worker.py")
 OVERRUN_SECONDS = 3  # past the limit of a cell or test, until the process is ended that should have stopped it itself
 KILL_SECONDS = 3  # at most, for ending a process with all its descendants
 POLL_SECONDS = 1  # between two looks at what all processes together take
+GRACE_SECONDS = 0.3  # by which a timer may be later in one attempt than in another
+DIED = "ended the whole process and was left out"
 LINE_BYTES = 2**14  # of a line that is read: the longest honest one, a note, is shorter
 
 
@@ -76,32 +78,66 @@ class TestStep:
 Step = CellStep | TestStep
 
 
+@dataclass(frozen=True)
+class _End:
+    """How a process ended: in which cell or test, or while it waited behind one, and why.
+
+    `delays` has, for each cell that was done before, the seconds from its beginning to this end.
+    """
+
+    step: Step
+    why: str
+    waiting: bool
+    overran: bool
+    delays: dict[Step, float]
+    behind_each: bool = False  # whether the next attempt waits behind each of these cells, or once behind the last
+
+
 def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> Outcome:
     """Run the cells in order, then all tests on what they left; `tests` has the source of the functions by exercise.
 
     A cell that ends the process is left out at the next attempt, a test that does so counts as not passed; so every
-    other answer is still graded. After `limits.all_seconds` the rest counts as not passed.
+    other answer is still graded. Which one it was is tried, for an earlier cell can have started a timer or a thread:
+    the next attempt waits before that place until such a one would have done it, and if that ends the process, the
+    one after it waits behind each cell. After `limits.all_seconds` the rest counts as not passed.
     """
     outcome, deadline = Outcome(), time.monotonic() + limits.all_seconds
     left_out: set[int] = set()
+    suspect: _End | None = None
+
+    def blame(end: _End) -> None:
+        match end.step:
+            case CellStep(number):
+                left_out.add(number)
+                outcome.notes.append(f"cell {number + 1}: {end.why}")
+            case TestStep(exercise, number):
+                # An answer that had to be ended from outside is not waited for again.
+                after = range(number, number + 1 if end.why == DIED else count(tests[exercise]))
+                outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, end.why))
+
     while True:
-        attempt = _Attempt(cells, tests, limits, left_out, outcome)
-        fatal = attempt.run(deadline)
+        attempt = _Attempt(cells, tests, limits, left_out, suspect, outcome)
+        end = attempt.run(deadline)
         outcome.notes = list(dict.fromkeys(outcome.notes + attempt.notes))
-        if fatal is None:
+        waited, was = end is not None and end.waiting, suspect
+        if suspect and not waited:
+            if suspect.step not in attempt.finished:  # a test can have passed this time
+                blame(suspect)
+            suspect = None
+        if end is None:
             return outcome
         if time.monotonic() > deadline:
             outcome.notes.append(f"after {limits.all_seconds} s in all, the rest was not run")
             return outcome
-        why = attempt.stopped or "ended the whole process and was left out"
-        match fatal:
-            case CellStep(number):
-                left_out.add(number)
-                outcome.notes.append(f"cell {number + 1}: {why}")
-            case TestStep(exercise, number):
-                # An answer that had to be ended from outside is not waited for again.
-                after = range(number, count(tests[exercise]) if attempt.stopped else number + 1)
-                outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, why))
+        if waited and (was.behind_each or len(was.delays) == 1):
+            blame(end)
+            suspect = None
+        elif waited:
+            suspect = replace(was, behind_each=True)
+        elif not end.delays or end.overran:
+            blame(end)
+        elif was is None or end.step != was.step:
+            suspect = end
 
 
 def count(tests: str) -> int:
@@ -112,10 +148,21 @@ def count(tests: str) -> int:
 class _Attempt:
     """One process, from its start to its end."""
 
-    def __init__(self, cells: list[str], tests: dict[str, str], limits: Limits, left_out: set[int], outcome: Outcome):
+    def __init__(
+        self,
+        cells: list[str],
+        tests: dict[str, str],
+        limits: Limits,
+        left_out: set[int],
+        suspect: _End | None,
+        outcome: Outcome,
+    ):
         self.tests = tests
         self.limits = limits
         self.outcome = outcome
+        self.suspect = suspect
+        if suspect and isinstance(suspect.step, CellStep):
+            left_out = left_out | {suspect.step.number}
         known = [TestStep(exercise, number) for exercise, results in outcome.passed.items() for number in results]
         self.job = {
             "cells": [(number, cell) for number, cell in enumerate(cells) if number not in left_out],
@@ -129,12 +176,14 @@ class _Attempt:
         self.tests_ahead: list[Step] = [step for step in steps if step not in known]
         self.ahead: list[Step] = [CellStep(number) for number, _ in self.job["cells"]]
         self.begun: Step | None = None
-        self.result_due = self.tests_sent = False
+        self.began: dict[Step, float] = {}
+        self.finished: list[Step] = []
+        self.result_due = self.tests_sent = self.waiting = False
         self.notes: list[str] = []
-        self.stopped = ""
+        self.stopped, self.overran = "", False
 
-    def run(self, deadline: float) -> Step | None:
-        """None if all was run; else the cell or test in which the process ended. Raises RuntimeError before either."""
+    def run(self, deadline: float) -> _End | None:
+        """None if all was run; else how the process ended. Raises RuntimeError if no cell or test had begun."""
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             process = subprocess.Popen(
                 [sys.executable, "-s", "-P", WORKER],
@@ -152,16 +201,21 @@ class _Attempt:
                         return None
                     if self.stopped:
                         break
+                ended = time.monotonic()
             finally:
                 _kill(process)
                 said = process.stderr.read().decode(errors="replace")
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
                 process.stdout.close(), process.stderr.close()
-                subprocess.run(["rm", "-rf", folder], stderr=subprocess.DEVNULL)  # Python gives up at deep folders
+                # Python gives up at deep folders, and rm at those that their owner may not list.
+                for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+                    subprocess.run([*command, folder], stderr=subprocess.DEVNULL)
         if self.begun is None:
             raise RuntimeError(f"the process for a student's code did not start: {said.strip()[-500:] or 'no word'}")
-        return self.begun
+        done = [step for step in self.finished if isinstance(step, CellStep) and step != self.begun]
+        delays = {step: ended - self.began[step] for step in done}
+        return _End(self.begun, self.stopped or DIED, self.waiting, self.overran, delays)
 
     def _send(self, process: subprocess.Popen, what: object) -> None:
         """Write a line, and do not wait until it is read: a student's code can keep that from happening."""
@@ -183,6 +237,7 @@ class _Attempt:
                 ready, now = selector.select(POLL_SECONDS), time.monotonic()
                 if now > min(self.last_progress + self.limits.seconds + OVERRUN_SECONDS, deadline):
                     self.stopped = f"ran for more than {self.limits.seconds} s and was stopped"
+                    self.overran = True
                 elif now > looked + POLL_SECONDS:
                     looked, self.stopped = now, self._exceeded(process, folder)
                 elif ready:
@@ -198,7 +253,8 @@ class _Attempt:
             case {"begins": announced} if (step := _step(announced)) in self.ahead:
                 at = self.ahead.index(step)
                 self.begun, self.ahead = self.ahead[at], self.ahead[at + 1 :]
-                self.result_due, self.last_progress = True, time.monotonic()
+                self.result_due, self.waiting = True, False
+                self.began[self.begun] = self.last_progress = time.monotonic()
             case {"cell": int(number), "note": str(note), "printed": int(printed)} if self._is_due(CellStep(number)):
                 if note:
                     self.notes.append(f"cell {number + 1}: {note}")
@@ -223,9 +279,27 @@ class _Attempt:
 
     def _let_next_begin(self, process: subprocess.Popen, folder: str) -> None:
         """Let the next cell or test begin, unless the processes together have passed a limit."""
-        self.result_due, self.stopped = False, self._exceeded(process, folder)
+        self.result_due = False
+        self.finished.append(self.begun)
+        self.stopped = self._exceeded(process, folder)
+        self._wait(process, folder)
         if not self.stopped:
             self._send(process, "go on")
+
+    def _wait(self, process: subprocess.Popen, folder: str) -> None:
+        """Behind a cell that may have started what ended the last attempt: wait until that would end this one."""
+        delays = self.suspect.delays if self.suspect else {}
+        if not (self.suspect and self.begun in delays):
+            return
+        started = [self.begun] if self.suspect.behind_each else [step for step in delays if step in self.began]
+        if not self.suspect.behind_each and self.begun != list(delays)[-1]:
+            return
+        self.waiting = True
+        until = GRACE_SECONDS + max(self.began[step] + delays[step] for step in started)
+        while not self.stopped and _descendants(process) and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, GRACE_SECONDS))
+            self.stopped = self._exceeded(process, folder)
+        self.last_progress = time.monotonic()
 
     def _exceeded(self, process: subprocess.Popen, folder: str) -> str:
         """Which limit all processes together have passed; empty for none."""
@@ -306,14 +380,18 @@ def _environment(folder: str) -> dict[str, str]:
     }
 
 
-def protection() -> str:
-    """What a student's code is kept from on this machine, in a sentence."""
-    kernel = landlock.version()
-    if not kernel:
-        return "Without Landlock here, a student's code can read and write what you can: use Otter's containers"
-    kept = ["your files"]
-    if kernel >= 4:
-        kept.append("TCP connections")
-    if kernel >= 6:
-        kept.append("other processes")
-    return f"A student's code is kept from {', '.join(kept)}, and from nothing else, such as UDP or Docker's socket"
+def protection() -> list[str]:
+    """What a student's code is kept from on this machine, and what is open to it, in sentences."""
+    kernel, filtered = landlock.version(), seccomp.available()
+    kept, open_ = [], []
+    for stands, what in (
+        (kernel >= (1 if filtered else 3), "files outside its folder, but for those of Python and the system"),
+        (filtered, "permissions and times of files, the limits and priorities of processes, and shared memory"),
+        (filtered, "the network and all other sockets"),
+        (filtered or kernel >= 6, "signals to other processes"),
+    ):
+        (kept if stands else open_).append(what)
+    said = [f"A student's code is kept from: {'; '.join(kept)}"] if kept else []
+    if open_:
+        said.append(f"OPEN to it, because this Linux has no wall there: {'; '.join(open_)}. Use Otter's containers")
+    return said

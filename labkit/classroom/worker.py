@@ -22,6 +22,7 @@ from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 sys.path.insert(0, os.path.dirname(__file__))
 import landlock
+import seccomp
 
 del sys.path[0]
 
@@ -75,6 +76,9 @@ def limit(memory: int, seconds: int, file_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_SIGPENDING, (256, 256))  # of timers, which all processes of a user share
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # a machine without memory ends this process first
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an OSError where it is written says more than a dead process
 
 
@@ -155,6 +159,7 @@ def main() -> None:
     job = json.loads(orders.readline())
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
     landlock.restrict(os.getcwd())
+    seccomp.restrict(signals=landlock.version() >= 6)
     sys.modules["__main__"] = notebook = types.ModuleType("__main__")
     namespace = vars(notebook)
     shell = Shell(namespace)

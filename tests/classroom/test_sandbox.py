@@ -1,13 +1,21 @@
 """A student's code in its own process: whatever it does, the other answers count, and a note says what happened."""
 
+import json
+import os
+import platform
+import re
+import resource
 import socket
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
 
-from labkit.classroom import landlock, sandbox
+from labkit.classroom import landlock, sandbox, seccomp
 from submissions import SQUARE, TWICE
 
 LIMITS = sandbox.Limits(seconds=20, all_seconds=120, memory=2**30, file_bytes=2**20)
@@ -190,36 +198,216 @@ def test_nothing_of_the_teachers_environment_is_seen(small, monkeypatch):
     assert sandbox.run([cell], small.sources, LIMITS).notes == []
 
 
-OF_SOMEBODY_ELSE = {
-    "reads": "open({file!r}).read()",
-    "overwrites": "open({file!r}, 'w').write('mine')",
-    "deletes": "import os\nos.remove({file!r})",
-    "renames": "import os\nos.rename({file!r}, 'mine')",
-    "lists the folder of": "import os\nos.listdir(os.path.dirname({file!r}))",
-    "lets another program read": "import subprocess\nsubprocess.run(['cat', {file!r}], check=True)",
+walled = pytest.mark.skipif(
+    landlock.version() < 6 or not seccomp.available(), reason="this Linux is older, or of another CPU"
+)
+CALL = """import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*given):
+    if (result := libc.syscall(*given)) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+"""
+TO_A_FILE_OF_SOMEBODY_ELSE = {
+    "reads it": "open({file!r}).read()",
+    "overwrites it": "open({file!r}, 'w').write('mine')",
+    "opens it to read, which empties it": "import os\nos.open({file!r}, os.O_TRUNC)",
+    "empties a package's": "import json, os\nos.open(json.__file__, os.O_TRUNC)",
+    "truncates it": "import os\nos.truncate({file!r}, 0)",
+    "deletes it": "import os\nos.remove({file!r})",
+    "renames it": "import os\nos.rename({file!r}, 'mine')",
+    "links to it": "import os\nos.link({file!r}, 'mine')",
+    "lists its folder": "import os\nos.listdir(os.path.dirname({file!r}))",
+    "lets another program read it": "import subprocess\nsubprocess.run(['cat', {file!r}], check=True)",
+    "gives it away": "import os\nos.chown({file!r}, os.getuid(), os.getgid())",
+    "changes its times": "import os\nos.utime({file!r}, (1, 1))",
+    "names it in an attribute": "import os\nos.setxattr({file!r}, 'user.mine', b'1')",
+    "watches it": CALL + "call(NUMBER['inotify_init1'], 0)",
+    "writes beside its folder": "open('/tmp/mine', 'w')",
+}
+TO_SOMEBODY_ELSES_PROCESS = {
+    "ends it": "import os\nos.kill({pid}, 9)",
+    "ends it by its descriptor": "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open({pid}), 9)",
+    "ends what watches over itself": "import os\nos.kill(os.getppid(), 9)",
+    "limits it": "import resource\nresource.prlimit({pid}, resource.RLIMIT_CPU, (1, 1))",
+    "slows it": "import os\nos.setpriority(os.PRIO_PROCESS, {pid}, 10)",
+    "slows all of the user": "import os\nos.setpriority(os.PRIO_USER, 0, 10)",
+    "schedules it": "import os\nos.sched_setscheduler({pid}, os.SCHED_IDLE, os.sched_param(0))",
+    "moves it to a core": "import os\nos.sched_setaffinity({pid}, [0])",
+    "slows its files": CALL + "call(NUMBER['ioprio_set'], 1, {pid}, 3 << 13)",
+    "has it signalled by a file": "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, {pid})",
+    "has it signalled by a socket": "import fcntl, socket, struct\n"
+    "fcntl.ioctl(socket.socketpair()[0], 0x8901, struct.pack('i', {pid}))",
+    "reads how it was called": "open('/proc/{pid}/cmdline').read()",
+    "reads its environment": "open('/proc/{pid}/environ').read()",
+    "reads its memory": "open('/proc/{pid}/mem', 'rb').read()",
+    "writes its memory": CALL + "call(NUMBER['process_vm_writev'], {pid}, 0, 0, 0, 0, 0)",
+    "traces it": CALL + "call(NUMBER['ptrace'], 16, {pid}, 0, 0)",
+    "takes its files": CALL + "call(NUMBER['pidfd_getfd'], os.pidfd_open({pid}), 0, 0)",
+    "lets memory run out there first": "open('/proc/{pid}/oom_score_adj', 'w').write('1000')",
+    "lists all": "import os\nos.listdir('/proc')",
+}
+TO_WHAT_ALL_SHARE = {
+    "a TCP connection": "import socket\nsocket.create_connection(('127.0.0.1', {port}))",
+    "a TCP server": "import socket\nsocket.create_server(('127.0.0.1', 0))",
+    "a datagram": "import socket\nsocket.socket(type=socket.SOCK_DGRAM).sendto(b'mine', ('127.0.0.1', {port}))",
+    "a socket with a path": "import socket\nsocket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
+    "a socket with a name": "import socket\nsocket.socket(socket.AF_UNIX).bind(b'\\0mine')",
+    "a pair from which a datagram goes anywhere": "import socket\nsocket.socketpair(type=socket.SOCK_DGRAM)",
+    "a pair of raw sockets": "import socket\nsocket.socketpair(type=socket.SOCK_RAW)",
+    "shared memory": CALL + "call(NUMBER['shmget'], 4711, 4096, 0o1666)",
+    "semaphores": CALL + "call(NUMBER['semget'], 4711, 1, 0o1666)",
+    "messages": CALL + "call(NUMBER['msgget'], 4711, 0o1666)",
+    "a queue": CALL + "call(NUMBER['mq_open'], b'mine', 0o102, 0o600, 0)",
+    "a key": CALL + "call(NUMBER['add_key'], b'user', b'mine', b'1', 1, -4)",
+    "a file in shared memory": "open('/dev/shm/mine', 'w')",
+    "a terminal": "import os\nos.openpty()",
+    "a lease, which lets nobody else open a file": "import fcntl, json\nfcntl.fcntl(open(json.__file__), 1024, 1)",
+    "all timers of a user": "import ctypes\nlibc = ctypes.CDLL(None)\nfor _ in range(10**4):\n"
+    "    if libc.timer_create(0, None, ctypes.byref(ctypes.c_void_p())): raise PermissionError",
+    "all of the machine's requests for files": CALL + "call(NUMBER['io_setup'], 10, ctypes.byref(ctypes.c_ulong()))",
+    "a ring that passes by the filter": CALL + "call(NUMBER['io_uring_setup'], 4, ctypes.create_string_buffer(200))",
+    "a namespace": CALL + "call(NUMBER['unshare'], 0x10000000)",
+    "a process in a namespace": CALL + "call(NUMBER['clone'], 0x10000011, 0, 0, 0, 0) or os._exit(0)",
+    "a higher priority": "import os\nos.setpriority(os.PRIO_PROCESS, 0, -5)",
+    "another user": "import os\nos.setuid(4711)",
+    "the machine's name": "import socket\nsocket.sethostname('mine')",
+    "passwords": "open('/etc/shadow').read()",
 }
 
 
-@pytest.mark.skipif(landlock.version() < 6, reason="this kernel has no Landlock, or an older one")
-@pytest.mark.parametrize("deed", OF_SOMEBODY_ELSE)
-def test_code_that_wants_a_file_of_somebody_else_is_refused(small, tmp_path, deed):
+def numbers() -> str:
+    """The numbers of system calls on this machine, as a cell."""
+    column = list(seccomp.MACHINES).index(platform.machine())
+    conditional = {name: numbers for name, (numbers, _) in seccomp.ALLOWED_IF.items()}
+    return f"NUMBER = { ({name: each[column] for name, each in (seccomp.REFUSED | conditional).items()}) }"
+
+
+@pytest.fixture
+def somebody_else(tmp_path):
+    """A file and a process that no student's code may change, and a server; what they are is compared afterwards."""
     file = tmp_path / "somebody's.ipynb"
     file.write_text("theirs")
-    outcome = sandbox.run([TWICE, OF_SOMEBODY_ELSE[deed].format(file=str(file))], small.sources, LIMITS)
-    assert passed(outcome)["twice"] == [True, True] and len(outcome.notes) == 1
-    assert "PermissionError" in outcome.notes[0] or "non-zero exit" in outcome.notes[0]
-    assert file.read_text() == "theirs"
+    process = subprocess.Popen(["sleep", "1000"])
 
+    def state() -> tuple:
+        at, pid = file.stat(), process.pid
+        scheduled = os.getpriority(os.PRIO_PROCESS, pid), os.sched_getscheduler(pid), os.sched_getaffinity(pid)
+        limited = resource.prlimit(pid, resource.RLIMIT_CPU), process.poll()
+        shared = [Path("/proc/sysvipc", kind).read_text().count("\n") for kind in ("shm", "sem", "msg")]
+        made = [path for path in ("/tmp/mine", "/dev/shm/mine") if Path(path).exists()]
+        about = file.read_text(), at.st_mode, at.st_mtime, at.st_uid, at.st_gid, at.st_nlink, os.listxattr(file)
+        return about, scheduled, limited, shared, made, Path(f"/proc/{pid}/oom_score_adj").read_text()
 
-@pytest.mark.skipif(landlock.version() < 6, reason="this kernel has no Landlock, or an older one")
-@pytest.mark.parametrize(
-    "cell", ["import os\nos.kill(os.getppid(), 9)", "import socket\nsocket.create_connection(('127.0.0.1', {port}))"]
-)
-def test_other_processes_and_the_network_are_out_of_reach(small, cell):
+    before = state()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        outcome = sandbox.run([TWICE, cell.format(port=server.getsockname()[1])], small.sources, LIMITS)
+        yield {"file": str(file), "pid": process.pid, "port": server.getsockname()[1]}
+    assert state() == before
+    process.kill()
+    process.wait()
+
+
+@walled
+@pytest.mark.parametrize("deed", [*TO_A_FILE_OF_SOMEBODY_ELSE, *TO_SOMEBODY_ELSES_PROCESS, *TO_WHAT_ALL_SHARE])
+def test_what_would_change_somebody_else_is_refused(small, somebody_else, deed):
+    cell = (TO_A_FILE_OF_SOMEBODY_ELSE | TO_SOMEBODY_ELSES_PROCESS | TO_WHAT_ALL_SHARE)[deed]
+    for name, value in somebody_else.items():
+        cell = cell.replace(f"{{{name}!r}}", repr(value)).replace(f"{{{name}}}", str(value))
+    outcome = sandbox.run([TWICE, numbers(), cell], small.sources, LIMITS)
     assert passed(outcome)["twice"] == [True, True]
-    assert "PermissionError" in outcome.notes[0]
+    [note] = outcome.notes
+    assert re.search("PermissionError|non-zero exit|cross-device link", note) and note.startswith("cell 3")
+
+
+@walled
+def test_permissions_are_not_changed_and_no_error_is_made_of_it(small, somebody_else):
+    change = f"import json, os, shutil\nos.chmod({somebody_else['file']!r}, 0)\nos.fchmod(os.open(json.__file__, 0), 0)"
+    cell = "open('mine', 'w').write('1')\nshutil.copy('mine', 'copy')\nassert open('copy').read() == '1'"
+    at = Path(json.__file__).stat().st_mode
+    assert sandbox.run([change, cell], small.sources, LIMITS).notes == []
+    assert Path(json.__file__).stat().st_mode == at
+
+
+@walled
+def test_what_the_filter_does_not_know_is_not_there(small):
+    """Calls that are younger than the filter, and those of another kind of program."""
+    found = "try:\n    call({})\nexcept OSError as error:\n    assert error.errno == 38\nelse:\n    assert False\n"
+    numbers = (seccomp.NEWER, 10**4, 0x40000000 + 39, 435)
+    cell = CALL + "".join(found.format(number) for number in numbers)
+    assert sandbox.run([cell], small.sources, LIMITS).notes == []
+
+
+@pytest.mark.skipif(not seccomp.available(), reason="this kernel has no filter, or is of another CPU")
+def test_where_landlock_keeps_no_signals_in_the_filter_lets_those_to_itself_pass_and_no_others(somebody_else):
+    code = f"""import os, signal, sys
+sys.path.insert(0, {str(Path(seccomp.__file__).parent)!r})
+import seccomp
+seccomp.restrict(signals=False)
+got = []
+signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+me, other = os.getpid(), {somebody_else["pid"]}
+os.kill(me, 10), os.kill(0, 10), os.killpg(me, 10), signal.raise_signal(10)
+assert len(got) == 4
+for send in (lambda: os.kill(other, 9), lambda: os.killpg(other, 9), lambda: os.kill(-1, 0), lambda: os.kill(1, 0),
+             lambda: os.kill(os.getppid(), 9), lambda: signal.pidfd_send_signal(os.pidfd_open(other), 9)):
+    try:
+        send()
+    except PermissionError:
+        continue
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, start_new_session=True)
+
+
+@walled
+def test_threads_programs_and_pairs_of_sockets_are_there(small):
+    cell = """import asyncio, os, resource, socket, subprocess, threading
+from concurrent.futures import ThreadPoolExecutor
+assert list(ThreadPoolExecutor(4).map(abs, range(-3, 0))) == [3, 2, 1]
+assert subprocess.run(['echo', '1'], capture_output=True, text=True).stdout == '1\\n'
+if not (child := os.fork()): os._exit(3)
+assert os.waitpid(child, 0)[1] >> 8 == 3
+a, b = socket.socketpair()
+a.send(b'1')
+assert b.recv(1) == b'1'
+os.nice(1)
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 256))
+open('/proc/self/status').read(), open('/proc/cpuinfo').read()"""
+    assert sandbox.run([cell], small.sources, LIMITS).notes == []
+
+
+EXIT = "import os, threading\nthreading.Timer({}, os._exit, [0]).start()"
+WAIT = "import time\ntime.sleep(0.2)\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "guilty"),
+    [
+        ([TWICE, EXIT.format(0.3), WAIT + SQUARE, WAIT], [2]),
+        ([EXIT.format(0.3), WAIT + TWICE, WAIT + SQUARE], [1]),
+        ([TWICE, "import os\nos._exit(0)", SQUARE, "import os\nos._exit(0)"], [2, 4]),
+        ([TWICE, EXIT.format(0.3), WAIT + SQUARE, WAIT, EXIT.format(0.3), WAIT, WAIT], [2, 5]),
+        ([TWICE, EXIT.format(0.6), SQUARE.replace(":\n", ":\n    import time\n    time.sleep(0.4)\n")], [2]),
+    ],
+)
+def test_what_ends_the_process_later_costs_the_cell_that_started_it(small, cells, guilty):
+    outcome = sandbox.run(cells, small.sources, LIMITS)
+    assert passed(outcome) == {"square": [True, True], "twice": [True, True]}
+    assert outcome.notes == [f"cell {number}: {sandbox.DIED}" for number in guilty]
+
+
+def test_children_that_come_later_cost_the_cell_that_started_them(small):
+    later = "import subprocess, threading\nthreading.Timer(0.2, lambda: [{} for _ in range(40)]).start()"
+    cells = [TWICE, later.format("subprocess.Popen(['sleep', '99'])"), WAIT * 5 + SQUARE]
+    outcome = sandbox.run(cells, small.sources, LIMITS)
+    assert passed(outcome) == {"square": [True, True], "twice": [True, True]}
+    assert outcome.notes == ["cell 2: started more than 32 processes and was stopped"]
+
+
+def test_an_answer_that_another_one_ended_is_tried_again(small):
+    twice = TWICE.replace(":\n", f":\n    {EXIT.format(0.2).replace(chr(10), '; ')}\n")
+    square = SQUARE.replace(":\n", ":\n    import time\n    time.sleep(0.4)\n")
+    assert passed(sandbox.run([twice, square], small.sources, LIMITS))["square"] == [True, True]
 
 
 def test_its_own_folder_can_be_written_and_read(small):
@@ -227,11 +415,25 @@ def test_its_own_folder_can_be_written_and_read(small):
     assert sandbox.run([cell], small.sources, LIMITS).notes == []
 
 
-def test_what_a_students_code_is_kept_from_is_said(monkeypatch):
-    monkeypatch.setattr(landlock, "version", lambda: 0)
-    assert "Otter's containers" in sandbox.protection()
-    monkeypatch.setattr(landlock, "version", lambda: 6)
-    assert "your files, TCP connections, other processes" in sandbox.protection()
+@pytest.mark.parametrize(
+    ("kernel", "filtered", "kept", "open_"),
+    [
+        (0, False, [], ["files outside", "permissions", "network", "signals"]),
+        (0, True, ["permissions", "network", "signals"], ["files outside"]),
+        (1, True, ["files outside", "permissions", "network", "signals"], []),
+        (2, False, [], ["files outside", "permissions", "network", "signals"]),
+        (4, False, ["files outside"], ["permissions", "network", "signals"]),
+        (6, False, ["files outside", "signals"], ["permissions", "network"]),
+        (7, True, ["files outside", "permissions", "network", "signals"], []),
+    ],
+)
+def test_which_walls_stand_is_said_and_what_is_open(monkeypatch, kernel, filtered, kept, open_):
+    monkeypatch.setattr(landlock, "version", lambda: kernel)
+    monkeypatch.setattr(seccomp, "available", lambda: filtered)
+    said = sandbox.protection()
+    assert [line.startswith("OPEN") for line in said] == [False] * bool(kept) + [True] * bool(open_)
+    assert all(word in said[0] for word in kept) and all(word in said[-1] for word in open_)
+    assert not any(word in said[-1] for word in kept) or not open_
 
 
 def test_the_tests_are_nowhere_in_the_process_while_the_cells_run(small):
