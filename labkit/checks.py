@@ -20,7 +20,7 @@ def finite(numbers: torch.Tensor, what: str) -> torch.Tensor:
     Traceback (most recent call last):
     ValueError: 1 of 2 weights are not finite: find out where they come from
     """
-    broken = numbers.numel() - int(numbers.isfinite().sum())
+    broken = numbers.numel() - int(numbers.detach().isfinite().sum())
     if broken:
         raise ValueError(f"{broken} of {numbers.numel()} {what} are not finite: find out where they come from")
     return numbers

@@ -75,7 +75,8 @@ def training_memory(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        value = checks.finite(loss(), "losses")
+        value = loss()
+    checks.finite(value, "losses")
     if not value.requires_grad:
         raise ValueError("the loss depends on nothing that can be trained: every parameter is frozen, or gradients off")
     activations = sum(storage.nbytes() for storage in saved.values())

@@ -5,6 +5,7 @@ outputs.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,42 @@ def _state(
     tied = json.loads(metadata.pop("tied", "{}"))
     names = json.loads(metadata["tensor_names"])
     order = json.loads(metadata.pop("order", "null")) or names
+    for name in names:
+        _check_parts(notes := json.loads(metadata[name]))
+        if json.dumps(notes) != metadata[name]:
+            raise ValueError(f"the notes of {name!r} were written by something else")
     # torchao passes over what is not complete.
     found, left = unflatten_tensor_state_dict(tensors, metadata)
+    for tensor in found.values():
+        if type(tensor).__name__ == "Int8Tensor":
+            _check_blocks(tensor)
     found |= {name: found[other] for name, other in tied.items()}
     is_ours = all(name.startswith(PREFIX) for name in order)
     if left or not is_ours or sorted(order) != sorted([*names, *tied]):
         raise ValueError("its names do not fit its tensors")
     return {name.removeprefix(PREFIX): found[name] for name in order}
+
+
+def _check_parts(notes: dict[str, Any]) -> None:
+    """ValueError unless every object in what torchao notes of a tensor has a type: it
+    would take one without for a dictionary.
+    """
+    data = notes.get("_data")
+    for part in data.values() if isinstance(data, dict) else ():
+        if isinstance(part, dict):
+            if part.keys() != {"_type", "_data"}:
+                raise ValueError(f"{list(part)} are no parts of an object")
+            _check_parts(part)
+
+
+def _check_blocks(tensor: Any) -> None:
+    """ValueError if the blocks that torchao notes do not fit the scales."""
+    blocks = [n / size for n, size in zip(tensor.shape, tensor.block_size, strict=True)]
+    kwargs = tensor.act_quant_kwargs
+    dim = getattr(kwargs.granularity, "dim", -1) if kwargs else -1
+    fits = math.prod(blocks) == tensor.scale.numel()
+    if not fits or not -tensor.dim() <= dim < tensor.dim():
+        raise ValueError(f"blocks of {tensor.block_size} do not fit the scales")
 
 
 def _unpacked(data: bytes, largest: int) -> bytes:
