@@ -1,5 +1,6 @@
 """Attacks on files of weights: bits that flip, bytes that are cut, doubled or made up."""
 
+import copy
 import random
 import resource
 from collections.abc import Callable, Iterator
@@ -10,19 +11,14 @@ import numpy as np
 import psutil
 import torch
 
+from labkit.techniques.storage import deep_compression
 from labkit.techniques.storage.safetensors import load_weights
 
 
-def damaged(data: bytes, draw: random.Random, head: int | None = None) -> bytes:
-    """Another file: a bit flipped in half of the cases; else a byte made up, a piece cut out, doubled or zero.
-
-    Args:
-        data: the file.
-        draw: chance.
-        head: flip bits and make up bytes only in so many of the first bytes.
-    """
+def damaged(data: bytes, draw: random.Random) -> bytes:
+    """Another file: a bit flipped in every third; else a byte made up, a piece cut out, doubled or zero."""
     changed = bytearray(data)
-    at = draw.randrange(min(head or len(data), len(data)))
+    at = draw.randrange(len(data))
     kind = draw.choice(["bit", "bit", "bit", "byte", "cut", "end", "double", "zeros"])
     length = draw.randrange(1, 9)
     if kind == "bit":
@@ -74,6 +70,22 @@ def attack_weights(path: Path, draw: random.Random, times: int) -> tuple[int, li
         return same and (path.suffix != ".zst" or numbers(state) == numbers(expected))
 
     tried = attack(data, read, is_right, draw, times)
+    path.write_bytes(data)
+    return tried
+
+
+def attack_deep_compression(
+    path: Path, model: torch.nn.Module, draw: random.Random, times: int
+) -> tuple[int, list[str]]:
+    """As `attack`, on what `deep_compression.save` wrote; all of it has a checksum."""
+    data, model = path.read_bytes(), copy.deepcopy(model)
+    expected = numbers(deep_compression.load_(path, model).state_dict())
+
+    def read(wrong: bytes) -> dict[str, torch.Tensor]:
+        path.write_bytes(wrong)
+        return deep_compression.load_(path, model).state_dict()
+
+    tried = attack(data, read, lambda state: numbers(state) == expected, draw, times)
     path.write_bytes(data)
     return tried
 

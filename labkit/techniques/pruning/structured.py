@@ -28,7 +28,7 @@ def channels_pruned(
         model: is left as it is.
         example: one input batch (N, C, H, W).
         sparsity: fraction of the channels to remove, in [0, 1). What stays of a group
-            is rounded up to a multiple of 8.
+            is rounded down to a multiple of 8.
         keep: modules whose outputs stay, such as the classifier.
 
     Returns:
@@ -47,10 +47,10 @@ def channels_pruned(
     for name, weight in model.named_parameters():
         checks.finite(weight, f"numbers of {name}")
     trained = {name: weight.requires_grad for name, weight in model.named_parameters()}
-    copied = checks.copied(model).eval().requires_grad_(True)
     # Torch-Pruning follows the gradients from layer to layer: without them it finds no
     # group, and says nothing.
     with torch.inference_mode(False), torch.enable_grad():
+        copied = checks.copied(model).eval().requires_grad_(True)
         torch_pruning.pruner.BasePruner(
             copied,
             example,
@@ -64,7 +64,7 @@ def channels_pruned(
     if sparsity and before == after:
         raise ValueError(
             f"no channel was removed at sparsity {sparsity}: every group is kept, or "
-            "so small that a multiple of 8 leaves it whole"
+            "has too few channels for a multiple of 8"
         )
     for name, weight in copied.named_parameters():
         weight.requires_grad_(trained[name])

@@ -94,8 +94,8 @@ def statically_quantized(
 
     Raises:
         ValueError: there is no batch, or the first is of one input: a size of 1 would
-            be fixed at export; weights or what they make of a batch are not finite; or
-            the graph is of another architecture.
+            be fixed at export; numbers are not finite; the graph is of another
+            architecture; or nothing was quantized.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -131,7 +131,7 @@ def statically_quantized(
     # Versions of torch and torchao that do not belong together leave the weights
     # float32.
     if not any(t.dtype == torch.int8 for t in graph.state_dict().values()):
-        raise RuntimeError(
+        raise ValueError(
             "torchao quantized no weight of this model: it needs a Conv2d or Linear "
             "layer, and the versions of torch and torchao in constraints.txt"
         )
