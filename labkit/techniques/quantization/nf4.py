@@ -150,14 +150,16 @@ def dequantize_blocks(
     tensor([ 0., -2.,  0.])
     """
     n = codes.numel()
-    if block < 1 or (n and int(codes.max()) >= len(values)):
-        raise ValueError(f"codes are below {len(values)}, in blocks of one or more")
+    if block < 1:
+        raise ValueError(f"a block is one code or more, got {block}")
     if absmax.shape != (-(-n // block),):
         raise ValueError(
             f"{n} codes in blocks of {block} need absmax of shape ({-(-n // block)},), "
             f"got {tuple(absmax.shape)}: are the codes still packed, or is the block "
             "of another size?"
         )
+    if n and int(codes.max()) >= len(values):
+        raise ValueError(f"codes are below {len(values)}, got {int(codes.max())}")
     scale = absmax.repeat_interleave(block)[:n].view(codes.shape)
     return values.to(codes.device)[codes.int()] * scale
 
