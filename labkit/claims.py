@@ -230,14 +230,20 @@ def load_claims(path: str | Path) -> list[Claim]:
     """Read a lab's claims.toml.
 
     Raises:
-        ValueError: as `Claim.from_toml`, an id occurs twice, or there is anything but [[claim]] tables; it names file
-            and claim.
+        ValueError: the file is no TOML; as `Claim.from_toml`; an id occurs twice; or there is anything but [[claim]]
+            tables. It names file and claim.
     """
     claims: list[Claim] = []
-    data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        # Editors on Windows may put a byte order mark in front, which TOML does not know.
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # of TOML or UTF-8
+        raise ValueError(f"{path} is not TOML in UTF-8: {error}") from error
     if data.keys() != {"claim"} or not isinstance(data["claim"], list):
         raise ValueError(f"{path}: a ledger is made of [[claim]] tables alone, got {', '.join(data) or 'none'}")
     for entry in data["claim"]:
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: a ledger is made of [[claim]] tables alone, got {entry!r}")
         where = f"{path}, claim {entry.get('id', len(claims) + 1)!r}"
         try:
             claim = Claim.from_toml(entry)

@@ -1,9 +1,11 @@
-"""What labkit's tools cost beside the plain way of doing the same: `make bench`, a few minutes.
+"""What labkit's tools cost beside the plain way of doing the same, and what files of weights stand: `make bench`.
 
-Both are timed in turn: medians with quartiles, and the ratio of ours to the plain way, round by round.
+Both ways are timed in turn: medians with quartiles, and the ratio of ours to the plain way, round by round. Then files
+are damaged, 20,000 of each kind: each must be an error in words, or what was written. All of it takes some minutes.
 """
 
 import copy
+import random
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ import zstandard
 from dahuffman import HuffmanCodec
 from torch.nn.utils import prune as torch_prune
 
+import containers
 from labkit import zoo
 from labkit.measure import Measurement, Timings, accuracy, predict, time_in_turn
 from labkit.measure.size import ZSTD_LEVEL
@@ -24,7 +27,8 @@ from labkit.record import Record
 from labkit.stack import Runner, orders
 from labkit.stack import image_classifier as images
 from labkit.techniques.pruning.magnitude import global_masks, prunable, pruned
-from labkit.techniques.storage import _huffman_stream
+from labkit.techniques.quantization.int8 import dynamically_quantized
+from labkit.techniques.storage import _huffman_stream, deep_compression
 from labkit.techniques.storage.huffman import entropy
 from labkit.techniques.storage.safetensors import load_weights, save_weights
 
@@ -166,3 +170,24 @@ measured = {way: turns.latency(way) for way in turns}
 name = f"an order study of {len(study)} rows, each row from the start"
 stacks.add(name, **measured, ours_to_plain=turns.ratio("ours", "plain"), saved=turns.ratio("plain", "ours"))
 print(stacks)
+
+
+# Files that are damaged. What is neither an error in words nor what was written is bad.
+MUTANTS = 20_000
+small = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Linear(6, 4))
+held = {**dynamically_quantized(small).state_dict(), "tied": small[0].weight, "again": small[0].weight}
+with tempfile.TemporaryDirectory() as folder:
+    tried = {}
+    for ending in (".safetensors", ".safetensors.zst"):
+        path = save_weights(held, Path(folder, f"weights{ending}"))
+        tried[ending] = containers.attack_weights(path, random.Random(0), MUTANTS)
+    path = deep_compression.save(pruned(small, global_masks(small, 0.5)), Path(folder, "weights.dc"))
+    tried[".dc"] = containers.attack_deep_compression(path, small, random.Random(0), MUTANTS)
+stream = _huffman_stream.encode(symbols[:300])
+tried["a Huffman stream"] = containers.attack(
+    stream, _huffman_stream.decode, lambda found: len(found) <= 8 * len(stream) + 64, random.Random(0), MUTANTS
+)
+for kind, (times, bad) in tried.items():
+    print(f"{kind}: {times:,} damaged, {len(bad)} bad", *bad[:10], sep="\n  ")
+if any(bad for _, bad in tried.values()):
+    sys.exit("damaged files were taken for whole ones")

@@ -224,6 +224,8 @@ def test_every_field_is_needed(tmp_path, field):
         (CLAIM.replace("[[claim]]", "[[claims]]"), r"made of \[\[claim\]\] tables alone, got claims"),
         (CLAIM.replace("[[claim]]", "[claim]"), r"made of \[\[claim\]\] tables alone, got claim"),
         ("", r"made of \[\[claim\]\] tables alone, got none"),
+        ("claim = [1]", r"made of \[\[claim\]\] tables alone, got 1"),
+        (CLAIM.replace("]]", "]"), "is not TOML in UTF-8"),
     ],
 )
 def test_malformed_files_are_refused_with_file_and_claim(tmp_path, text, message):
@@ -244,3 +246,9 @@ def test_the_command_prints_every_verdict(ledger, tmp_path, capsys):
 def test_the_command_fails_before_any_lab_has_run(tmp_path, capsys):
     assert main(tmp_path) == 1
     assert "run the labs first" in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_is_no_part_of_the_claims(tmp_path):
+    path = tmp_path / "claims.toml"
+    path.write_text(CLAIM, encoding="utf-8-sig")
+    assert [claim.id for claim in load_claims(path)] == ["sparse-fast"]

@@ -33,7 +33,7 @@ def time_by_kind(
         kinds: name of a kind → parts of the names of its operations.
 
     Raises:
-        ValueError: there are no runs.
+        ValueError: there are no runs, or the call does nothing that the profiler sees.
 
     >>> layer = torch.nn.Linear(64, 64)
     >>> shares = time_by_kind(lambda: layer(torch.ones(8, 64)), runs=2)
@@ -58,4 +58,6 @@ def _spent(call: Callable[[], object], on_gpu: bool, kinds: Mapping[str, Sequenc
         kind = next((k for k, parts in kinds.items() if any(part in name for part in parts)), REST)
         shares[kind] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
     total = sum(shares.values())
+    if not total:
+        raise ValueError(f"the profiler saw no operation{' on the GPU' if on_gpu else ''}: does the call compute?")
     return {kind: 100 * took / total for kind, took in shares.items()}

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from labkit import checks
 from labkit.measure.measurement import Measurement
 
 
@@ -14,9 +15,16 @@ def flops(model: nn.Module, *inputs: torch.Tensor) -> Measurement:
     Matrix products and convolutions are counted (`torch.utils.flop_counter`), element-wise work is not. A zero weight
     is multiplied like any other, so pruning by mask changes nothing here.
 
+    Raises:
+        ValueError: the model is in train mode, or a library has quantized it: PyTorch does not count its products.
+
     >>> print(flops(nn.Linear(100, 10), torch.ones(1, 100)))
     2.00 kFLOP
     """
+    checks.evaluating(model)
+    for name, weight in model.named_parameters():
+        if type(weight) not in (torch.Tensor, nn.Parameter):
+            raise ValueError(f"{name} is {type(weight).__name__}, whose products are not counted: count, then quantize")
     with FlopCounterMode(display=False) as counter:
         model(*inputs)
     return Measurement.exact(counter.get_total_flops(), "FLOP")

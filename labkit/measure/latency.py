@@ -52,9 +52,14 @@ class Timings(dict[str, np.ndarray]):
 def quartiles(samples: np.ndarray, unit: str) -> Measurement:
     """Median of samples, (n,), with the quartiles for an interval: half of the samples lie inside.
 
+    Raises:
+        ValueError: there are no samples, or NaN is among them.
+
     >>> print(quartiles(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), "ms"))
     3.00 ms (2.00 – 4.00)
     """
+    if not len(samples):
+        raise ValueError("no samples have no median")
     low, median, high = np.quantile(samples, [0.25, 0.5, 0.75])
     return Measurement(float(median), float(low), float(high), unit, len(samples), QUARTILES)
 

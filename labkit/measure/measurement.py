@@ -162,12 +162,15 @@ def mean_with_interval(values: Sequence[float], unit: str, over: str = "seeds") 
         unit: of the values.
         over: what each value comes from, in the plural.
 
+    Raises:
+        ValueError: there are no values, or some are not finite.
+
     >>> print(mean_with_interval([88.0, 89.0, 90.0], "%"))
     89.0% [86.5, 91.5]
     """
     from scipy.special import stdtrit  # slow to import
 
-    numbers = np.asarray(values, dtype=float)
+    numbers = _finite(values, over)
     n, mean = len(numbers), float(np.clip(numbers.mean(), numbers.min(), numbers.max()))  # but for rounding
     spread = numbers.std(ddof=1) if numbers.min() < numbers.max() else 0.0
     half = float(stdtrit(n - 1, 0.975) * spread / math.sqrt(n)) if spread else 0.0
@@ -182,15 +185,25 @@ def median_with_interval(samples: Sequence[float] | np.ndarray, unit: str, over:
 
     It is right for every distribution of independent samples. Fewer than six cannot reach 95 %: they give their range.
 
+    Raises:
+        ValueError: there are no samples, or some are not finite.
+
     >>> print(median_with_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "ms"))
     3.50 ms [1.00, 6.00]
     """
-    ordered, n = np.sort(np.asarray(samples, dtype=float)), len(samples)
+    ordered, n = np.sort(_finite(samples, over)), len(samples)
     rank = _rank_beyond_the_median(n)
     low, high = float(ordered[rank]), float(ordered[-1 - rank])
     is_enough = n >= 6 and low < high
     kind, method = (CONFIDENCE, f"sign test over {over}") if is_enough else (RANGE, f"few or equal {over}")
     return Measurement(float(np.median(ordered)), low, high, unit, n, kind, method)
+
+
+def _finite(values: Sequence[float] | np.ndarray, over: str) -> np.ndarray:
+    numbers = np.asarray(values, dtype=float)
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"finite values of one of the {over} or more are needed, got {numbers[:8].tolist()}")
+    return numbers
 
 
 @cache

@@ -7,6 +7,7 @@ import psutil
 import torch
 from torch import nn
 
+from labkit import checks
 from labkit.measure.measurement import Measurement
 
 
@@ -56,6 +57,9 @@ def training_memory(
         loss: runs the forward pass and returns the scalar to minimise.
         optimizer: of the model's parameters.
 
+    Raises:
+        ValueError: the loss is not finite, or depends on nothing that can be trained. No step is taken then.
+
     >>> model = nn.Linear(10, 1, bias=False)
     >>> adam, x = torch.optim.Adam(model.parameters()), torch.ones(4, 10)
     >>> print(training_memory(model, lambda: model(x).mean(), adam)["gradients"])
@@ -72,6 +76,9 @@ def training_memory(
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
         value = loss()
+    checks.finite(value, "losses")
+    if not value.requires_grad:
+        raise ValueError("the loss depends on nothing that can be trained: every parameter is frozen, or gradients off")
     activations = sum(storage.nbytes() for storage in saved.values())
     optimizer.zero_grad()
     value.backward()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from labkit import checks
 from labkit.measure.measurement import CONFIDENCE, Measurement, averaged, mean_with_interval
 
 Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % interval
@@ -14,20 +15,34 @@ Z95 = 1.959964  # 97.5 % point of the normal distribution: a two-sided 95 % inte
 
 @torch.no_grad()
 def predict(model: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, batch: int = 100) -> torch.Tensor:
-    """Class of every input, in batches. The model is called as it is: put it in eval mode.
+    """Class of every input, in batches.
 
     Args:
-        model: inputs (n, …) to logits (n, classes).
+        model: inputs (n, …) to logits (n, classes), in eval mode.
         inputs: (N, …), on the model's device.
         batch: inputs of one call.
 
     Returns:
         int64 (N,).
 
+    Raises:
+        ValueError: the model is in train mode, its logits are of another shape, or of some input the largest is not
+            finite: then there is no answer.
+
     >>> predict(lambda x: x, torch.tensor([[0.1, 0.9], [0.8, 0.2]]))
     tensor([1, 0])
     """
-    return torch.cat([model(x).argmax(1) for x in inputs.split(batch)])
+    checks.evaluating(model)
+    if batch < 1:
+        raise ValueError(f"a batch is one input or more, got {batch}")
+    return torch.cat([_classes(model(x), len(x)) for x in inputs.split(batch)])
+
+
+def _classes(logits: torch.Tensor, n: int) -> torch.Tensor:
+    if logits.dim() != 2 or len(logits) != n or logits.shape[1] < 1:
+        raise ValueError(f"logits of {n} inputs are ({n}, classes), got {tuple(logits.shape)}")
+    checks.finite(logits.amax(1), "answers")  # of NaN, argmax makes a class like any other
+    return logits.argmax(1)
 
 
 def accuracy(predictions: torch.Tensor, labels: torch.Tensor) -> Measurement:
@@ -96,21 +111,23 @@ def block_losses(model: nn.Module, blocks: torch.Tensor) -> torch.Tensor:
     """Mean negative log-likelihood, in nats, of a token given those before it in its block.
 
     Args:
-        model: `model(block).logits` are (1, length, vocabulary). It is called as it is: put it in eval mode.
+        model: `model(block).logits` are (1, length, vocabulary); in eval mode.
         blocks: token ids, int64 (n, length), on the model's device.
 
     Returns:
         float64 (n,), on the CPU.
 
     Raises:
-        ValueError: there is no block, or blocks have fewer than two tokens.
+        ValueError: there is no block, blocks have fewer than two tokens, the model is in train mode, or a loss is not
+            finite.
     """
     if blocks.dim() != 2 or len(blocks) < 1 or blocks.shape[1] < 2:
         raise ValueError(
             f"blocks are (n, length) with one block or more of two tokens or more, got {tuple(blocks.shape)}"
         )
+    checks.evaluating(model)
     losses = [F.cross_entropy(model(block[None]).logits[0, :-1].float(), block[1:]) for block in blocks]
-    return torch.stack(losses).double().cpu()
+    return checks.finite(torch.stack(losses), "losses").double().cpu()
 
 
 def perplexity(losses: torch.Tensor, sources: Sequence[Hashable] | None = None) -> Measurement:
@@ -121,10 +138,13 @@ def perplexity(losses: torch.Tensor, sources: Sequence[Hashable] | None = None) 
         sources: what each block was cut from, (n,). Blocks of one source are alike: its mean counts once, and n is the
             number of sources. None takes every block for a source of its own.
 
+    Raises:
+        ValueError: losses are not finite or so large that their exp is not.
+
     >>> print(perplexity(torch.tensor([2.0, 2.2, 2.2, 2.3]), ["a", "a", "b", "c"]))
     9.03 [7.04, 11.6]
     """
-    return _mean_loss(losses, sources).through(math.exp, "")
+    return _exp(_mean_loss(losses, sources), "")
 
 
 def perplexity_ratio(
@@ -141,12 +161,19 @@ def perplexity_ratio(
         sources: as in `perplexity`.
 
     Raises:
-        ValueError: the losses are of different numbers of blocks.
+        ValueError: the losses are of different numbers of blocks, or as `perplexity`.
 
     >>> perplexity_ratio(torch.tensor([2.1, 3.1]), torch.tensor([2.0, 3.0])).short
     '1.11×'
     """
-    return loss_difference(losses, reference, sources).through(math.exp, "×")
+    return _exp(loss_difference(losses, reference, sources), "×")
+
+
+def _exp(loss: Measurement, unit: str) -> Measurement:
+    try:
+        return loss.through(math.exp, unit)
+    except OverflowError as error:
+        raise ValueError(f"the exp of {loss} is no number any more: compare the losses themselves") from error
 
 
 def loss_difference(
@@ -163,6 +190,9 @@ def loss_difference(
 
 
 def _mean_loss(losses: torch.Tensor, sources: Sequence[Hashable] | None) -> Measurement:
+    if losses.dim() != 1 or not len(losses):
+        raise ValueError(f"losses are a row, one of each block, got shape {tuple(losses.shape)}")
+    checks.finite(losses, "losses")
     if sources is None:
         return mean_with_interval(losses.tolist(), "nats", "blocks")
     if len(sources) != len(losses):

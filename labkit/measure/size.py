@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import zstandard
 from torch import nn
+from torch.nn.utils import parametrize
 
 from labkit.measure.measurement import Measurement
 
@@ -32,14 +33,32 @@ def file_sizes(path: str | Path, *only: str) -> dict[str, Measurement]:
 
 
 def _weights(model: nn.Module) -> list[torch.Tensor]:
-    # A quantized weight is a tensor subclass: what counts is the numbers that it stands for.
-    return [
-        p.detach() if type(p) in (torch.Tensor, nn.Parameter) else p.detach().dequantize() for p in model.parameters()
-    ]
+    """The numbers that the network computes with: what counts is what a weight stands for, and not what holds it."""
+    found: dict[object, torch.Tensor] = {}
+    lists = [module for module in model.modules() if isinstance(module, parametrize.ParametrizationList)]
+    inside = {module for each in lists for module in each.modules()}
+    for module in set(model.modules()) - inside:
+        if parametrize.is_parametrized(module):
+            found |= {(module, name): getattr(module, name).detach() for name in module.parametrizations}
+        for name, weight in module.named_parameters(recurse=False):
+            is_masked = name.endswith("_orig")  # by torch.nn.utils.prune
+            mask = getattr(module, name.replace("_orig", "_mask"), None) if is_masked else None
+            found[weight] = _numbers(weight) if mask is None else weight.detach() * mask
+    return [*found.values()]
+
+
+def _numbers(weight: torch.Tensor) -> torch.Tensor:
+    if (state := getattr(weight, "quant_state", None)) is not None:  # four bits of bitsandbytes
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(weight.detach(), state)
+    return weight.detach() if type(weight) in (torch.Tensor, nn.Parameter) else weight.detach().dequantize()
 
 
 def parameters(model: nn.Module) -> Measurement:
-    """Number of parameters (BatchNorm statistics are buffers and not counted).
+    """Number of parameters: BatchNorm's statistics are buffers and not counted, shared weights are counted once.
+
+    A quantized weight counts as the numbers that it stands for.
 
     >>> parameters(nn.Linear(100, 10)).short
     '1.01 k'
@@ -48,18 +67,29 @@ def parameters(model: nn.Module) -> Measurement:
 
 
 def nonzeros(model: nn.Module) -> Measurement:
-    """Number of parameters that are not zero.
+    """Number of parameters that are not zero where the network uses them: what `torch.nn.utils.prune` masks is zero.
+
+    Raises:
+        ValueError: the weights are on the device "meta", which keeps none.
 
     >>> nonzeros(nn.LayerNorm(8)).short  # the weights are 1, the biases 0
     '8.00'
     """
-    return Measurement.exact(sum(p.count_nonzero().item() for p in _weights(model)), "")
+    weights = _weights(model)
+    if any(weight.is_meta for weight in weights):
+        raise ValueError('weights on the device "meta" have no numbers: load them first')
+    return Measurement.exact(sum(weight.count_nonzero().item() for weight in weights), "")
 
 
 def sparsity(model: nn.Module) -> Measurement:
     """Percentage of parameters that are zero.
 
+    Raises:
+        ValueError: as `nonzeros`, or the model has no parameters.
+
     >>> sparsity(nn.LayerNorm(8)).short
     '50.0%'
     """
-    return Measurement.exact(100 * (1 - nonzeros(model).value / parameters(model).value), "%")
+    if not (count := parameters(model).value):
+        raise ValueError(f"{type(model).__name__} has no parameters, and of none no share is zero")
+    return Measurement.exact(100 * (1 - nonzeros(model).value / count), "%")

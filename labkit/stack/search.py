@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
@@ -34,8 +36,8 @@ def search(
 
     Each trial has the steps it tried as the attribute "steps", its sampler as "sampler", and one value for every
     objective. A stack that is refused counts as a trial and gives nothing. Every process that calls `search` with the
-    same storage works on the same study. One that is killed loses the trial that it was at, and a search that is called
-    again goes on where it stopped.
+    same storage works on the same study. One that is killed, or finds the disk full, loses the trial that it was at,
+    and a search that is called again goes on where it stopped.
 
     Args:
         runner: runs the stacks.
@@ -49,8 +51,8 @@ def search(
         seed: of the sampler; give each process its own.
 
     Raises:
-        ValueError: the sampler is another, or the objectives are not metrics of the rows or not those that the study
-            has.
+        ValueError: the sampler is another; the objectives are not metrics of the rows or not those that the study has;
+            or a line of the file is damaged.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"the sampler is {' or '.join(map(repr, SAMPLERS))}, got {sampler!r}")
@@ -93,4 +95,37 @@ def finished_trials(study: optuna.Study) -> int:
 def _file(path: Path) -> JournalStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Optuna's lock is a link to the path as it is written: a relative one would lead nowhere, and never grow old.
-    return JournalStorage(JournalFileBackend(str(path.absolute())))
+    return JournalStorage(_Journal(str(path.absolute()), _Lock(str(path.absolute()))))
+
+
+class _Lock(JournalFileSymlinkLock):
+    """Whoever holds it finds whole lines: half of one, which a full disk leaves, would spoil the next."""
+
+    def acquire(self) -> bool:
+        acquired = super().acquire()
+        try:
+            with open(self._lock_target_file, "rb+") as file:
+                end = file.seek(0, os.SEEK_END)
+                while end and file.seek(end - 1) >= 0 and file.read(1) != b"\n":
+                    end -= 1
+                file.truncate(end)
+        except BaseException:
+            self.release()
+            raise
+        return acquired
+
+
+class _Journal(JournalFileBackend):
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:
+            raise ValueError(f"{self._file_path} is damaged: delete {self._first_damaged()}") from error
+
+    def _first_damaged(self) -> str:
+        for number, line in enumerate(Path(self._file_path).read_bytes().split(b"\n"), 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                return f"line {number}, {line[:60]!r}"
+        return "it"

@@ -57,7 +57,8 @@ def train_(
         The same model.
 
     Raises:
-        ValueError: `batches` ends too soon, or the loss is no longer finite.
+        ValueError: `batches` ends too soon, the loss is no longer finite, or it
+            depends on nothing that can be trained.
 
     >>> model, data = nn.Linear(2, 2), (torch.eye(2), torch.tensor([1, 0]))
     >>> adam = torch.optim.Adam(model.parameters(), lr=0.1)
@@ -74,6 +75,11 @@ def train_(
             lr = optimizer.param_groups[0]["initial_lr"]
             raise ValueError(
                 f"the loss is {value.item()} at step {step}: try a smaller lr than {lr}"
+            )
+        if not value.requires_grad:
+            raise ValueError(
+                "the loss depends on nothing that can be trained: every parameter is "
+                "frozen, or gradients are off"
             )
         model.zero_grad()
         scaler.scale(value).backward()

@@ -11,7 +11,7 @@ LABKIT = ROOT / "labkit"
 # Each floor may import itself, the floors below it, and nothing else of labkit. What stands on one floor may not import
 # its neighbours, unless the list says so.
 FLOORS = [
-    {"files", "quiet", "table", "environment", "sources", "_show"},
+    {"checks", "files", "quiet", "table", "environment", "sources", "_show"},
     {"measure", "estimate", "scale"},
     {"record", "zoo", "techniques"},
     {"runs", "plot"},

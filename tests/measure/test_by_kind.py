@@ -31,3 +31,8 @@ def test_the_first_call_does_not_count():
 def test_no_runs_are_an_error():
     with pytest.raises(ValueError, match="0 runs"):
         time_by_kind(lambda: None, runs=0)
+
+
+def test_a_call_that_does_nothing_has_no_shares():
+    with pytest.raises(ValueError, match="the profiler saw no operation"):
+        time_by_kind(lambda: None, runs=1)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from labkit.measure import flops
+from labkit.techniques.quantization.int8 import dynamically_quantized
 
 
 @pytest.mark.parametrize("batch, inputs, outputs", [(1, 8, 4), (5, 3, 7)])
@@ -29,3 +30,8 @@ def test_zeros_are_multiplied_like_any_other():
     for layer in (network[0], network[2]):
         prune.l1_unstructured(layer, "weight", amount=0.9)
     assert flops(network, x) == dense
+
+
+def test_products_that_pytorch_does_not_count_are_an_error():
+    with pytest.raises(ValueError, match="0.weight is Int8Tensor, whose products are not counted"):
+        flops(dynamically_quantized(nn.Sequential(nn.Linear(8, 4))), torch.ones(1, 8))

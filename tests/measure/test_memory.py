@@ -91,3 +91,17 @@ def test_the_step_is_really_taken(network):
     before = network[0].weight.detach().clone()
     step(network, lambda: network(torch.ones(8, 16)).sum())
     assert not torch.equal(network[0].weight, before)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_takes_no_step(network, factor):
+    before = [p.clone() for p in network.parameters()]
+    with pytest.raises(ValueError, match="1 of 1 losses are not finite"):
+        step(network, lambda: network(torch.ones(8, 16)).sum() * factor)
+    assert all(torch.equal(*pair) for pair in zip(before, network.parameters()))
+
+
+def test_a_frozen_network_has_no_step():
+    network = nn.Linear(4, 2).requires_grad_(False)
+    with pytest.raises(ValueError, match="depends on nothing that can be trained"):
+        training_memory(network, lambda: network(torch.ones(1, 4)).sum(), torch.optim.SGD(network.parameters(), 0.1))

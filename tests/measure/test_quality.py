@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from torch import nn
 
 from labkit.measure import (
     Measurement,
@@ -20,6 +21,8 @@ from labkit.measure import (
     loss_difference,
     mean_accuracy_loss,
     mean_with_interval,
+    median_with_interval,
+    pareto_front,
     perplexity,
     perplexity_ratio,
     predict,
@@ -231,3 +234,64 @@ def test_the_mean_loss_over_runs_holds_the_spread_of_runs_and_images():
     assert not mean_accuracy_loss(runs[:1], reference, labels).decides
     with pytest.raises(ValueError):
         mean_accuracy_loss(runs, [reference], labels)
+
+
+# --- answers that are none ---
+
+BROKEN = (math.nan, math.inf, -math.inf)
+
+
+@pytest.mark.parametrize("number", BROKEN)
+def test_logits_without_a_finite_largest_are_no_answer(number):
+    with pytest.raises(ValueError, match="2 of 3 answers are not finite"):
+        predict(lambda x: torch.where(x > 0, 1.0, number).expand(-1, 10), torch.tensor([[1.0], [0.0], [-1.0]]))
+
+
+def test_a_class_may_be_ruled_out_by_minus_infinity():
+    assert predict(lambda x: x, torch.tensor([[-math.inf, 0.0]])).tolist() == [1]
+
+
+@pytest.mark.parametrize("answers", [torch.ones(3), torch.ones(2, 4), torch.ones(3, 0), torch.ones(3, 4, 5)])
+def test_logits_of_another_shape_are_an_error(answers):
+    with pytest.raises(ValueError, match=r"logits of 3 inputs are \(3, classes\), got"):
+        predict(lambda x: answers, torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.1), nn.AlphaDropout(), nn.BatchNorm1d(2)])
+def test_a_network_in_train_mode_is_refused_where_that_matters(layer):
+    network = nn.Sequential(nn.Linear(2, 2), layer)
+    with pytest.raises(ValueError, match=r"1 \(.*\) is in train mode: call model.eval\(\) first"):
+        predict(network, torch.ones(3, 2))
+    assert len(predict(network.eval(), torch.ones(3, 2))) == 3
+    assert len(predict(nn.Linear(2, 2).train(), torch.ones(3, 2))) == 3
+
+
+@pytest.mark.parametrize("losses", [[800.0, 801.0], [3.0, 1400.0]])
+def test_a_perplexity_beyond_all_numbers_is_an_error(losses):
+    losses = torch.tensor(losses)
+    for measured in (lambda: perplexity(losses), lambda: perplexity_ratio(losses, torch.zeros(2))):
+        with pytest.raises(ValueError, match="is no number any more: compare the losses themselves"):
+            measured()
+
+
+@pytest.mark.parametrize("losses", [[], [[1.0, 2.0]], [1.0, math.nan], [1.0, math.inf]])
+def test_losses_that_are_none_have_no_perplexity(losses):
+    with pytest.raises(ValueError, match="losses are"):
+        perplexity(torch.tensor(losses))
+
+
+def test_a_language_model_that_answers_nan_has_no_losses():
+    with pytest.raises(ValueError, match="2 of 2 losses are not finite"):
+        block_losses(lambda x: SimpleNamespace(logits=torch.full((1, 4, 9), math.nan)), torch.ones(2, 4).long())
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [1.0, math.inf]])
+def test_values_that_are_none_or_not_finite_have_no_mean_and_no_median(values):
+    for measured in (mean_with_interval, median_with_interval):
+        with pytest.raises(ValueError, match="finite values of one of the .* or more are needed"):
+            measured(values, "ms")
+
+
+def test_nan_is_on_no_front():
+    with pytest.raises(ValueError, match="a cost or a quality is NaN"):
+        pareto_front([1.0, 2.0], [70.0, math.nan])

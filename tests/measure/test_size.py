@@ -8,9 +8,14 @@ import pytest
 import torch
 import zstandard
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils import prune as torch_prune
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import file_sizes, nonzeros, parameters, sparsity
+from labkit.techniques.adapters import qlora
+from labkit.techniques.quantization import packed
 
 
 def sizes(path, data: bytes) -> dict[str, float]:
@@ -89,3 +94,49 @@ def test_one_compressor_may_be_enough(tmp_path):
     path = tmp_path / "zeros"
     path.write_bytes(bytes(1000))
     assert file_sizes(path, "zstd") == {name: file_sizes(path)[name] for name in ("raw", "zstd")}
+
+
+# --- weights in wrappers ---
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_weight_in_four_bits_counts_as_the_numbers_it_stands_for(double):
+    sizes = dict(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4)
+    model = LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=64)).eval()
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[:32] = 0
+    small = qlora.quantized(model, "nf4", double)
+    assert parameters(small) == parameters(model)
+    assert sparsity(small).value >= sparsity(model).value > 1
+
+
+def test_a_weight_on_a_grid_counts_as_the_numbers_it_stands_for(network):
+    before = parameters(network), nonzeros(network), sparsity(network)
+    packed.hold_packed_(network[0], packed.Int8())
+    assert (parameters(network), nonzeros(network), sparsity(network)) == before
+    parametrize.register_parametrization(network[0], "weight", packed.LowRank(network[0].weight, 2))
+    assert parameters(network) == before[0]
+
+
+def test_what_pytorch_masks_is_zero(network):
+    torch_prune.l1_unstructured(network[0], "bias", 0.5)
+    torch_prune.random_unstructured(network[0], "weight", 0.75)
+    masked = parameters(network), nonzeros(network)
+    torch_prune.remove(network[0], "weight")
+    torch_prune.remove(network[0], "bias")
+    assert (parameters(network), nonzeros(network)) == masked
+
+
+def test_a_weight_that_two_layers_share_counts_once():
+    tied = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+    tied[1].weight = tied[0].weight
+    assert parameters(tied).value == 64
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(nn.ReLU(), "ReLU has no parameters"), (nn.Linear(2, 2, device="meta"), 'weights on the device "meta"')],
+)
+def test_a_share_of_nothing_is_an_error(model, message):
+    with pytest.raises(ValueError, match=message):
+        sparsity(model)

@@ -1,6 +1,9 @@
 """Search: the front of a space that is known, trials that count, and processes that share a study or are killed."""
 
+import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from itertools import product
@@ -267,3 +270,36 @@ def test_a_process_that_is_killed_loses_one_trial_and_the_study_can_be_finished(
     assert finished_trials(study) == 10
     assert [trial.number for trial in study.trials] == list(range(11))
     assert optuna.load_study(study_name="toy", storage=study._storage).best_trials == study.best_trials
+
+
+def test_half_a_line_that_a_full_disk_left_is_dropped_and_the_study_goes_on(runner, storage, unsynced):
+    search(runner, toy.space, 5, storage)
+    whole = storage.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 284, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            search(runner, toy.space, 50, storage)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert len(whole) < storage.stat().st_size and not storage.read_bytes().endswith(b"\n")
+    assert finished_trials(search(runner, toy.space, 20, storage)) == 20
+    assert storage.read_bytes().startswith(whole)
+
+
+@pytest.mark.parametrize("half", [b'{"op_code":', b"\0" * 100, b"x"])
+def test_whatever_stands_behind_the_last_whole_line_is_dropped(half, runner, storage, unsynced):
+    search(runner, toy.space, 3, storage)
+    storage.write_bytes(storage.read_bytes() + half)
+    assert finished_trials(search(runner, toy.space, 6, storage)) == 6
+    assert all(map(json.loads, storage.read_bytes().splitlines()))
+
+
+def test_a_damaged_line_is_an_error_that_names_file_and_line(runner, storage, unsynced):
+    search(runner, toy.space, 3, storage)
+    lines = storage.read_bytes().splitlines(keepends=True)
+    storage.write_bytes(b"".join([*lines[:4], lines[4][:20], *lines[5:]]))
+    with pytest.raises(ValueError, match="study.log is damaged: delete line 5, "):
+        search(runner, toy.space, 6, storage)

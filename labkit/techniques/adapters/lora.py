@@ -7,15 +7,16 @@ it through the libraries peft and transformers.
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
+from labkit import checks
 from labkit.techniques import training
 
 if TYPE_CHECKING:
@@ -29,12 +30,19 @@ class LoRALinear(nn.Module):
     A starts random and B at zero, so that training starts at the model as it was.
     Dividing by r is meant to spare a new learning rate for every rank.
 
+    Raises:
+        ValueError: the rank is none, or the weight is held in few bits: `attach_` can
+            do that.
+
     >>> layer = LoRALinear(nn.Linear(100, 50), rank=4, alpha=8)
     >>> [(n, *p.shape) for n, p in layer.named_parameters() if p.requires_grad]
     [('A', 4, 100), ('B', 50, 4)]
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
+        if rank < 1:
+            raise ValueError(f"a rank is 1 or more, got {rank}")
+        checks.plain(linear.weight)
         super().__init__()
         self.linear = linear.requires_grad_(False)
         self.A = nn.Parameter(linear.weight.new_empty(rank, linear.in_features))
@@ -49,7 +57,7 @@ class LoRALinear(nn.Module):
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """One linear layer with the same output and the original's cost."""
-        linear = copy.deepcopy(self.linear)
+        linear = checks.copied(self.linear)
         linear.weight += self.scale * self.B @ self.A
         return linear
 
@@ -67,8 +75,13 @@ def attach_(
     steps would be lost in 16 bits.
 
     Raises:
-        ValueError: the model lacks one of the names.
+        ValueError: the model lacks one of the names, or they are one string.
     """
+    if isinstance(target_modules, str):
+        raise ValueError(
+            f"target_modules are a list of names, got the one string "
+            f"{target_modules!r}: write [{target_modules!r}]"
+        )
     from peft import LoraConfig, get_peft_model
 
     targets = list(target_modules)
@@ -188,17 +201,34 @@ def merged(
 
     W is the original's weight, or what the bits of the frozen weight, unpacked, stand
     for.
+
+    Raises:
+        ValueError: the model has no adapters, or one beside a weight that two layers of
+            the original share; or `into` is neither.
     """
+    from peft import PeftModel
     from peft.utils.integrations import dequantize_module_weight
 
-    whole = copy.deepcopy(original)
-    for name, module in model.base_model.model.named_modules():
-        if hasattr(module, "get_delta_weight"):
-            weight = whole.get_submodule(name).weight
-            if into == "unpacked":
-                weight.data = dequantize_module_weight(module.base_layer).float()
-            weight += module.get_delta_weight("default").float()
+    if into not in ("original", "unpacked"):
+        raise ValueError(f'into is "original" or "unpacked", got {into!r}')
+    inside = model.base_model.model if isinstance(model, PeftModel) else nn.Module()
+    adapted = {n: m for n, m in inside.named_modules() if _has_adapter(m)}
+    if not adapted:
+        raise ValueError("the model has no adapters: nothing would be merged")
+    whole = checks.copied(original)
+    names = Counter(id(p) for _, p in whole.named_parameters(remove_duplicate=False))
+    for name, module in adapted.items():
+        weight = whole.get_submodule(name).weight
+        if names[id(weight)] > 1:
+            raise ValueError(f"another layer has the weight of {name}, too: untie them")
+        if into == "unpacked":
+            weight.data = dequantize_module_weight(module.base_layer).float()
+        weight += module.get_delta_weight("default").float()
     return whole
+
+
+def _has_adapter(module: nn.Module) -> bool:
+    return hasattr(module, "get_delta_weight")
 
 
 def next_token_loss(

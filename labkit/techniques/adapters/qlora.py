@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
+from labkit import checks
 from labkit.measure.measurement import Measurement
 from labkit.quiet import bars_on_terminals_only
 from labkit.techniques.quantization import nf4
@@ -41,7 +42,8 @@ def quantized(
         device: where the model is put.
 
     Raises:
-        ValueError: the kind is unknown or cannot be double.
+        ValueError: the kind is unknown or cannot be double; weights of the model are
+            not finite; or it has nothing to quantize.
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -62,6 +64,8 @@ def quantized(
     options = dict(quantization_config=config, dtype=dtype, device_map={"": device})
     with bars_on_terminals_only():
         if isinstance(source, nn.Module):
+            for name, weight in checks.unmasked(source).named_parameters():
+                checks.finite(weight, f"numbers of {name}")
             model = type(source).from_pretrained(
                 None,
                 config=copy.deepcopy(source.config),
@@ -72,6 +76,10 @@ def quantized(
             model = AutoModelForCausalLM.from_pretrained(
                 source, use_safetensors=True, **options
             )
+    if not any(
+        hasattr(p, "quant_state") or hasattr(p, "SCB") for p in model.parameters()
+    ):
+        raise ValueError(f"bitsandbytes found nothing to quantize in {source}")
     for module in model.modules():
         # On a CPU with AVX512-BF16, a 4-bit layer that is called in eval mode repacks
         # its weight for a kernel that passes no gradient back, ever after.
@@ -104,7 +112,7 @@ def unpacked(model: nn.Module, like: nn.Module) -> nn.Module:
     """
     from peft.utils.integrations import dequantize_module_weight
 
-    copied = copy.deepcopy(like).float()
+    copied = checks.copied(like).float()
     for name, module in linear_layers(copied).items():
         module.weight.data = dequantize_module_weight(model.get_submodule(name)).float()
     return copied
@@ -125,18 +133,32 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def relative_error(model: nn.Module, original: nn.Module) -> Measurement:
-    """Distance of the linear layers from the original's, in % of their norm."""
+    """Distance of the linear layers from the original's, in % of their norm.
+
+    Raises:
+        ValueError: there are none, they are all zero or not finite, or they are still
+            in few bits.
+    """
     off = norm = 0.0
     for name, layer in linear_layers(original).items():
-        ours, theirs = model.get_submodule(name).weight, layer.weight
+        ours = checks.plain(model.get_submodule(name).weight, name)
+        theirs = checks.plain(layer.weight, name)
         off += ((ours - theirs) ** 2).sum().item()
         norm += (theirs**2).sum().item()
+    if not norm:
+        raise ValueError("the original has no linear layers that are not zero")
     return Measurement.exact(100 * (off / norm) ** 0.5, "%")
 
 
 def constant_bits(model: nn.Module) -> Measurement:
-    """Bits per weight that doubly quantized constants of a model in four bits take."""
+    """Bits per weight that doubly quantized constants of a model in four bits take.
+
+    Raises:
+        ValueError: it has no such constants.
+    """
     states = [p.quant_state for p in model.parameters() if hasattr(p, "quant_state")]
+    if not states or not all(state.nested for state in states):
+        raise ValueError("no weight of the model is in four bits, quantized twice")
     held = sum(s.absmax.nbytes + s.state2.absmax.nbytes for s in states)
     return Measurement.exact(8 * held / sum(s.shape.numel() for s in states), "bits")
 
@@ -161,12 +183,21 @@ def round_adapter_(model: nn.Module, folder: Path) -> dict[str, int]:
 
     Returns:
         Bytes of the file "before" and "after".
+
+    Raises:
+        ValueError: the file is damaged, or its numbers are not finite.
     """
     from peft import set_peft_model_state_dict
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     values, stored = nf4.nf4_values(), {}
-    weights = load_file(file := folder / "adapter_model.safetensors")
+    try:
+        weights = load_file(file := folder / "adapter_model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} is damaged ({error}): save the adapter again"
+        ) from error
     for key, weight in weights.items():
         codes, absmax = nf4.quantize_blocks(weight, values)
         stored |= {f"{key}.codes": nf4.pack_nibbles(codes), f"{key}.absmax": absmax}

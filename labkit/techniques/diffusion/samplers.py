@@ -14,6 +14,7 @@ import torch
 
 if TYPE_CHECKING:  # slow to import
     from diffusers import StableDiffusionPipeline
+from labkit import checks
 from labkit.techniques.diffusion.lcm import LCM_GUIDANCE, is_consistency_model
 from labkit.techniques.diffusion.token_merging import merge_tokens_
 
@@ -56,8 +57,8 @@ def generate(
 
     Raises:
         ValueError: there is no prompt, or an empty one; there are no steps; the U-Net
-            cannot take the size; or guidance is out of the range that a consistency
-            model takes.
+            cannot take the size; guidance is out of the range that a consistency
+            model takes; or numbers of a picture are not finite.
     """
     if isinstance(prompts, str):
         raise ValueError(f"prompts are a list, got the one string {prompts!r}")
@@ -105,7 +106,8 @@ def generate(
             generator=generators,
             output_type="pt",
         ).images
-        parts.append(images.float().cpu())
+        # A picture that overflowed in 16 bits would be black, and nothing said.
+        parts.append(checks.finite(images.float().cpu(), "numbers of the pictures"))
     return torch.cat(parts)
 
 
@@ -165,10 +167,16 @@ def decoded(
     Args:
         pipeline: of which the autoencoder is used.
         latents: N times (1, channels, height, width).
+
+    Raises:
+        ValueError: numbers of a picture are not finite.
     """
     factor = pipeline.vae.config.scaling_factor
     pictures = [pipeline.vae.decode(z / factor).sample for z in latents]
-    return (torch.cat(pictures).float().cpu() / 2 + 0.5).clamp(0, 1)
+    decoded = checks.finite(
+        torch.cat(pictures).float().cpu(), "numbers of the pictures"
+    )
+    return (decoded / 2 + 0.5).clamp(0, 1)
 
 
 def with_unet(

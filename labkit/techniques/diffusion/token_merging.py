@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from labkit import checks
+
 # One token in each square of two by two stays: it is what the others merge into.
 LARGEST = 0.75
 
@@ -69,7 +71,8 @@ def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
         ratio: share of the tokens to merge, 0 to 0.75.
 
     Raises:
-        ValueError: the ratio is out of its range, or the number of tokens is another.
+        ValueError: the ratio is out of its range, the number of tokens is another, or
+            tokens are not finite.
 
     >>> x = torch.randn(1, 16, 8)
     >>> matching = match(x, 4, 4, ratio=0.5)
@@ -87,7 +90,7 @@ def match(x: torch.Tensor, height: int, width: int, ratio: float) -> Matching:
     corner = (row % 2 == 0) & (column % 2 == 0)
     corner &= (row < height // 2 * 2) & (column < width // 2 * 2)
     destinations, others = corner.nonzero()[:, 0], (~corner).nonzero()[:, 0]
-    direction = F.normalize(x.detach(), dim=-1)
+    direction = F.normalize(checks.finite(x.detach(), "numbers of x"), dim=-1)
     similarity = direction[:, others] @ direction[:, destinations].mT
     closest, into = similarity.max(dim=-1)
     order = closest.argsort(dim=-1, descending=True)

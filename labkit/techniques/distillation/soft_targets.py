@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from labkit import checks
 from labkit.techniques.training import Batches
 
 Targets = tuple[torch.Tensor, torch.Tensor]  #: the teacher's logits, and the labels
@@ -89,6 +90,9 @@ def with_teacher(
     It predicts in eval mode and without a graph, and is in its own mode again whenever
     a batch is handed out.
 
+    Raises:
+        ValueError: its predictions are not finite.
+
     >>> batch = torch.ones(1, 3), torch.tensor([0])
     >>> inputs, (logits, labels) = next(with_teacher([batch], nn.Linear(3, 10)))
     >>> logits.shape, logits.requires_grad
@@ -104,7 +108,7 @@ def _answers(teacher: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     modes = {module: module.training for module in teacher.modules()}
     teacher.eval()
     try:
-        return teacher(inputs)
+        return checks.finite(teacher(inputs), "predictions of the teacher")
     finally:
         for module, training in modes.items():
             module.training = training

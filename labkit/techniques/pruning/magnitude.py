@@ -10,11 +10,11 @@ Torch-Pruning library.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+
+from labkit import checks
 
 #: parameter name → bool tensor of the weight's shape, True where the weight is kept
 Masks = dict[str, torch.Tensor]
@@ -25,16 +25,21 @@ def prunable(model: nn.Module) -> dict[str, torch.Tensor]:
     parameter name.
 
     Biases and BatchNorm parameters are left out: they are few, and each serves a whole
-    channel.
+    channel. Of a weight that two layers share, the first name is given.
+
+    Raises:
+        ValueError: there is none, or a library holds one as integers.
 
     >>> list(prunable(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4))))
     ['0.weight']
     """
-    return {
-        f"{name}.weight": module.weight.detach()
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Conv2d, nn.Linear))
-    }
+    names: dict[torch.Tensor, str] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            names.setdefault(module.weight, name)
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no Conv2d and no Linear layer")
+    return {f"{name}.weight": checks.plain(w, name) for w, name in names.items()}
 
 
 def global_masks(model: nn.Module, sparsity: float) -> Masks:
@@ -46,6 +51,9 @@ def global_masks(model: nn.Module, sparsity: float) -> Masks:
     Args:
         model: whose prunable weights are considered.
         sparsity: fraction of them to drop, in [0, 1).
+
+    Raises:
+        ValueError: as `prunable`, the sparsity is another, or weights are not finite.
 
     >>> model = nn.Sequential(nn.Linear(100, 50), nn.Linear(50, 10))
     >>> masks = global_masks(model, 0.8)
@@ -113,10 +121,15 @@ def keep_largest(magnitudes: torch.Tensor, sparsity: float) -> torch.Tensor:
     Returns:
         bool, of the same shape.
 
+    Raises:
+        ValueError: the sparsity is another, or magnitudes are not finite: NaN is
+            neither large nor small.
+
     >>> keep_largest(torch.tensor([3.0, 1.0, 4.0, 2.0]), 0.5)
     tensor([ True, False,  True, False])
     """
     check_sparsity(sparsity)
+    checks.finite(magnitudes, "magnitudes")
     count = round(sparsity * magnitudes.shape[-1])
     dropped = magnitudes.topk(count, largest=False).indices
     return torch.ones_like(magnitudes, dtype=torch.bool).scatter(-1, dropped, False)
@@ -129,10 +142,16 @@ def apply_masks_(model: nn.Module, masks: Masks) -> nn.Module:
     A weight that is held in few bits (`labkit.techniques.quantization.packed`) keeps
     its grid, and an adapter beside it stays.
 
+    Raises:
+        ValueError: the masks are not those of this model, or `torch.nn.utils.prune`
+            has its own; the model is as it was.
+
     >>> model = nn.Linear(4, 2)
     >>> apply_masks_(model, layer_masks(model, 0.5)).weight.count_nonzero().item()
     4
     """
+    for name, mask in masks.items():
+        _check_mask(checks.unmasked(model), name, mask)
     for name, mask in masks.items():
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
@@ -148,12 +167,30 @@ def apply_masks_(model: nn.Module, masks: Masks) -> nn.Module:
     return model
 
 
+def _check_mask(model: nn.Module, name: str, mask: torch.Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    try:
+        module = model.get_submodule(path)
+        held = parametrize.is_parametrized(module, leaf)
+        weight = getattr(module, leaf) if held else module.get_parameter(leaf)
+    except AttributeError as error:
+        raise ValueError(f"a mask is for {name}, which the model lacks") from error
+    if mask.dtype != torch.bool or mask.shape != weight.shape:
+        raise ValueError(
+            f"the mask of {name} is {mask.dtype}, {tuple(mask.shape)}; a mask is bool, "
+            f"of the shape of the weight, {tuple(weight.shape)}"
+        )
+
+
 def pruned(model: nn.Module, masks: Masks) -> nn.Module:
     """A pruned copy; the original stays as it is.
+
+    Raises:
+        ValueError: as `apply_masks_`.
 
     >>> model = nn.Linear(4, 2)
     >>> copied = pruned(model, layer_masks(model, 0.5))
     >>> copied.weight.count_nonzero().item(), model.weight.count_nonzero().item()
     (4, 8)
     """
-    return apply_masks_(copy.deepcopy(model), masks)
+    return apply_masks_(checks.copied(model), masks)

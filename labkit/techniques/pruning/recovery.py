@@ -5,12 +5,16 @@ Source of the schedule: Zhu and Gupta 2017 (arXiv:1710.01878).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
+from labkit import checks
 from labkit.techniques.pruning.magnitude import (
     Masks,
     apply_masks_,
@@ -31,33 +35,54 @@ def reestimate_batchnorm_(
     mean. Everything but BatchNorm stays in eval mode.
 
     Args:
-        model: with BatchNorm layers.
-        batches: inputs (N, C, H, W); no labels are needed.
+        model: without BatchNorm that keeps statistics, it stays as it is.
+        batches: inputs, such as (N, C, H, W); no labels are needed.
 
     Returns:
-        The same model.
+        The same model, in eval mode.
 
     Raises:
-        ValueError: there are no batches: the old statistics are gone then, and no new
-            ones came.
+        ValueError: there are no batches, or what BatchNorm saw is not finite. After
+            this or any other error the model is as it was.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [m.momentum for m in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        # None is the plain average over all batches, not a decaying one.
-        norm.momentum = None
-        norm.train()
-    for x in batches:
-        model(x)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-    if any(norm.num_batches_tracked == 0 for norm in norms):
-        raise ValueError(
-            "BatchNorm got no batches to measure: was the iterator used up before?"
-        )
+    modules = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    norms = [norm for norm in modules if norm.track_running_stats]
+    with _as_before_after_an_error(model, norms):
+        model.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            # None is the plain average over all batches, not a decaying one.
+            norm.momentum = None
+            norm.train()
+        for x in batches:
+            model(x)
+        if any(norm.num_batches_tracked == 0 for norm in norms):
+            raise ValueError(
+                "BatchNorm got no batches to measure: was the iterator used up before?"
+            )
+        for norm in norms:
+            checks.finite(torch.stack([norm.running_mean, norm.running_var]), "moments")
     return model.eval()
+
+
+@contextmanager
+def _as_before_after_an_error(
+    model: nn.Module, norms: list[_BatchNorm]
+) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    momenta = [norm.momentum for norm in norms]
+    states = [{k: t.clone() for k, t in n.state_dict().items()} for n in norms]
+    try:
+        yield
+    except BaseException:
+        for norm, state in zip(norms, states):
+            norm.load_state_dict(state)
+        for module, training in modes.items():
+            module.training = training
+        raise
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
 
 
 def finetune_(
@@ -173,7 +198,7 @@ def prune_in_rounds_(
         batches: of inputs and targets.
         steps: batches to take in all; each round takes as many.
         sparsity: fraction of the weights to drop in the end, in [0, 1).
-        rounds: how many.
+        rounds: how many, from one to as many as there are steps.
         lr: learning rate at the start of each round.
         weight_decay: of SGD.
         choose: makes masks of a model and a sparsity.
@@ -182,9 +207,11 @@ def prune_in_rounds_(
         The same model.
 
     Raises:
-        ValueError: as `finetune_`.
+        ValueError: as `finetune_`, or the rounds are none, or more than the steps.
     """
     check_sparsity(sparsity)
+    if not 1 <= rounds <= steps:
+        raise ValueError(f"{steps} steps cannot be shared by {rounds} rounds")
     batches = iter(batches)
     for i in range(1, rounds + 1):
         masks = choose(model, 1 - (1 - sparsity) ** (i / rounds))
@@ -201,6 +228,8 @@ def without_dropout_(model: nn.Module) -> nn.Module:
     0.0
     """
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, _DropoutNd):
             module.p = 0.0
+        elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
+            module.dropout = 0.0
     return model

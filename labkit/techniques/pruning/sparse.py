@@ -11,12 +11,17 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from labkit import checks
+
 
 class SparseLinear(nn.Module):
     """A Linear layer with its weight in compressed sparse rows.
 
     It takes and gives columns: (features, batch), the layout that the sparse product
     wants.
+
+    Raises:
+        ValueError: weights are not finite, or a library holds them as integers.
 
     >>> layer, x = nn.Linear(4, 2), torch.ones(3, 4)
     >>> torch.allclose(SparseLinear(layer)(x.T).T, layer(x), atol=1e-6)
@@ -25,7 +30,8 @@ class SparseLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
-        self.weight = layer.weight.detach().to_sparse_csr()
+        weight = checks.finite(checks.plain(layer.weight), "weights")
+        self.weight = weight.to_sparse_csr()
         self.bias = None if layer.bias is None else layer.bias.detach()[:, None]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -42,10 +48,15 @@ def perceptron(
         model: its other layers are left out.
         wrap: makes of each layer what stands in its place, such as `SparseLinear`.
 
+    Raises:
+        ValueError: it has no Linear layer.
+
     >>> len(perceptron(nn.Sequential(nn.Linear(4, 3), nn.Dropout(), nn.Linear(3, 2))))
     3
     """
     layers = [wrap(m) for m in model.modules() if isinstance(m, nn.Linear)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no Linear layer")
     return nn.Sequential(*[m for layer in layers for m in (layer, nn.ReLU())][:-1])
 
 
@@ -61,6 +72,7 @@ def in_three_forms(
         batch: inputs of a call.
 
     Raises:
+        ValueError: as `perceptron` and `SparseLinear`.
         AssertionError: the two forms of the pruned network differ in what they compute.
     """
     full, zeros = perceptron(dense), perceptron(pruned)

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from labkit import checks
 from labkit.techniques.pruning.magnitude import Masks, check_sparsity, keep_largest
 
 
@@ -30,7 +31,7 @@ def wanda_masks(
     are pruned already.
 
     Args:
-        model: called as it is: put it in eval mode.
+        model: in eval mode.
         batches: what the model is called with, as in `model(batch)`: for a language
             model token ids, int64 (batch, length).
         sparsity: fraction of every row to drop, in [0, 1).
@@ -38,7 +39,8 @@ def wanda_masks(
             an embedding that shares its weight. The paper leaves these two as they are.
 
     Raises:
-        ValueError: a name is no Linear layer, or a layer received no input.
+        ValueError: a name is no Linear layer, two layers share a weight, a layer
+            received no input, numbers are not finite, or the model is in train mode.
 
     >>> masks = wanda_masks(nn.Sequential(nn.Linear(4, 2)), [torch.ones(3, 4)], 0.5)
     >>> masks["0.weight"].sum(1)
@@ -49,7 +51,7 @@ def wanda_masks(
     norms = input_norms(model, batches, linear)
     return {
         f"{name}.weight": keep_largest(
-            layer.weight.detach().abs() * norms[name], sparsity
+            checks.plain(layer.weight, name).abs() * norms[name], sparsity
         )
         for name, layer in linear.items()
     }
@@ -58,6 +60,8 @@ def wanda_masks(
 def _linear_layers(
     model: nn.Module, names: Iterable[str] | None
 ) -> dict[str, nn.Module]:
+    if isinstance(names, str):
+        raise ValueError(f"layers are a list of names, got the one string {names!r}")
     linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     names = list(linear if names is None else names)
     if unknown := [name for name in names if name not in linear]:
@@ -65,6 +69,12 @@ def _linear_layers(
             f"the model has no Linear layer called {', '.join(unknown)}; give names in "
             f"full; some that it has: {', '.join([*linear][:12])}"
         )
+    if not names:
+        raise ValueError(f"no Linear layer of {type(model).__name__} is to be pruned")
+    first: dict[object, str] = {}
+    for name in names:
+        if (other := first.setdefault(linear[name].weight, name)) != name:
+            raise ValueError(f"{other} and {name} share a weight: name one of the two")
     return {name: linear[name] for name in names}
 
 
@@ -80,8 +90,9 @@ def input_norms(
         By the name of the layer, float32 (in_features,).
 
     Raises:
-        ValueError: a layer received no input.
+        ValueError: a layer received no input, or the model is in train mode.
     """
+    checks.evaluating(model)
     squares = {}
 
     def add(name: str, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:

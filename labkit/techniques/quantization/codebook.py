@@ -7,7 +7,6 @@ trained on with the gradients of the weights that share them.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from labkit import checks
 from labkit.techniques.training import Batches, Loss, Progress, train_
 
 Initialisation = Literal["linear", "density", "random"]
@@ -64,11 +64,13 @@ def initial_centroids(
         Centroids, (levels,), ascending.
 
     Raises:
-        ValueError: `how` is none of the three.
+        ValueError: `how` is none of the three, the weights are none or not finite, or
+            there are no levels.
 
     >>> initial_centroids(torch.tensor([0.0, 0.1, 0.2, 1.0]), 3)
     tensor([0.0000, 0.5000, 1.0000])
     """
+    _check(weights, levels)
     if how == "linear":
         return torch.linspace(weights.min(), weights.max(), levels)
     if how == "density":
@@ -97,9 +99,14 @@ def kmeans(
     Returns:
         Centroids, (k,), ascending, and the code of every weight, (n,).
 
+    Raises:
+        ValueError: weights or centroids are none or not finite.
+
     >>> kmeans(torch.tensor([0.0, 0.2, 0.9, 1.1]), torch.tensor([0.0, 1.0]))
     (tensor([0.1000, 1.0000]), tensor([0, 0, 1, 1]))
     """
+    _check(weights, len(centroids))
+    checks.finite(centroids, "centroids")
     ordered = weights.double().msort()
     running = F.pad(ordered.cumsum(0), (1, 0))  # running[i]: sum of the first i weights
     centroids = centroids.double().msort()
@@ -114,6 +121,15 @@ def kmeans(
         centroids = means
     codes = torch.bucketize(weights.double(), _midpoints(centroids), right=True)
     return centroids.float(), codes
+
+
+def _check(weights: torch.Tensor, levels: int) -> None:
+    if weights.dim() != 1 or not len(weights) or levels < 1:
+        raise ValueError(
+            f"a codebook is found for a row of weights, got shape "
+            f"{tuple(weights.shape)} and {levels} levels"
+        )
+    checks.finite(weights, "weights")
 
 
 def _midpoints(centroids: torch.Tensor) -> torch.Tensor:
@@ -138,7 +154,8 @@ def share_(
         seed: of "random".
 
     Raises:
-        ValueError: nothing is left in a parameter.
+        ValueError: nothing is left in a parameter, it is not finite or the model lacks
+            it, or bits are fewer than one. The model is as it was.
 
     >>> model = nn.Linear(100, 10)
     >>> codebooks = share_(model, {"weight": 3})
@@ -147,7 +164,9 @@ def share_(
     """
     codebooks = {}
     for name, width in bits.items():
-        weight = model.get_parameter(name).detach()
+        weight = _parameter(model, name).detach()
+        if width < 1 or not weight.is_floating_point():
+            raise ValueError(f"{name}, {weight.dtype}, cannot take {width} bits")
         kept = weight.flatten().nonzero().squeeze(1)
         values = weight.flatten()[kept].cpu()
         if len(values) == 0:
@@ -161,11 +180,26 @@ def share_(
     return codebooks
 
 
+def _parameter(model: nn.Module, name: str) -> nn.Parameter:
+    try:
+        return checks.unmasked(model).get_parameter(name)
+    except AttributeError as error:
+        raise ValueError(f"the model has no parameter {name!r}") from error
+
+
 @torch.no_grad()
 def write_back_(model: nn.Module, codebooks: Mapping[str, Codebook]) -> None:
-    """Set the parameters to what their codebooks say, in place."""
+    """Set the parameters to what their codebooks say, in place.
+
+    Raises:
+        ValueError: the model lacks one, or its shape is another.
+    """
     for name, codebook in codebooks.items():
-        model.get_parameter(name).copy_(codebook.weight())
+        if (weight := _parameter(model, name)).shape != codebook.shape:
+            raise ValueError(
+                f"{name} is {tuple(weight.shape)}, its codebook {tuple(codebook.shape)}"
+            )
+        weight.copy_(codebook.weight())
 
 
 def finetune_centroids_(
@@ -196,12 +230,15 @@ def finetune_centroids_(
         The same model.
 
     Raises:
-        ValueError: `batches` ends too soon, or the loss is no longer finite.
+        ValueError: `batches` ends too soon, the loss is no longer finite, or a
+            parameter with a codebook gets no gradient.
     """
 
     def sum_by_cluster() -> None:
         for name, book in codebooks.items():
-            book.centroids.grad = book.gradient(model.get_parameter(name).grad)
+            if (gradient := _parameter(model, name).grad) is None:
+                raise ValueError(f"{name} gets no gradient: is it frozen?")
+            book.centroids.grad = book.gradient(gradient)
 
     return train_(
         model,
@@ -226,11 +263,14 @@ def shared(
         how: as in `initial_centroids`.
         bias_bits: of the codes of biases, and of all else that has one dimension.
 
+    Raises:
+        ValueError: as `share_`, or the model cannot be copied.
+
     >>> copied, codebooks = shared(nn.Linear(100, 10), 3)
     >>> len(copied.weight.unique()), list(codebooks)
     (7, ['weight', 'bias'])
     """
-    model = copy.deepcopy(model)
+    model = checks.copied(model)
     named = model.named_parameters()
     widths = {name: bits if p.dim() > 1 else bias_bits for name, p in named}
     return model, share_(model, widths, how)

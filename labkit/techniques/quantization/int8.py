@@ -14,16 +14,30 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from labkit import checks
+
 
 def dynamically_quantized(model: nn.Module) -> nn.Module:
     """A copy whose Linear layers hold INT8 weights and quantize every input anew.
 
     Convolutions stay float32: dynamic quantization does not know them.
+
+    Raises:
+        ValueError: it has no Linear layer, weights are not finite, a library holds
+            them as integers, or it cannot be copied.
     """
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
-    model = copy.deepcopy(model)
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    if not linear:
+        raise ValueError(f"{type(model).__name__} has no Linear layer to quantize")
+    for name, layer in linear.items():
+        checks.finite(checks.plain(layer.weight, name), f"weights of {name}")
+    model = checks.copied(model)
     quantize_(model, Int8DynamicActivationInt8WeightConfig())
+    left = [n for n in linear if type(model.get_submodule(n).weight) is nn.Parameter]
+    if left:
+        raise ValueError(f"torchao left {', '.join(left)} as it was")
     return model
 
 
@@ -32,15 +46,31 @@ def exported(model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
     architecture.
 
     Args:
-        model: is left as it is.
+        model: is left as it is; the graph computes as it does in eval mode.
         example: a batch of two inputs or more: a size of 1 would be fixed.
+
+    Raises:
+        ValueError: the example is of one input, or the model cannot be copied.
     """
+    _check_calibration(example)
     batch = torch.export.Dim("batch", min=1, max=65536)
     # Strict: only Dynamo notes which module a node comes from (`source_fn_stack`), by
     # which the quantizer of older versions of torch finds its layers.
     return torch.export.export(
-        copy.deepcopy(model), (example,), dynamic_shapes=({0: batch},), strict=True
+        # In train mode dropout would stay in the graph, which has no eval().
+        checks.copied(model).eval(),
+        (example,),
+        dynamic_shapes=({0: batch},),
+        strict=True,
     ).module()
+
+
+def _check_calibration(first: torch.Tensor) -> None:
+    if len(first) < 2:
+        raise ValueError(
+            "calibration needs batches of two inputs or more, the first has "
+            f"{len(first)}"
+        )
 
 
 def statically_quantized(
@@ -57,31 +87,31 @@ def statically_quantized(
     `compile_frozen`, the nodes fuse into integer kernels.
 
     Args:
-        model: is left as it is.
+        model: is left as it is; the graph computes as it does in eval mode.
         calibration: batches (N, C, H, W).
         graph: `exported` from a model of the same architecture, whose weights do not
             matter; None exports this one.
 
     Raises:
         ValueError: there is no batch, or the first is of one input: a size of 1 would
-            be fixed at export.
+            be fixed at export; numbers are not finite; the graph is of another
+            architecture; or nothing was quantized.
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     calibration = iter(calibration)
-    first = next(calibration, ())
-    if len(first) < 2:
-        raise ValueError(
-            "calibration needs batches of two inputs or more, the first has "
-            f"{len(first)}"
-        )
+    _check_calibration(first := next(calibration, ()))
+    for name, tensor in checks.unmasked(model).state_dict().items():
+        checks.finite(tensor, f"numbers of {name}")
     if graph is None:
         graph = exported(model, first)
     else:
         graph, state = copy.deepcopy(graph), model.state_dict()
         # A graph for inference has no count of BatchNorm's batches.
         known = graph.state_dict().keys()
+        if missing := known - state.keys():
+            raise ValueError(f"the graph has {min(missing)}, and the model does not")
         graph.load_state_dict({name: state[name] for name in state if name in known})
     # Without VNNI a CPU adds two products of 8 bits in 16, which overflow; with inputs
     # of 7 bits they do not.
@@ -92,15 +122,16 @@ def statically_quantized(
     )
     graph = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
-        graph(first)
-        for x in calibration:
-            graph(x)
+        for x in (first, *calibration):
+            graph(checks.finite(x, "numbers of a batch"))
     graph = convert_pt2e(graph)
+    scales = torch.tensor([node.args[1] for node in _activation_nodes(graph)])
+    checks.finite(scales, "ranges of activations")
     graph = _without_unused_weights(graph)
     # Versions of torch and torchao that do not belong together leave the weights
     # float32.
     if not any(t.dtype == torch.int8 for t in graph.state_dict().values()):
-        raise RuntimeError(
+        raise ValueError(
             "torchao quantized no weight of this model: it needs a Conv2d or Linear "
             "layer, and the versions of torch and torchao in constraints.txt"
         )
@@ -210,6 +241,9 @@ def compile_frozen(
         model: in eval mode.
         example: one input batch.
 
+    Raises:
+        ValueError: the model is in train mode.
+
     Returns:
         What computes as the model; it raises ValueError for an input of another shape
         or memory layout.
@@ -217,6 +251,7 @@ def compile_frozen(
     import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor
 
+    checks.evaluating(model)
     compiled = torch.compile(model, dynamic=False)
 
     @torch.no_grad()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from labkit import checks
+
 # The quantile of probability 1 is infinite, so NF4 stops short of it: halfway between
 # the middles of the last of 15 and of the last of 16 equal shares, 29/30 and 31/32.
 # That is 929/960; bitsandbytes' create_normal_map rounds it to seven digits.
@@ -121,12 +123,8 @@ def _check(weight: torch.Tensor, values: torch.Tensor, block: int) -> None:
         raise ValueError(
             f"values are a row of 2 to 256 numbers, got shape {tuple(values.shape)}"
         )
-    broken = weight.numel() - weight.isfinite().sum().item()
-    if broken:
-        raise ValueError(
-            f"{broken} of {weight.numel()} weights are not finite, and would spoil "
-            "their blocks: find out where they come from"
-        )
+    checks.finite(values, "values")
+    checks.finite(weight, "weights")
 
 
 def dequantize_blocks(
@@ -144,19 +142,24 @@ def dequantize_blocks(
         float32, shape of codes.
 
     Raises:
-        ValueError: absmax is not one number for each block of the codes.
+        ValueError: absmax is not one number for each block of the codes, or a code
+            is none of a value.
 
     >>> codes = torch.tensor([1, 0, 1], dtype=torch.uint8)
     >>> dequantize_blocks(codes, torch.tensor([2.0]), torch.tensor([-1.0, 0.0]))
     tensor([ 0., -2.,  0.])
     """
     n = codes.numel()
+    if block < 1:
+        raise ValueError(f"a block is one code or more, got {block}")
     if absmax.shape != (-(-n // block),):
         raise ValueError(
             f"{n} codes in blocks of {block} need absmax of shape ({-(-n // block)},), "
             f"got {tuple(absmax.shape)}: are the codes still packed, or is the block "
             "of another size?"
         )
+    if n and int(codes.max()) >= len(values):
+        raise ValueError(f"codes are below {len(values)}, got {int(codes.max())}")
     scale = absmax.repeat_interleave(block)[:n].view(codes.shape)
     return values.to(codes.device)[codes.int()] * scale
 

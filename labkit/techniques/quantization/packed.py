@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
+from labkit import checks
 from labkit.techniques.quantization import nf4, rounding
 
 
@@ -56,6 +57,11 @@ class LowRank(nn.Module):
     def __init__(
         self, weight: torch.Tensor, rank: int, mask: torch.Tensor | None = None
     ):
+        if rank < 1 or weight.dim() != 2:
+            raise ValueError(
+                f"rank {rank} beside a weight of shape {tuple(weight.shape)}: a low "
+                "rank is one or more, beside a matrix"
+            )
         super().__init__()
         self.lora_A = nn.Parameter(weight.new_empty(rank, weight.shape[1]))
         self.lora_B = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
@@ -69,14 +75,29 @@ class LowRank(nn.Module):
 
 @torch.no_grad()
 def hold_packed_(module: nn.Module, grid: nn.Module) -> None:
-    """Hold the weight of a module on a grid, in place."""
+    """Hold the weight of a module on a grid, in place.
+
+    Raises:
+        ValueError: it is held so already, by this or a library; it is masked by
+            `torch.nn.utils.prune`; or it is not finite.
+    """
+    if parametrize.is_parametrized(module, "weight"):
+        raise ValueError(f"the weight of {type(module).__name__} is held already")
+    checks.unmasked(module)
+    checks.finite(checks.plain(module.weight), "weights")
     module.weight.requires_grad_(False)  # integers have no gradient
     parametrize.register_parametrization(module, "weight", grid, unsafe=True)
 
 
 @torch.no_grad()
 def unpack_module_(module: nn.Module) -> None:
-    """Give a module a plain weight, of the values that its forward pass sees."""
+    """Give a module a plain weight, of the values that its forward pass sees.
+
+    Raises:
+        ValueError: it has a plain weight.
+    """
+    if not parametrize.is_parametrized(module, "weight"):
+        raise ValueError(f"the weight of {type(module).__name__} is not packed")
     # Not by PyTorch's own function: that changes the class, which a deep copy shares
     # with its original.
     weight, plain = module.weight.detach(), type(module).__bases__[0]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from labkit import checks
+
 STEPS = 127  # INT8 reaches from -128 to 127; the symmetric grid leaves -128 out
 
 
@@ -25,12 +27,19 @@ def quantize_tensor(
     Returns:
         q (int8, shape of x) and s (float32, broadcastable to x).
 
+    Raises:
+        ValueError: x is empty or not finite in float32, or has no such axis.
+
     >>> q, s = quantize_tensor(torch.tensor([0.5, -1.0, 0.0]))
     >>> q
     tensor([  64, -127,    0], dtype=torch.int8)
     """
+    if not x.numel() or (axis is not None and not -x.dim() <= axis < x.dim()):
+        raise ValueError(f"shape {tuple(x.shape)} has no numbers, or no axis {axis}")
     dims = [d for d in range(x.dim()) if axis is None or d != axis % x.dim()]
-    largest = x.abs().amax(dims, keepdim=True).float()
+    # Over no dimension at all, amax would take all of them.
+    largest = (x.abs().amax(dims, keepdim=True) if dims else x.abs()).float()
+    checks.finite(largest, "largest numbers")
     scale = largest.clamp(min=torch.finfo(torch.float32).tiny) / STEPS
     return (x / scale).round().to(torch.int8), scale
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from labkit import checks
 from labkit.zoo.data.coloured import BACKGROUNDS, COLOURS, ITEMS
 
 if TYPE_CHECKING:  # slow to import
@@ -42,6 +43,7 @@ class Judge(nn.Module):
         labels, features = [], []
         for part in images.split(batch):
             features.append(self.features(part))
+            checks.finite(features[-1], "features")  # of NaN, argmax makes a label like any other
             labels.append(torch.stack([head(features[-1]).argmax(1) for head in self.heads], dim=1))
         return torch.cat(labels), torch.cat(features)
 
@@ -120,5 +122,6 @@ class ClipJudge(nn.Module):
     def read(self, images: torch.Tensor, batch: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels as read, int64 (N, 3), and features, (N, D), of pictures, float (N, 3, H, W) in [0, 1]."""
         features = torch.cat([self.features(part) for part in images.split(batch)])
+        checks.finite(features, "features")
         cosines = (features @ self.texts.T).split([len(names) for _, names in self.TEXTS], dim=1)
         return torch.stack([part.argmax(1) for part in cosines], dim=1), features

@@ -113,6 +113,23 @@ def test_targets_that_the_model_lacks_are_named_and_some_that_it_has(model):
         attach_(model(), 4, ["q_proj", "c_attn", "v_pro"], alpha=8)
 
 
+def test_targets_in_one_string_are_refused():
+    with pytest.raises(ValueError, match=r"got the one string 'q_proj': write \['q_proj'\]"):
+        attach_(language_model(), 4, "q_proj", alpha=8)
+
+
+def test_weights_that_are_not_finite_are_not_quantized():
+    model = language_model()
+    model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="up_proj.weight are not finite"):
+        quantized(model)
+
+
+def test_a_model_without_adapters_has_nothing_to_merge():
+    with pytest.raises(ValueError, match="the model has no adapters"):
+        merged(language_model(), language_model(), "original")
+
+
 def test_no_target_at_all_is_an_error():
     with pytest.raises(ValueError, match="target_modules"):
         attach_(language_model(), 4, [], alpha=8)

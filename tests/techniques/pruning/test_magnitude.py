@@ -16,10 +16,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from labkit.measure import flops, parameters
 from labkit.techniques.distillation.soft_targets import distillation_loss, with_teacher
-from labkit.techniques.pruning.magnitude import global_masks, lamp_masks, layer_masks, prunable, pruned
-from labkit.techniques.pruning.recovery import finetune_, prune_gradually_, reestimate_batchnorm_
+from labkit.techniques.pruning.magnitude import apply_masks_, global_masks, lamp_masks, layer_masks, prunable, pruned
+from labkit.techniques.pruning.recovery import (
+    finetune_,
+    prune_gradually_,
+    reestimate_batchnorm_,
+    without_dropout_,
+)
 from labkit.techniques.pruning.structured import channels_pruned
 from labkit.techniques.pruning.wanda import input_norms, wanda_masks
+from labkit.techniques.quantization.int8 import dynamically_quantized
 
 
 def network(seed: int, channels: int = 4, classes: int = 3) -> nn.Sequential:
@@ -609,3 +615,150 @@ def test_the_channels_that_stay_are_those_with_the_largest_weights(residual):
     thin = channels_pruned(small, X, 0.5, keep=[small.head])
     assert torch.equal(thin.stem.weight, small.stem.weight[odd])
     assert torch.equal(thin.head.weight, small.head.weight[:, odd])
+
+
+def test_a_frozen_network_is_thinned_and_stays_frozen(residual):
+    frozen = copy.deepcopy(residual).requires_grad_(False)
+    with torch.inference_mode():
+        thin = channels_pruned(frozen, X, 0.5, keep=[frozen.head])
+    assert thin.stem.out_channels == 8
+    assert same(thin.state_dict(), channels_pruned(residual, X, 0.5, keep=[residual.head]).state_dict())
+    assert not any(p.requires_grad for p in [*thin.parameters(), *frozen.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "keep", "message"),
+    [
+        (0.5, lambda net: [net.stem, net.branch, net.head], "no channel was removed at sparsity 0.5"),
+        (0.5, lambda net: [nn.Linear(2, 2)], "a module to keep is no part of the model"),
+        (1.5, lambda net: [], "sparsity is a fraction"),
+    ],
+)
+def test_channels_that_cannot_be_removed_are_an_error(residual, sparsity, keep, message):
+    with pytest.raises(ValueError, match=message):
+        channels_pruned(residual, X, sparsity, keep(residual))
+
+
+# --- networks that are not as they should be ---
+
+CHOICES = pytest.mark.parametrize("choose", [global_masks, layer_masks, lamp_masks])
+
+
+@CHOICES
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_weights_that_are_not_finite_cannot_be_ranked(choose, number):
+    model = network(0)
+    model[5].weight.data[0, 0] = number
+    with pytest.raises(ValueError, match="magnitudes are not finite"):
+        choose(model, 0.5)
+
+
+@CHOICES
+def test_a_network_without_weights_to_rank_is_an_error(choose):
+    with pytest.raises(ValueError, match="Sequential has no Conv2d and no Linear layer"):
+        choose(nn.Sequential(nn.BatchNorm1d(3)), 0.5)
+
+
+@CHOICES
+def test_a_weight_that_two_layers_share_is_ranked_once(choose):
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    masks = choose(tied, 0.5)
+    assert list(masks) == ["0.weight", "1.weight"]
+    assert sum(mask.sum().item() for mask in masks.values()) == 16
+
+
+@CHOICES
+def test_a_weight_in_integers_cannot_be_ranked(choose):
+    with pytest.raises(ValueError, match="the weight of 0 is quantized"):
+        choose(dynamically_quantized(nn.Sequential(nn.Linear(4, 4))), 0.5)
+
+
+def test_what_pytorch_masks_is_neither_pruned_nor_copied():
+    model = network(0)
+    torch_prune.l1_unstructured(model[5], "weight", 0.5)
+    masks = global_masks(model, 0.6)
+    for prune in (pruned, apply_masks_):
+        with pytest.raises(ValueError, match="masks the weight of 5: make the masks permanent first"):
+            prune(model, masks)
+    torch_prune.remove(model[5], "weight")
+    assert sum(w.count_nonzero() for w in prunable(pruned(model, masks)).values()) == sum(
+        map(torch.sum, masks.values())
+    )
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({"5.weight": torch.ones(3, 1, dtype=torch.bool)}, r"the mask of 5.weight is torch.bool, \(3, 1\)"),
+        ({"5.weight": torch.ones(3, 4)}, "the mask of 5.weight is torch.float32"),
+        ({"5.wait": torch.ones(3, 4, dtype=torch.bool)}, "a mask is for 5.wait, which the model lacks"),
+        ({"7.weight": torch.ones(3, 4, dtype=torch.bool)}, "a mask is for 7.weight, which the model lacks"),
+    ],
+)
+def test_masks_of_another_network_are_an_error_and_change_nothing(masks, message):
+    model = network(0)
+    before = copied(model.state_dict())
+    with pytest.raises(ValueError, match=message):
+        apply_masks_(model, {**global_masks(model, 0.5), **masks})
+    assert same(model.state_dict(), before)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(3), nn.BatchNorm2d(3), nn.BatchNorm3d(3)])
+def test_every_batchnorm_is_measured_again(norm):
+    x = torch.randn(8, 3, *[4] * (int(type(norm).__name__[-2]) - (norm.__class__ is nn.BatchNorm1d))) + 5
+    reestimate_batchnorm_(norm, [x])
+    torch.testing.assert_close(norm.running_mean, x.transpose(0, 1).flatten(1).mean(1))
+
+
+@pytest.mark.parametrize("batches", [[], [torch.ones(4, 5, 8, 8)], [torch.full((4, 2, 8, 8), math.nan)], None])
+def test_after_an_error_batchnorm_and_modes_are_as_they_were(batches):
+    model = network(0)
+    model[1].running_mean.fill_(3)
+    model[0].eval()
+    before, modes = copied(model.state_dict()), [m.training for m in model.modules()]
+    with pytest.raises((ValueError, RuntimeError, TypeError)):
+        reestimate_batchnorm_(model, batches)
+    assert same(model.state_dict(), before)
+    assert [m.training for m in model.modules()] == modes
+    assert model[1].momentum == 0.1
+
+
+def test_a_network_without_batchnorm_stays_as_it_is():
+    model = nn.Linear(2, 2)
+    before = copied(model.state_dict())
+    assert same(reestimate_batchnorm_(model, []).state_dict(), before)
+
+
+def test_every_kind_of_dropout_is_turned_off():
+    parts = [
+        nn.Dropout(),
+        nn.Dropout2d(),
+        nn.AlphaDropout(),
+        nn.MultiheadAttention(4, 2, 0.5),
+        nn.LSTM(4, 4, 2, dropout=0.5),
+    ]
+    model = without_dropout_(nn.ModuleList(parts))
+    assert [getattr(part, "p", None) or getattr(part, "dropout", 0) for part in model] == [0] * 5
+
+
+@both_ways
+def test_a_frozen_network_cannot_be_trained(train):
+    with pytest.raises(ValueError, match="depends on nothing that can be trained"):
+        train(network(0).requires_grad_(False), endless(0), 2)
+
+
+def test_wanda_refuses_what_it_cannot_measure():
+    tied = mlp(inputs=5, hidden=5, outputs=5)
+    tied[-1].weight = tied[0].weight
+    dropping = nn.Sequential(mlp(), nn.Dropout())
+    for model, layers, message in (
+        (tied, None, "share a weight: name one of the two"),
+        (dropping, None, "is in train mode"),
+        (mlp(), "0", "layers are a list of names, got the one string '0'"),
+        (mlp(), [], "no Linear layer of Sequential is to be pruned"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wanda_masks(model, [vectors(4)], 0.5, layers)
+    with pytest.raises(ValueError, match="magnitudes are not finite"):
+        wanda_masks(mlp(), [vectors(4) / 0], 0.5)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from torch import nn
 from torch._inductor.utils import run_and_get_code
+from torch.nn.utils import prune as torch_prune
 
 from labkit.techniques.quantization import int8
 from labkit.techniques.quantization.int8 import (
@@ -225,7 +226,7 @@ def test_static_int8_needs_a_batch_of_two(net, sizes):
 
 
 def test_a_model_of_which_nothing_was_quantized_is_an_error():
-    with pytest.raises(RuntimeError, match="quantized no weight.*Conv2d or Linear"):
+    with pytest.raises(ValueError, match="quantized no weight.*Conv2d or Linear"):
         statically_quantized(nn.Sequential(nn.ReLU()).eval(), [torch.zeros(2, 3)])
 
 
@@ -324,3 +325,79 @@ def test_a_model_is_compiled_once_for_each_number_of_inputs(monkeypatch):
     compiled.models["INT8"] = "b"
     assert [compiled(*key) for key in (("FP32", 1), ("FP32", 4), ("FP32", 1), ("INT8", 1))] == [1, 2, 1, 3]
     assert made == [("a", 1), ("a", 4), ("b", 1)]
+
+
+# --- what cannot be rounded ---
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_every_number_of_a_row_has_a_scale_of_its_own(axis):
+    x = torch.tensor([1.0, 100.0, 0.1])
+    q, scale = quantize_tensor(x, axis)
+    torch.testing.assert_close(dequantize(q, scale), x)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_numbers_that_float32_does_not_hold_are_an_error(number, axis):
+    x = torch.ones(2, 64, dtype=torch.float64)
+    x[0, 0] = number
+    with pytest.raises(ValueError, match="1 of . largest numbers are not finite"):
+        quantize_tensor(x, axis)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((0,), None), ((0, 3), 1), ((), 0), ((2, 3), 2), ((2, 3), -3)])
+def test_no_numbers_and_no_such_axis_are_an_error(shape, axis):
+    with pytest.raises(ValueError, match="has no numbers, or no axis"):
+        quantize_tensor(torch.ones(shape), axis)
+
+
+def test_a_network_in_train_mode_becomes_the_graph_of_its_eval_mode(net, batches):
+    model = nn.Sequential(copy.deepcopy(net), nn.Dropout(0.5)).train()
+    graph = statically_quantized(model, batches)
+    assert torch.equal(outputs(graph, batches[0]), outputs(graph, batches[0]))
+    assert model.training and model[1].training
+
+
+def masked() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 2))
+    torch_prune.l1_unstructured(model[0], "weight", 0.5)
+    model(torch.ones(1, 4))
+    return model
+
+
+def spoiled() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 2))
+    model[0].weight.data[0, 0] = torch.nan
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Conv2d(3, 4, 3), "Conv2d has no Linear layer to quantize"),
+        (masked(), r"torch.nn.utils.prune masks the weight of 0: .* torch.nn.utils.prune.remove\(module, 'weight'\)"),
+        (spoiled(), "1 of 8 weights of 0 are not finite"),
+        (dynamically_quantized(nn.Sequential(nn.Linear(4, 2))), "weight of 0 is quantized"),
+    ],
+    ids=["no layer", "masked", "NaN", "quantized"],
+)
+def test_what_cannot_be_quantized_dynamically_is_an_error(model, message):
+    with pytest.raises(ValueError, match=message):
+        dynamically_quantized(model)
+
+
+@pytest.mark.parametrize(("model", "message"), [(masked(), "masks the weight"), (spoiled(), "0.weight are not finite")])
+def test_what_cannot_be_quantized_statically_is_an_error(model, message):
+    with pytest.raises(ValueError, match=message):
+        statically_quantized(model, [torch.ones(2, 4)])
+
+
+def test_a_batch_that_is_not_finite_is_an_error(net, batches):
+    with pytest.raises(ValueError, match="numbers of a batch are not finite"):
+        statically_quantized(net, [batches[0], batches[1] / 0])
+
+
+def test_a_network_in_train_mode_is_not_compiled():
+    with pytest.raises(ValueError, match="is in train mode"):
+        compile_frozen(nn.Sequential(nn.Linear(2, 2), nn.Dropout()), torch.ones(2, 2))

@@ -1,14 +1,18 @@
 """A safetensors file: what is written comes back, and a file is whole or an error."""
 
+import json
+import random
 import resource
 
 import pytest
 import torch
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+import containers
 from labkit.techniques.quantization.int8 import dynamically_quantized
 from labkit.techniques.storage.safetensors import load_weights, save_weights
 
@@ -163,3 +167,109 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(name, tmp_p
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- weights that are tied, and what is no state ---
+
+
+@FORMATS
+def test_what_is_tied_is_written_once_and_tied_again(name, tmp_path):
+    weight = torch.randn(100, 10)
+    path = save_weights({"embedding": weight, "bias": torch.ones(3), "head": weight}, tmp_path / name)
+    assert path.stat().st_size < 1.2 * weight.nbytes
+    state = load_weights(path)
+    assert list(state) == ["embedding", "bias", "head"]
+    assert state["head"].data_ptr() == state["embedding"].data_ptr()
+    assert torch.equal(state["head"], weight)
+
+
+def test_what_only_looks_alike_is_not_tied(tmp_path):
+    weight = torch.arange(6.0)
+    alike = {
+        "copy": weight.clone(),
+        "view": weight.view(2, 3),
+        "start": weight[:3],
+        "none": weight[:0],
+        "too": weight[:0],
+    }
+    assert_same(
+        load_weights(save_weights({"weight": weight, **alike}, tmp_path / "weights")), {"weight": weight, **alike}
+    )
+
+
+def test_parameters_are_written_as_their_numbers(tmp_path):
+    layer = nn.Linear(3, 2)
+    assert_same(load_weights(save_weights(dict(layer.named_parameters()), tmp_path / "weights")), layer.state_dict())
+
+
+@pytest.mark.parametrize("thing", [3, None, "text", torch.ones(2, 2).to_sparse(), torch.ones(2, device="meta")])
+def test_what_is_no_tensor_of_numbers_is_an_error_that_names_it(thing, tmp_path):
+    with pytest.raises(ValueError, match="'thing' is no tensor of numbers in memory"):
+        save_weights({"weight": torch.ones(2), "thing": thing}, tmp_path / "weights")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_could_not_be_told_apart_again_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="parts of two tensors have one name"):
+        save_weights({**QUANTIZED, "_weight_qdata": torch.ones(2)}, tmp_path / "weights")
+    assert not list(tmp_path.iterdir())
+
+
+# --- attacks ---
+
+
+@FORMATS
+def test_a_damaged_file_is_an_error_or_what_was_written(name, tmp_path):
+    path = save_weights({**QUANTIZED, "tied": shared, "again": shared}, tmp_path / name)
+    tried, bad = containers.attack_weights(path, random.Random(0), 500)
+    assert (tried, bad) == (500, [])
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_name_that_lost_a_bit_is_an_error(bit, tmp_path):
+    path = save_weights({"weight": torch.ones(2)}, tmp_path / "weights")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"model.weight") + 8] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="weights is not a whole safetensors file"):
+        load_weights(path)
+
+
+def packed(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(12, write_checksum=True).compress(data)
+
+
+def header(length: int, **tensors: object) -> bytes:
+    text = json.dumps({"__metadata__": {"torchao": "{}"}, **tensors}).encode()
+    return (length or len(text)).to_bytes(8, "little") + text
+
+
+ZEROS = {"dtype": "U8", "shape": [2**28], "data_offsets": [0, 2**28]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        packed(bytes(2**28)),
+        packed(header(0, weight=ZEROS) + bytes(2**27)),
+        packed(header(2**40) + bytes(2**28)),
+        packed(header(2**24) + b" " * 2**24 + bytes(2**28)),
+        packed(header(0) + b"[" * 10**6),
+        packed((10**6).to_bytes(8, "little") + b"[" * 10**6),
+        b"\x28\xb5\x2f\xfd\xe0" + (4 * 10**18).to_bytes(8, "little") + bytes(300),
+        b"\x28\xb5\x2f\xfd\xa0" + (2**29).to_bytes(4, "little") + bytes(300),
+    ],
+    ids=["no header", "too few bytes", "long header", "header of spaces", "more", "depth", "4e18 bytes", "one window"],
+)
+def test_a_bomb_is_an_error_and_takes_no_memory(data, tmp_path):
+    (tmp_path / "bomb.zst").write_bytes(data)
+    with containers.at_most(2**27), pytest.raises(ValueError, match="bomb.zst is not a whole safetensors file"):
+        load_weights(tmp_path / "bomb.zst")
+    assert [path.name for path in tmp_path.iterdir()] == ["bomb.zst"]
+
+
+def test_what_unpacks_to_more_than_is_allowed_is_an_error_that_says_how_much(tmp_path):
+    path = save_weights({"weight": torch.zeros(1000)}, tmp_path / "zeros.zst")
+    with pytest.raises(ValueError, match=r"it unpacks to 4,\d\d\d bytes, and 4,000 are allowed"):
+        load_weights(path, largest=4000)
+    assert load_weights(path, largest=5000)["weight"].shape == (1000,)
