@@ -15,7 +15,7 @@ from itertools import cycle, pairwise
 
 import numpy as np
 import torch
-from matplotlib import patheffects, rc_context, ticker
+from matplotlib import patheffects, style, ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -33,34 +33,38 @@ from labkit.record import Record
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 GREY = "#666666"
 LOOKS = list(zip((BLUE, VERMILLION, GREEN, ORANGE, PURPLE, "black"), "os^DvP", ("-", "--", "-.", ":", "-", "--")))
-# Text and background are named, so that a dark theme of the reader's does not mix with ours.
-STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": "figure",
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "axes.facecolor": "white",
-    "text.color": "black",
-    "axes.labelcolor": "black",
-    "axes.edgecolor": "black",
-    "xtick.color": "black",
-    "ytick.color": "black",
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "font.size": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "errorbar.capsize": 2.5,
-    "hatch.linewidth": 0.8,
-    "figure.constrained_layout.use": True,
-}
+# All of matplotlib's own settings first: the reader's, such as a dark theme or LaTeX, do not mix with ours.
+STYLE = [
+    "default",
+    {
+        "figure.dpi": 110,
+        "savefig.dpi": "figure",
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "axes.facecolor": "white",
+        "text.color": "black",
+        "axes.labelcolor": "black",
+        "axes.edgecolor": "black",
+        "xtick.color": "black",
+        "ytick.color": "black",
+        "grid.color": "#DDDDDD",
+        "grid.linewidth": 0.6,
+        "font.size": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "lines.linewidth": 1.6,
+        "errorbar.capsize": 2.5,
+        "hatch.linewidth": 0.8,
+        "figure.constrained_layout.use": True,
+        "svg.hashsalt": "efficiency-stack",  # an SVG is the same each time
+    },
+]
 
 Weights = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
@@ -69,7 +73,7 @@ class Chart(Figure):
     """A figure that a notebook shows together with its description, `alt`."""
 
     alt = ""
-    savefig = rc_context(STYLE)(Figure.savefig)  # parts of the style are looked up only when it is drawn
+    savefig = style.context(STYLE)(Figure.savefig)  # parts of the style are looked up only when it is drawn
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         png = io.BytesIO()
@@ -78,7 +82,7 @@ class Chart(Figure):
         return data, {"image/png": {"alt": self.alt}}
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def subplots(rows: int = 1, columns: int = 1, **options) -> tuple[Chart, Axes | np.ndarray]:
     """A figure in the style of these pictures and its axes, with the options of `Figure.subplots`."""
     chart = Chart(figsize=(7.5, 4.2 * rows))
@@ -128,7 +132,7 @@ def _values(weights: Weights) -> np.ndarray:
     return np.concatenate([w.detach().dequantize().float().cpu().numpy().ravel() for w in weights])
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def weight_histogram(weights: Mapping[str, Weights], ax: Axes | None = None) -> Figure:
     """Distribution of weights, one step line a name, on a logarithmic count axis; the legend has the share of zeros.
 
@@ -148,7 +152,7 @@ def weight_histogram(weights: Mapping[str, Weights], ax: Axes | None = None) -> 
     return _described(ax, f"Histogram of weights: {'; '.join(labels)}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def cost_quality(
     record: Record,
     cost: str = "file",
@@ -195,7 +199,7 @@ def cost_quality(
     return _described(ax, f"{quality} against {cost}. Pareto front: {', '.join(rows[i] for i in front)}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def front(
     points: Sequence[tuple[Measurement, Measurement]],
     trusted: Sequence[int],
@@ -240,7 +244,7 @@ def front(
     return _described(ax, f"{loss} against {cost} of {len(points)} stacks, {len(on_front)} on the front. {told}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def heat_map(
     cells: Mapping[tuple[str, str], Measurement], title: str, neutral: float = 0, ax: Axes | None = None
 ) -> Figure:
@@ -301,7 +305,7 @@ def _place_labels(ax: Axes, points: np.ndarray, names: Sequence[str], lines: np.
         label.set_position(offsets[np.argmin(cover)] * 72 / ax.figure.dpi)
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) -> Figure:
     """The factors of a stack, each bar starting where the one before ends, up to the product that they predict.
 
@@ -333,7 +337,7 @@ def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) ->
     return _described(ax, f"Times {gain} than {product.base}: {'; '.join(f'{n} {m}' for n, m in bars.items())}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", ax: Axes | None = None) -> Figure:
     """Latency by function: every round a dot, from top to bottom, the quartiles a box, the median a line.
 
@@ -359,7 +363,7 @@ def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", a
     return _described(ax, f"Latency, median with quartiles: {'; '.join(labels)}.".replace("\n", ", "))
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax: Axes | None = None) -> Figure:
     """A metric against something varied, a line with intervals for each name.
 
@@ -385,7 +389,7 @@ def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax
     return _described(ax, f"{y} against {x}: {ends}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def intervals(
     series: Mapping[str, Mapping[str, Measurement]], metric: str, neutral: float = 0, ax: Axes | None = None
 ) -> Figure:
@@ -415,7 +419,7 @@ def intervals(
     return _described(ax, f"{metric}: {told}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]], ax: Axes | None = None) -> Figure:
     """FLOP per second against FLOP per byte: the two limits of a machine, and what was measured below them.
 
@@ -454,7 +458,7 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
     return _described(ax, f"Performance by FLOP per byte. {'; '.join(told)}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def pictures(images: Mapping[str, Image], said: Mapping[str, Sequence[str]], columns: int = 2) -> Figure:
     """Images, each under its name and what every model says of it.
 
@@ -476,7 +480,7 @@ def pictures(images: Mapping[str, Image], said: Mapping[str, Sequence[str]], col
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def training_losses(histories: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Figure:
     """Training loss by step, a line with intervals over seeds for each name.
 
@@ -491,7 +495,7 @@ def training_losses(histories: Mapping[str, Sequence[Sequence[float]]], ax: Axes
     return curves(series, "step", "training loss", ax)
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def front_of(
     stacks: Mapping[Sequence[str], Mapping[str, Measurement]],
     can: Iterable[Sequence[str]],

@@ -17,11 +17,8 @@ import requests
 import urllib3
 from filelock import FileLock
 
+from labkit.files import ZooError
 from labkit.zoo.sources.progress import shown
-
-
-class ZooError(RuntimeError):
-    """A model or data set could not be had; the message says what was tried and what to do."""
 
 
 def sha256_of(path: Path) -> str:
