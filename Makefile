@@ -10,6 +10,9 @@ strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.w
 # Arguments of make come from its command line: in the environment, LAB or OUT may be anything.
 $(foreach name,LAB SCALE AGAIN DIR OUT,$(if $(findstring environment,$(origin $(name))),$(eval undefine $(name))))
 
+# Labs and pages are in UTF-8, whatever the reader's locale is.
+export PYTHONUTF8 = 1
+
 ifdef SCALE
 export LABKIT_SCALE = $(SCALE)
 endif

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from labkit.quiet import print_what_the_terminal_can
+
 # Each command imports its module when it is called: `labkit --help` must not wait for torch.
 
 SCALES = """scales (LABKIT_SCALE, or --scale):
@@ -22,6 +24,7 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 good, 1 something failed, 2 wrong usage, 130 interrupted."""
+    print_what_the_terminal_can()
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -51,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run labs from a clean kernel; notebooks, HTML and records go to build/")
+    run = commands.add_parser("run", help="run labs from a clean kernel; notebooks and records go to build/")
     run.add_argument("labs", nargs="*", metavar="LAB", help='number or name: "1", "prune_quantize"; default: all')
     run.add_argument("--scale", choices=("quick", "standard", "full"), help="default: LABKIT_SCALE, else by machine")
     run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")

@@ -24,8 +24,8 @@ def cache_folder() -> Path:
         raise ZooError(f"{error} Set LABKIT_CACHE to the folder that downloads are to be kept in.") from error
     if not folder.is_absolute():
         raise ZooError(
-            f"{'LABKIT_CACHE' if named else 'the cache folder'} is {str(folder)!r}, and every lab would look for it in a "
-            f"folder of its own. Set LABKIT_CACHE to the whole path, such as {Path.cwd() / folder}."
+            f"{'LABKIT_CACHE' if named else 'the cache folder'} is {str(folder)!r}, which would be another folder for "
+            f"each lab. Set LABKIT_CACHE to the whole path, such as {Path.cwd() / folder}."
         )
     return folder
 
