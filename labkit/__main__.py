@@ -108,8 +108,11 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from filelock import Timeout
+
     from labkit import scale
     from labkit.authoring import run
+    from labkit.files import ZooError
 
     try:
         root = find_root(Path.cwd())
@@ -119,17 +122,23 @@ def _run(options: argparse.Namespace) -> int:
         print(f"labkit run: {error}", file=sys.stderr)
         return 2
     build = (options.build or root / "build").absolute()
-    if options.keep:
-        return run.keep_labs(labs, chosen, build, options.jobs, options.timeout)
-    return run.run_labs(
-        labs,
-        chosen,
-        build,
-        jobs=options.jobs,
-        timeout=options.timeout,
-        again=options.again,
-        site_of=root if options.site else None,
-    )
+    try:
+        if options.keep:
+            return run.keep_labs(labs, chosen, build, options.jobs, options.timeout)
+        return run.run_labs(
+            labs,
+            chosen,
+            build,
+            jobs=options.jobs,
+            timeout=options.timeout,
+            again=options.again,
+            site_of=root if options.site else None,
+        )
+    except Timeout:
+        print(f"labkit run: another run is at work in {build}; wait for it, or name another --build", file=sys.stderr)
+    except (OSError, ZooError) as error:
+        print(f"labkit run: {error}", file=sys.stderr)
+    return 1
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -137,7 +146,7 @@ def _claims(options: argparse.Namespace) -> int:
 
     try:
         return claims.main(options.build or find_root(Path.cwd()) / "build")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"labkit claims: {error}", file=sys.stderr)
         return 2
 
