@@ -3,10 +3,15 @@ PYTHON ?= python3
 python := .venv/bin/python
 everything := .[labs,jupyter,book,assignments,dev]
 resolver := build/resolver/bin/python
-compiled := $(python) -c 'from labkit.files import cache_folder; print(cache_folder() / "inductor")'
 # Outputs go, and what JupyterLab notes of the kernel and of what a reader has folded away.
 strip := -m nbstripout --keep-id --extra-keys 'metadata.language_info metadata.widgets \
 	cell.metadata.jupyter cell.metadata.jp-MarkdownHeadingCollapsed'
+
+# Arguments of make come from its command line: in the environment, LAB or OUT may be anything.
+$(foreach name,LAB SCALE AGAIN DIR OUT,$(if $(findstring environment,$(origin $(name))),$(eval undefine $(name))))
+
+# Labs and pages are in UTF-8, whatever the reader's locale is.
+export PYTHONUTF8 = 1
 
 ifdef SCALE
 export LABKIT_SCALE = $(SCALE)
@@ -36,7 +41,7 @@ check: lint  ## Lint, then run the unit tests, two files at a time
 pages: .venv/.ready  ## Execute every lab at scale quick, as Colab does, build the site and open each page
 	@$(python) -m labkit.site.browser || true
 	@echo "Executing the labs at scale quick, each opened alone, as in Colab"
-	TORCHINDUCTOR_CACHE_DIR="$$($(compiled))" $(python) tests/rehearsals/colab.py build/test
+	$(python) tests/rehearsals/colab.py build/test
 	EXECUTED_LABS=build/test/labs EXECUTED_RECORDS=build/test/records $(python) -m pytest tests/book
 
 colab: .venv/.ready  ## Execute the labs (LAB=01: this one) at scale quick with Colab's own versions of Python and packages
@@ -96,5 +101,9 @@ clean:  ## Remove results and the site; the environment and the downloads stay
 	3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(python) -m pip install -c constraints.txt -e '$(everything)'
-	@git config filter.nbstripout.clean "'$(CURDIR)/$(python)' $(strip)" || true
+	@# git runs it in the top folder of whichever clone or worktree it works in. Without it, nothing is added.
+	@if test -z "$$(git rev-parse --show-cdup 2>&1)"; then \
+		git config filter.nbstripout.clean "$(python) $(strip)"; \
+		git config filter.nbstripout.required true; \
+	fi
 	@touch $@

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from labkit.quiet import print_what_the_terminal_can
+
 # Each command imports its module when it is called: `labkit --help` must not wait for torch.
 
 SCALES = """scales (LABKIT_SCALE, or --scale):
@@ -22,6 +24,7 @@ examples:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0 good, 1 something failed, 2 wrong usage, 130 interrupted."""
+    print_what_the_terminal_can()
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -51,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run labs from a clean kernel; notebooks, HTML and records go to build/")
+    run = commands.add_parser("run", help="run labs from a clean kernel; notebooks and records go to build/")
     run.add_argument("labs", nargs="*", metavar="LAB", help='number or name: "1", "prune_quantize"; default: all')
     run.add_argument("--scale", choices=("quick", "standard", "full"), help="default: LABKIT_SCALE, else by machine")
     run.add_argument("--jobs", type=_positive, metavar="N", help="labs at once; default: one for every two cores")
@@ -105,8 +108,11 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from filelock import Timeout
+
     from labkit import scale
     from labkit.authoring import run
+    from labkit.files import ZooError
 
     try:
         root = find_root(Path.cwd())
@@ -116,17 +122,23 @@ def _run(options: argparse.Namespace) -> int:
         print(f"labkit run: {error}", file=sys.stderr)
         return 2
     build = (options.build or root / "build").absolute()
-    if options.keep:
-        return run.keep_labs(labs, chosen, build, options.jobs, options.timeout)
-    return run.run_labs(
-        labs,
-        chosen,
-        build,
-        jobs=options.jobs,
-        timeout=options.timeout,
-        again=options.again,
-        site_of=root if options.site else None,
-    )
+    try:
+        if options.keep:
+            return run.keep_labs(labs, chosen, build, options.jobs, options.timeout)
+        return run.run_labs(
+            labs,
+            chosen,
+            build,
+            jobs=options.jobs,
+            timeout=options.timeout,
+            again=options.again,
+            site_of=root if options.site else None,
+        )
+    except Timeout:
+        print(f"labkit run: another run is at work in {build}; wait for it, or name another --build", file=sys.stderr)
+    except (OSError, ZooError) as error:
+        print(f"labkit run: {error}", file=sys.stderr)
+    return 1
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -134,7 +146,7 @@ def _claims(options: argparse.Namespace) -> int:
 
     try:
         return claims.main(options.build or find_root(Path.cwd()) / "build")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"labkit claims: {error}", file=sys.stderr)
         return 2
 

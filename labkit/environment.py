@@ -8,6 +8,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+TREE = Path(__file__).parents[1]
 PACKAGES = (
     "torch",
     "torchvision",
@@ -62,8 +63,10 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree, with "+" when files were changed since; None outside a repository."""
+    """Commit of the source tree, with "+" when files were changed since; None where it is not a repository's top."""
     try:
+        if not TREE.samefile(_git("rev-parse", "--show-toplevel")):  # a tree without .git, in another repository
+            return None
         changed = "+" if _git("status", "--porcelain", "-uno") else ""
         return _git("rev-parse", "--short=12", "HEAD") + changed
     except (OSError, subprocess.CalledProcessError):
@@ -71,5 +74,10 @@ def _commit() -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, check=True, capture_output=True, text=True)
+    # A tree may be another user's, as in a container: who runs its code may read its commit. In a hook of git's, these
+    # variables lead to the repository of the hook.
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={TREE}", *arguments]
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    variables = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    done = subprocess.run(command, cwd=TREE, env=variables, check=True, capture_output=True, encoding="utf-8")
     return done.stdout.strip()

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, pairwise
 
 import numpy as np
-from matplotlib import patheffects, rc_context, ticker
+from matplotlib import patheffects, style, ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -31,41 +31,45 @@ from labkit.record import Record
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 GREY = "#666666"
 LOOKS = list(zip((BLUE, VERMILLION, GREEN, ORANGE, PURPLE, "black"), "os^DvP", ("-", "--", "-.", ":", "-", "--")))
-# Text and background are named, so that a dark theme of the reader's does not mix with ours.
-STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": "figure",
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "axes.facecolor": "white",
-    "text.color": "black",
-    "axes.labelcolor": "black",
-    "axes.edgecolor": "black",
-    "xtick.color": "black",
-    "ytick.color": "black",
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "font.size": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "errorbar.capsize": 2.5,
-    "hatch.linewidth": 0.8,
-    "figure.constrained_layout.use": True,
-}
+# All of matplotlib's own settings first: the reader's, such as a dark theme or LaTeX, do not mix with ours.
+STYLE = [
+    "default",
+    {
+        "figure.dpi": 110,
+        "savefig.dpi": "figure",
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "axes.facecolor": "white",
+        "text.color": "black",
+        "axes.labelcolor": "black",
+        "axes.edgecolor": "black",
+        "xtick.color": "black",
+        "ytick.color": "black",
+        "grid.color": "#DDDDDD",
+        "grid.linewidth": 0.6,
+        "font.size": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "lines.linewidth": 1.6,
+        "errorbar.capsize": 2.5,
+        "hatch.linewidth": 0.8,
+        "figure.constrained_layout.use": True,
+        "svg.hashsalt": "efficiency-stack",  # an SVG is the same each time
+    },
+]
 
 
 class Chart(Figure):
     """A figure that a notebook shows together with its description, `alt`."""
 
     alt = ""
-    savefig = rc_context(STYLE)(Figure.savefig)  # parts of the style are looked up only when it is drawn
+    savefig = style.context(STYLE)(Figure.savefig)  # parts of the style are looked up only when it is drawn
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         png = io.BytesIO()
@@ -74,7 +78,7 @@ class Chart(Figure):
         return data, {"image/png": {"alt": self.alt}}
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def subplots(rows: int = 1, columns: int = 1, **options) -> tuple[Chart, Axes | np.ndarray]:
     """A figure in the style of these pictures and its axes, with the options of `Figure.subplots`."""
     chart = Chart(figsize=(7.5, 4.2 * rows))
@@ -115,7 +119,7 @@ def _log_axis(axis: Axis, name: str, unit: str) -> None:
     axis.set_label_text(textwrap.fill(f"{name.replace('_', ' ')} ({unit or 'count'}, log scale)", 50))
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def cost_quality(
     record: Record,
     cost: str = "file",
@@ -162,7 +166,7 @@ def cost_quality(
     return _described(ax, f"{quality} against {cost}. Pareto front: {', '.join(rows[i] for i in front)}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def front(
     points: Sequence[tuple[Measurement, Measurement]],
     trusted: Sequence[int],
@@ -207,7 +211,7 @@ def front(
     return _described(ax, f"{loss} against {cost} of {len(points)} stacks, {len(on_front)} on the front. {told}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def heat_map(
     cells: Mapping[tuple[str, str], Measurement], title: str, neutral: float = 0, ax: Axes | None = None
 ) -> Figure:
@@ -268,7 +272,7 @@ def _place_labels(ax: Axes, points: np.ndarray, names: Sequence[str], lines: np.
         label.set_position(offsets[np.argmin(cover)] * 72 / ax.figure.dpi)
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) -> Figure:
     """The factors of a stack, each bar starting where the one before ends, up to the product that they predict.
 
@@ -300,7 +304,7 @@ def waterfall(product: Product, gain: str = "better", ax: Axes | None = None) ->
     return _described(ax, f"Times {gain} than {product.base}: {'; '.join(f'{n} {m}' for n, m in bars.items())}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", ax: Axes | None = None) -> Figure:
     """Latency by function: every round a dot, from top to bottom, the quartiles a box, the median a line.
 
@@ -326,7 +330,7 @@ def latencies(timings: Timings, names: Sequence[str] = (), baseline: str = "", a
     return _described(ax, f"Latency, median with quartiles: {'; '.join(labels)}.".replace("\n", ", "))
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax: Axes | None = None) -> Figure:
     """A metric against something varied, a line with intervals for each name.
 
@@ -352,7 +356,7 @@ def curves(series: Mapping[str, Mapping[float, Measurement]], x: str, y: str, ax
     return _described(ax, f"{y} against {x}: {ends}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def intervals(
     series: Mapping[str, Mapping[str, Measurement]], metric: str, neutral: float = 0, ax: Axes | None = None
 ) -> Figure:
@@ -382,7 +386,7 @@ def intervals(
     return _described(ax, f"{metric}: {told}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]], ax: Axes | None = None) -> Figure:
     """FLOP per second against FLOP per byte: the two limits of a machine, and what was measured below them.
 
@@ -421,7 +425,7 @@ def roofline(ceilings: Ceilings, points: Mapping[str, tuple[float, Measurement]]
     return _described(ax, f"Performance by FLOP per byte. {'; '.join(told)}.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def pictures(images: Mapping[str, Image], said: Mapping[str, Sequence[str]], columns: int = 2) -> Figure:
     """Images, each under its name and what every model says of it.
 
@@ -443,7 +447,7 @@ def pictures(images: Mapping[str, Image], said: Mapping[str, Sequence[str]], col
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def training_losses(histories: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Figure:
     """Training loss by step, a line with intervals over seeds for each name.
 
@@ -458,7 +462,7 @@ def training_losses(histories: Mapping[str, Sequence[Sequence[float]]], ax: Axes
     return curves(series, "step", "training loss", ax)
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def front_of(
     stacks: Mapping[Sequence[str], Mapping[str, Measurement]],
     can: Iterable[Sequence[str]],

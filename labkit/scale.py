@@ -31,13 +31,15 @@ def _gpu() -> bool:
 
 
 def hub_reachable() -> bool:
-    """Whether the model hub answers within three seconds."""
+    """Whether the model hub answers within three seconds; not where its client is told to stay offline."""
     import requests
-    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:  # or TRANSFORMERS_OFFLINE
+        return False
     try:
-        return requests.head(ENDPOINT, timeout=3).ok
-    except requests.RequestException:
+        return requests.head(constants.ENDPOINT, timeout=3).ok
+    except (requests.RequestException, ValueError):  # of an HF_ENDPOINT that is no address
         return False
 
 

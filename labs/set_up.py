@@ -31,7 +31,20 @@ def install(project: Path) -> None:
     importlib.invalidate_caches()
 
 
-if importlib.util.find_spec("labkit") is None:
+def is_missing() -> bool:
+    """Whether labkit is to be installed; RuntimeError where another package has its name."""
+    names = {each.metadata["Name"] for each in metadata.distributions()}
+    found = importlib.util.find_spec("labkit")
+    if "labkit" in names or (found and "efficiency-stack" not in names):
+        raise RuntimeError(
+            f"another package is called labkit ({found and found.origin}), and is not that of"
+            " these labs. Type `pip uninstall labkit` or remove it, restart the kernel, and"
+            " run this cell again."
+        )
+    return found is None
+
+
+if is_missing():
     print("installing labkit and what the labs need, in about a minute", flush=True)
     install(Path("../..").resolve())
 from labkit.quiet import quiet  # which may have been installed just now

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rehearsals.colab import kept_files
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -16,14 +18,14 @@ def git(folder: Path, *command: str) -> str:
 
 def make_clone(folder: Path, *paths: str) -> None:
     """One commit of all files under these paths that git keeps, or would keep, in a repository set up as by `make`."""
-    for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *paths).split("\0"):
-        if name and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    for name in kept_files(*paths):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     git(folder, "init", "-q")
     makefile = (ROOT / "Makefile").read_text().replace("\\\n\t", "")
     options = re.search(r"^strip := (.*)$", makefile, re.MULTILINE)[1]
     git(folder, "config", "filter.nbstripout.clean", f"'{sys.executable}' {options}")
+    git(folder, "config", "filter.nbstripout.required", "true")
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "files of the working tree")
 

@@ -1,5 +1,6 @@
 """The command line: what each command answers, and that it does not keep the user waiting for imports."""
 
+import os
 import subprocess
 import sys
 
@@ -87,6 +88,23 @@ def test_fetch_prints_what_came_from_where(monkeypatch, capsys):
     monkeypatch.setattr(zoo, "fetch_all", lambda: [origin])
     assert main(["fetch"]) == 0
     assert capsys.readouterr().out == f"{origin}\n"
+
+
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii"])
+def test_a_terminal_that_lacks_a_character_gets_another_one(encoding):
+    code = "import sys; from labkit.__main__ import main; from labkit import zoo\n"
+    code += "zoo.fetch_all = lambda: ['1 × 1 …', '≥ 2']; sys.exit(main(['fetch']))"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode(encoding) in ("1 × 1 ?\n? 2\n", "1 ? 1 ?\n? 2\n")
+
+
+def test_claims_names_a_record_that_is_damaged(project, capsys):
+    (project / "build/records").mkdir(parents=True)
+    (project / "build/records/01_one.json").write_text("{")
+    assert main(["claims"]) == 2
+    assert "01_one.json is not the record of a run" in capsys.readouterr().err
 
 
 def test_fetch_ends_in_one_clear_error(monkeypatch, capsys):

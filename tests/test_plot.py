@@ -119,6 +119,24 @@ def test_the_background_is_white_and_the_text_dark_whatever_the_theme_around(pic
     assert {to_rgba(label.get_color()) for label in all_text(figure.axes[0])} == {to_rgba("black")}
 
 
+def test_the_readers_own_settings_change_no_pixel(picture):
+    def pixels() -> str:
+        return picture()._repr_mimebundle_()[0]["image/png"]
+
+    settings = {
+        "text.usetex": True,
+        "font.size": 30,
+        "savefig.transparent": True,
+        "savefig.bbox": "tight",
+        "lines.marker": "x",
+        "axes.xmargin": 0.4,
+        "image.cmap": "jet",
+    }
+    ours = pixels()
+    with matplotlib.rc_context(settings):
+        assert pixels() == ours
+
+
 def test_a_notebook_shows_the_picture_once_with_a_description(picture):
     open_before = plt.get_fignums()
     figure = picture()

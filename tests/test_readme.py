@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from labkit.authoring import repository
+from rehearsals.colab import kept_files
 
 pytestmark = pytest.mark.slow
 
@@ -57,8 +58,7 @@ def test_the_site_has_the_page_of_the_lab(site):
 def clone(tmp_path_factory) -> Path:
     """The project with this environment, one lab cut down to its first cells, few pages and few tests."""
     folder = tmp_path_factory.mktemp("clone")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
+    for name in kept_files():
         page = (
             name.startswith("book/") and name.endswith(".md") and name not in ("book/ledger.md", "book/references.md")
         )

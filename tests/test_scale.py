@@ -58,6 +58,18 @@ def test_a_hub_that_answers_is_reachable(hub, status, reachable):
     assert scale.hub_reachable() is reachable
 
 
+def test_a_hub_that_answers_is_not_asked_where_its_client_is_to_stay_offline(hub, monkeypatch):
+    hub.status = 200
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert scale.hub_reachable() is False
+
+
+@pytest.mark.parametrize("address", ["hub.example", "http://[::1", "http://", ""])
+def test_an_address_that_is_none_is_not_reachable(monkeypatch, address):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    assert scale.hub_reachable() is False
+
+
 def test_a_hub_where_nobody_listens_is_not(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")

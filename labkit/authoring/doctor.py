@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from labkit import environment
-from labkit.files import cache_folder
+from labkit.files import ZooError, cache_folder
 
 # Imports of other packages stand in the checks that need them: to miss one is a finding, not a crash.
 
@@ -49,6 +49,8 @@ def _diagnoses(examine: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis
         yield from examine()
     except ImportError as error:
         yield Diagnosis(False, f"{examine.__name__}: {error}", INSTALL)
+    except ZooError as error:
+        yield Diagnosis(False, examine.__name__, str(error))
 
 
 def python() -> Iterator[Diagnosis]:
@@ -110,13 +112,14 @@ def memory() -> Iterator[Diagnosis]:
 def disk() -> Iterator[Diagnosis]:
     """The cache can be written and has room."""
     folder = cache_folder()
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # a file, or a link that leads nowhere
+        yield Diagnosis(False, f"cache {folder} cannot be written", "set LABKIT_CACHE to a folder that can")
+        return
     free, used = shutil.disk_usage(there).free, sum(path.lstat().st_size for path in folder.rglob("*"))
     room = f"{free / 1e9:.1f} GB are free, scale standard takes {DISK / 1e9:.0f}, {used / 1e9:.1f} are there"
     text = f"cache {folder}: {room}"
     yield Diagnosis(free + used >= DISK, text, "make room, or set LABKIT_CACHE to a folder that has it")
-    if not os.access(there, os.W_OK):
-        yield Diagnosis(False, f"cache {folder} cannot be written", "set LABKIT_CACHE to a folder that can")
 
 
 def gpu() -> Iterator[Diagnosis]:
@@ -130,7 +133,6 @@ def gpu() -> Iterator[Diagnosis]:
 def models() -> Iterator[Diagnosis]:
     """What ships is intact, and the rest is in the cache or can be had."""
     from labkit import scale
-    from labkit.zoo.sources.fetch import ZooError
     from labkit.zoo.sources.origin import ASSETS, embedded
 
     names = [line.split()[1] for line in (ASSETS / "sha256sums").read_text().splitlines()]

@@ -1,8 +1,10 @@
 """A kernel that executes a notebook, and every process that it starts."""
 
 import asyncio
+import os
 import tempfile
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +49,8 @@ class Kernel:
             notebook, timeout=self.timeout, kernel_name="python3", record_timing=False, on_cell_execute=self._count
         )
         self._manager = client.create_kernel_manager()
+        if temporary := environment.get("TMPDIR"):
+            self._manager.connection_file = os.path.join(temporary, f"kernel-{uuid.uuid4().hex}.json")
         self._manager.kernel_spec.argv = make_ipkernel_cmd()  # this interpreter, whatever "python3" is for the user
         self._manager.transport_encryption = "auto"  # else newer kernels print a warning
         with tempfile.TemporaryFile() as log:
@@ -70,14 +74,14 @@ class Kernel:
 
         It is the sum of their resident sets: pages that a child shares with its parent count twice.
         """
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):
             if self._process is None and getattr(getattr(self._manager, "provisioner", None), "pid", None):
                 self._process = psutil.Process(self._manager.provisioner.pid)
             if self._process:
                 self._tree.update([self._process, *self._process.children(recursive=True)])
         total = 0
         for process in self._tree:
-            with suppress(psutil.Error):  # ended meanwhile
+            with suppress(psutil.Error, OSError):  # ended meanwhile, or no file can be opened
                 total += process.memory_info().rss
         self.peak_bytes = max(self.peak_bytes, total)
 

@@ -45,7 +45,7 @@ def new(root: Path, name: str, question: str = QUESTION) -> int:
     title, question = name.replace("_", " ").capitalize(), " ".join(question.split())
     with tempfile.TemporaryDirectory(prefix=".new_", dir=root) as scratch:
         folder = Path(scratch, "labs", lab)
-        for neighbour in ("labs/set_up.py", "book/references.bib"):  # which the lab finds from where it lies
+        for neighbour in ("labs/set_up.py", "labs/jupytext.toml", "book/references.bib"):  # found from where it lies
             files.write(Path(scratch, neighbour), (root / neighbour).read_bytes())
         fill_template(
             folder,

@@ -32,7 +32,7 @@ class Repository:
     revision: str
 
     def __post_init__(self):
-        if not NAME.fullmatch(self.name) or self.name.endswith(".git"):
+        if not NAME.fullmatch(self.name) or self.name.lower().endswith((".git", "/.", "/..")):
             raise ValueError(f"{self.name!r} is no repository; it is written OWNER/NAME, as in its address on GitHub")
 
     @property
@@ -97,9 +97,11 @@ import runpy
 import subprocess
 
 clone = "git clone -q -c advice.detachedHead=false --depth 1 -b {tag} {address} efficiency-stack"
-if not os.path.exists("claims.toml"):  # opened alone, as in Colab: fetch its folder
-    subprocess.run(f"test -d efficiency-stack || {{clone}}", shell=True, check=True)
-    os.chdir("efficiency-stack/labs/{lab}")
+places = [".", "labs/{lab}", "{lab}", "../{lab}", "efficiency-stack/labs/{lab}"]
+here = [place for place in places if os.path.exists(place + "/claims.toml")]
+if not here:  # opened alone, as in Colab: fetch its folder
+    subprocess.run(clone, shell=True, check=True)
+os.chdir(here[0] if here else places[-1])
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 """
 SETUP_OF_A_CLONE = '''\

@@ -13,7 +13,6 @@ from pathlib import Path
 import jupytext
 import nbformat
 import psutil
-from nbconvert import HTMLExporter
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -23,8 +22,9 @@ from labkit import files
 from labkit.authoring import fingerprint
 from labkit.authoring.kernel import Kernel
 from labkit.authoring.report import Report, describe
-from labkit.authoring.results import Results, done_before, load_states, save_state
+from labkit.authoring.results import Results, done_before, held, load_states, save_state
 from labkit.authoring.site_process import SiteProcess
+from labkit.authoring.sweeper import Sweeper
 from labkit.claims import judge
 from labkit.environment import cores
 from labkit.runs import RECORDED, across_processes, load, recorded_runs
@@ -32,6 +32,7 @@ from labkit.runs import RECORDED, across_processes, load, recorded_runs
 UNKNOWN_PEAK = 6e9  # bytes; what a lab may use at scale standard
 PROCESSES = 3  # of a recorded run
 INTERRUPTED = 130  # exit code
+ADVICE = "Free some room, if the disk is full, and run again."
 TICK = 0.5  # seconds between two samples of memory, and two pictures of the live table
 
 
@@ -68,8 +69,11 @@ def select(labs: list[Path], wanted: list[str]) -> list[Path]:
 
 
 def expected_peak(lab: Path, scale: str) -> float:
-    """Peak memory in bytes of the lab's recorded runs at this scale; 6 GB where there is none."""
-    peaks = [run.peak_bytes for run in recorded_runs(lab).values() if run.scale == scale and run.peak_bytes]
+    """Peak memory in bytes of the lab's recorded runs at this scale; 6 GB where there is none, or one is damaged."""
+    try:
+        peaks = [run.peak_bytes for run in recorded_runs(lab).values() if run.scale == scale and run.peak_bytes]
+    except ValueError:  # the lab, which reads them too, says so
+        return UNKNOWN_PEAK
     return max(peaks, default=UNKNOWN_PEAK)
 
 
@@ -84,8 +88,8 @@ def run_labs(
 ) -> int:
     """Run labs, in the order given.
 
-    Each lab leaves notebooks/<lab>.ipynb and html/<lab>.html in `build`, also when it failed, and its outcome in
-    runs.json. A lab that was done there before, with the same fingerprint, is not run.
+    Each lab leaves notebooks/<lab>.ipynb in `build`, also when it failed, and its outcome in runs.json. A lab that was
+    done there before, with the same fingerprint, is not run.
 
     Args:
         jobs: Labs at once; None for one for every two cores.
@@ -96,7 +100,26 @@ def run_labs(
 
     Returns:
         The exit code: 0 all done, 1 some failed, or the site did, 130 interrupted.
+
+    Raises:
+        filelock.Timeout: another run is at work in `build`.
+        OSError: nothing can be written there.
+        ZooError: there is no folder for downloads.
     """
+    with held(build), Sweeper(build) as sweeper:
+        return _run_labs(labs, scale, build, jobs, timeout, again, site_of, sweeper)
+
+
+def _run_labs(
+    labs: list[Path],
+    scale: str,
+    build: Path,
+    jobs: int | None,
+    timeout: int | None,
+    again: bool,
+    site_of: Path | None,
+    sweeper: Sweeper,
+) -> int:
     surroundings = fingerprint.surroundings(scale)
     runs = [LabRun(lab, scale, build, timeout, surroundings) for lab in labs]
     if not again:
@@ -108,8 +131,9 @@ def run_labs(
     jobs = min(jobs or max(1, cores() // 2), max(1, len(waiting)))
     memory = psutil.virtual_memory().available
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))} if jobs > 1 else {}
+    defaults, ours = compiled_kernels() | threads, sweeper.variables
     console = Console()
-    with _interruption() as stop, _display(console, runs) as show, SiteProcess(site_of, build) as site:
+    with _interruption() as stop, _display(console, runs) as show, SiteProcess(site_of, build, ours) as site:
         for lab in runs:
             if lab.state == "done before":
                 show(lab)
@@ -117,7 +141,7 @@ def run_labs(
         while running or (not stop.is_set() and (waiting or site.is_busy)):
             if not (stop.is_set() or site.is_busy):
                 for lab in _that_fit(waiting, running, jobs, memory):
-                    lab.start(threads)
+                    lab.start(defaults, ours)
                     show(lab)
             time.sleep(TICK)
             for lab in list(running):
@@ -136,9 +160,27 @@ def run_labs(
     failures = [str(lab.report) for lab in runs if lab.state == "failed"]
     if site.failure:
         failures.append(site.failure)
+    for lab in runs:
+        if lab.unsaved:
+            lab.save()  # once more, for another lab may have given back its room
+    if unsaved := [lab for lab in runs if lab.unsaved]:
+        names = ", ".join(lab.lab for lab in unsaved)
+        failures.append(f"{build / 'runs.json'} lacks {names}: {unsaved[0].unsaved}. {ADVICE}")
     for failure in failures:
         console.out(f"\n{failure}", highlight=False)
     return INTERRUPTED if stop.is_set() else int(bool(failures))
+
+
+def compiled_kernels() -> dict[str, str]:
+    """The variable that has torch.compile keep its kernels in the cache: what one run compiles serves the next.
+
+    None where the compiler's command, which is not quoted, would come apart at the folder's name.
+
+    Raises:
+        ZooError: there is no folder for downloads.
+    """
+    folder = str(files.cache_folder() / "inductor")
+    return {} if re.search(r"""[\s'"\\]""", folder) else {"TORCHINDUCTOR_CACHE_DIR": folder}
 
 
 def keep_labs(labs: list[Path], scale: str, build: Path, jobs: int | None = None, timeout: int | None = None) -> int:
@@ -156,15 +198,19 @@ def keep_labs(labs: list[Path], scale: str, build: Path, jobs: int | None = None
         if code == INTERRUPTED:
             return code
     for lab in labs:
-        if not all(load_states(folder)[lab.name]["state"] == "done" for folder in folders):
+        if not all(load_states(folder).get(lab.name, {}).get("state") == "done" for folder in folders):
             continue
-        found = [load(path) for folder in folders if (path := Results.of(lab.name, folder).record).exists()]
-        if found:
-            run = across_processes(found)
-            if len(found) > 1:
-                judge(lab / "claims.toml", run.record)
-            run.write(lab / RECORDED / f"{scale}.json")
-            print(f"{lab.name}: record kept as recorded/{scale}.json")
+        try:
+            found = [load(path) for folder in folders if (path := Results.of(lab.name, folder).record).exists()]
+            if found:
+                run = across_processes(found)
+                if len(found) > 1:
+                    judge(lab / "claims.toml", run.record)
+                run.write(lab / RECORDED / f"{scale}.json")
+                print(f"{lab.name}: record kept as recorded/{scale}.json")
+        except (OSError, ValueError) as error:  # the records of other labs can be kept all the same
+            print(f"{lab.name}: no record kept: {error}")
+            code = 1
     return code
 
 
@@ -227,6 +273,7 @@ class LabRun(threading.Thread):
         self.state = "waiting"  # running, done, failed, interrupted; or done before
         self.headline = ""
         self.report: Report | None = None  # on a failure
+        self.unsaved: OSError | None = None  # why its entry is not in runs.json
         self.started = self.ended = None  # seconds on the monotonic clock
 
     @property
@@ -241,48 +288,56 @@ class LabRun(threading.Thread):
             self.ended = entry["seconds"]
             self.kernel.peak_bytes = entry["peak_bytes"]
 
-    def start(self, variables: dict[str, str]) -> None:
-        """Begin, with these environment variables where the user has not set them."""
+    def start(self, defaults: dict[str, str], variables: dict[str, str]) -> None:
+        """Begin, with these environment variables, and with the defaults where the user has not set them."""
         self.results.delete()  # or an earlier run's result would be taken for this one's
         self.fingerprint = fingerprint.of(self.source.parent, self.surroundings)
         self.environment = {
-            "TORCHINDUCTOR_CACHE_DIR": str(files.cache_folder() / "inductor"),  # what one run compiles serves the next
-            **variables,
+            **defaults,
             **os.environ,
+            **variables,
             "LABKIT_SCALE": self.scale,
             "LABKIT_RECORDS": str(self.results.record.parent),
         }
         self.state, self.started = "running", time.monotonic()
         self.save()
-        super().start()
+        try:
+            super().start()
+        except RuntimeError as error:  # the machine has no thread left
+            self.state, self.report = "failed", describe(self.source, error, self.kernel)
 
     def run(self) -> None:
+        notebook = None
         try:
-            self._execute()
-            self.state = "done"
-        except Exception as error:
-            if self.kernel.is_stopped:
-                self.state = "interrupted"
-            else:
-                self.state, self.report = "failed", describe(self.source, error, self.kernel)
-        self.ended = self.ended or time.monotonic()
-
-    def _execute(self) -> None:
-        notebook = jupytext.read(self.source)
-        try:
+            notebook = jupytext.read(self.source)
             self.kernel.execute(notebook, self.source.parent, self.environment, self.timeout)
-        finally:
-            self.ended = time.monotonic()
+        except Exception as error:
+            self._fail(describe(self.source, error, self.kernel))
+        self.ended = time.monotonic()
+        try:
             self.kernel.end()
-            if not self.kernel.is_stopped:
+        except RuntimeError as error:
+            self._fail(describe(self.source, error, self.kernel))
+        if notebook and not self.kernel.is_stopped:
+            try:
                 self._write(notebook)
-        if self.results.record.exists():
-            self._complete_record()
+                if self.state == "running" and self.results.record.exists():
+                    self._complete_record()
+            except (OSError, ValueError) as error:
+                self._fail(Report(self.lab, f"{type(error).__name__}: {error}", "after its last cell", "", ADVICE))
+        if self.state == "running":
+            self.state = "done"
+
+    def _fail(self, report: Report) -> None:
+        """The first reason stays."""
+        if self.kernel.is_stopped:
+            self.state = "interrupted"
+        elif self.state == "running":
+            self.state, self.report = "failed", report
 
     def _write(self, notebook: nbformat.NotebookNode) -> None:
-        """The notebook and its page, with the pictures that lie beside the labs: ../NAME.svg."""
+        """The notebook, with the pictures that lie beside the labs: ../NAME.svg."""
         files.write(self.results.notebook, nbformat.writes(notebook).encode())
-        files.write(self.results.page, HTMLExporter(embed_images=True).from_notebook_node(notebook)[0].encode())
         for picture in self.source.parents[1].glob("*.svg"):
             files.write(self.build / picture.name, picture.read_bytes())
 
@@ -294,7 +349,7 @@ class LabRun(threading.Thread):
         run.took(round(self.seconds, 1), self.kernel.peak_bytes, date).write(self.results.record)
 
     def save(self) -> None:
-        """Write the lab's entry into runs.json."""
+        """Write the lab's entry into runs.json; where that fails, `unsaved` says why."""
         entry = {
             "state": self.state,
             "seconds": round(self.seconds, 1),
@@ -305,7 +360,11 @@ class LabRun(threading.Thread):
         }
         if self.report:
             entry["error"] = self.report.error
-        save_state(self.build, self.lab, entry)
+        try:
+            save_state(self.build, self.lab, entry)
+            self.unsaved = None
+        except OSError as error:  # of a disk that is full, which is no reason to break off other labs
+            self.unsaved = error
 
     def columns(self) -> tuple[str, str, str, str, str]:
         """Name, state, elapsed time, peak memory, and headline or error."""

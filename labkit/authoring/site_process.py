@@ -11,13 +11,13 @@ from pathlib import Path
 class SiteProcess:
     """Builds the site of the project in `root` when it is asked to; without a project it builds nothing.
 
-    There is one build at a time, each with all labs that are done by then. As a context manager it ends a build that
-    still runs.
+    There is one build at a time, each with all labs that are done by then, and with `variables` in its environment. As
+    a context manager it ends a build that still runs.
     """
 
-    def __init__(self, root: Path | None, build: Path):
+    def __init__(self, root: Path | None, build: Path, variables: dict[str, str]):
         self.failure = ""  # what a build that failed has said; of several the last
-        self._root, self._build = root, build
+        self._root, self._build, self._variables = root, build, variables
         self._is_due = False
         self._process: subprocess.Popen | None = None
         self._said = tempfile.TemporaryFile()
@@ -57,6 +57,7 @@ class SiteProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "labkit.site", "--build", str(self._build)],
             cwd=self._root,  # whose labkit comes first
+            env=os.environ | self._variables,
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -17,7 +17,7 @@ from labkit.plot import GREY, SKY, STYLE, Chart, subplots
 CELL = 0.42  # inches
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def canvas(width: float, height: float, alt: str) -> tuple[Chart, Axes]:
     """An empty drawing, `width` × `height` cells, without ticks, and what it says to those who cannot see it."""
     chart, ax = subplots()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
@@ -60,7 +60,7 @@ def behind(x: float, noise: float) -> float:
     return float(np.tanh(x / noise**2))
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def one_leap(start: float = 2.1, steps: int = 12) -> Chart:
     """The many small steps of a solver along a curved path, and two leaps: to the mean, and to the path's end."""
     chart, ax = subplots()
@@ -92,7 +92,7 @@ def one_leap(start: float = 2.1, steps: int = 12) -> Chart:
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def rows_of_pictures(rows: Mapping[str, torch.Tensor], alt: str, columns: Sequence[str] = ()) -> Chart:
     """Pictures in rows under their names.
 
@@ -127,7 +127,7 @@ def groups(matching: Matching) -> torch.Tensor:
     return leader
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def merged_tokens(image: torch.Tensor, matching: Matching, height: int, width: int, largest: int = 6) -> Chart:
     """A picture twice: its merged tokens covered, and its largest groups of merged tokens in one colour each.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -17,7 +17,7 @@ from labkit.techniques.quantization.rounding import quantize_tensor
 PALE_GREEN = "#9FD9C6"  # integers
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def four_files(weights: torch.Tensor, sparsity: float) -> Chart:
     """A matrix as it is, pruned by magnitude, rounded to 8 bits, and both; below, the bits of each.
 

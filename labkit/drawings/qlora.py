@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib import rc_context
+from matplotlib import style
 
 from labkit.drawings import arrow, box, canvas, cells
 from labkit.measure.measurement import Measurement
@@ -28,7 +28,7 @@ HATCHES = dict(zip(COLORS, ("", "..", "\\\\", "xx", "//", "--", "++")))
 Bytes = Mapping[str, Measurement]
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def beside(outputs: int, inputs: int, rank: int) -> Chart:
     """A frozen weight (outputs, inputs) and the two thin matrices beside it: shapes, numbers, who gets a gradient."""
     frozen, trained = outputs * inputs, rank * (outputs + inputs)
@@ -55,7 +55,7 @@ def beside(outputs: int, inputs: int, rank: int) -> Chart:
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def rounding(weights: torch.Tensor, codes: torch.Tensor, absmax: torch.Tensor, back: torch.Tensor) -> Chart:
     """Blocks of weights, one a row, as they are divided, rounded and multiplied again.
 
@@ -96,7 +96,7 @@ def _short(value: float) -> str:
     return re.sub(r"^(−?)0\.", r"\1.", f"{value:.2g}".replace("-", "−"))
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def merging(change: float, between: Sequence[float]) -> Chart:
     """The same small change, added to numbers on a grid of step 1 and to numbers between its points, and rounded."""
     many, gap = len(between), 0.36
@@ -127,7 +127,7 @@ def _place(value: float) -> float:
     return 9 * value - 3.7
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def training_memory(panels: Sequence[Mapping[str, Bytes]], limits: Sequence[float] = ()) -> Chart:
     """Horizontal bars of bytes, stacked by part, in one panel above the other, each with an axis of its own.
 
@@ -164,7 +164,7 @@ def training_memory(panels: Sequence[Mapping[str, Bytes]], limits: Sequence[floa
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def levels(weight: torch.Tensor, absmax: torch.Tensor, formats: Mapping[str, tuple[torch.Tensor, float]]) -> Chart:
     """How weights are distributed in their blocks, and where the values of each format lie.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from matplotlib import rc_context
+from matplotlib import style
 
 from labkit import drawings
 from labkit.measure.measurement import Measurement
@@ -46,7 +46,7 @@ def _row(numbers: torch.Tensor) -> str:
     return " ".join(f"{number:.3g}" for number in numbers.tolist())
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def tree(results: Mapping[tuple[str, ...], Measured | str], much: float, *metrics: str) -> Chart:
     """The orders of some steps as a tree that grows to the right, each order with what came of it.
 

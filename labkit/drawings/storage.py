@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from matplotlib import rc_context
+from matplotlib import style
 
 from labkit.drawings import arrow, canvas, cells
 from labkit.plot import GREEN, GREY, ORANGE, SKY, STYLE, Chart, subplots
@@ -16,7 +16,7 @@ from labkit.techniques.storage.deep_compression import absolute_index, relative_
 INKS = ("#A6D8F0", "#F6CFA0", "#BFE3B4", "#E3C3DC", "#F2E68C", "#D0D0D0", "#F4B6A6")  #: pale, to read black on
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def gap_coding(row: np.ndarray, index_bits: int) -> Chart:
     """A row of weights with the distances between what is stored, a filler where one does not fit, and the bits.
 
@@ -46,7 +46,7 @@ def gap_coding(row: np.ndarray, index_bits: int) -> Chart:
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def codebook(weight: torch.Tensor, book: Codebook, bits: int) -> Chart:
     """A matrix, the codes of its weights, and the table of centroids: a colour for each code.
 
@@ -79,7 +79,7 @@ def codebook(weight: torch.Tensor, book: Codebook, bits: int) -> Chart:
     return chart
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def account(title: str, dense: int, steps: Mapping[str, Mapping[str, int]]) -> Chart:
     """A file after each step, a bar in its parts, and beside each bar what the step saved.
 

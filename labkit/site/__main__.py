@@ -7,12 +7,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from labkit.quiet import print_what_the_terminal_can
 from labkit.site import build
 from labkit.site.source_tree import BUILD, BookError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do it and return the exit code: 0 good, 1 no site."""
+    print_what_the_terminal_can()
     parser = argparse.ArgumentParser(prog="python -m labkit.site", description="Build the site from the executed labs.")
     parser.add_argument("--build", type=Path, default=BUILD, metavar="DIR", help="results of labs, and the site")
     parser.add_argument("--links", action="store_true", help="only list where the site leads to on other hosts")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib import rc_context
+from matplotlib import style
 
 from labkit import plot
 from labkit.measure import Measurement
@@ -33,7 +33,7 @@ def draw(found: dict[str, Measurement]) -> plot.Chart:
     """A point with its interval for each stack, beside the line on which effects multiply."""
     chart, ax = plot.subplots()
     chart.set_size_inches(9, 5)
-    with rc_context(plot.STYLE):
+    with style.context(plot.STYLE):
         for y, m in enumerate(found.values()):
             if m.low <= 1 <= m.high:
                 colour, marker = plot.GREY, "D"  # it cannot be told on which side
@@ -56,8 +56,7 @@ def draw(found: dict[str, Measurement]) -> plot.Chart:
 
 def write(path: Path, chart: plot.Chart) -> None:
     """Write an SVG whose bytes depend on nothing but the chart."""
-    with rc_context({"svg.hashsalt": "efficiency-stack"}):
-        chart.savefig(path, format="svg", metadata={"Date": None})
+    chart.savefig(path, format="svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -124,6 +124,21 @@ def test_what_is_in_the_cache_needs_no_more_room(tmp_path, monkeypatch):
     assert lines(doctor.disk)[0].startswith("[OK]")
 
 
+@pytest.mark.parametrize("cache", ["link", "link/below", "file", "file/below"])
+def test_a_cache_that_is_no_folder_fails(tmp_path, monkeypatch, cache):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / cache))
+    (line,) = lines(doctor.disk)
+    assert line.startswith("[FAIL] cache") and "cannot be written" in line and "LABKIT_CACHE" in line
+
+
+def test_a_cache_that_is_named_by_a_part_of_its_path_is_told(monkeypatch):
+    monkeypatch.setenv("LABKIT_CACHE", "cache")
+    (line,) = doctor._diagnoses(doctor.disk)
+    assert str(line).startswith("[FAIL] disk: LABKIT_CACHE is 'cache'")
+
+
 def test_a_cache_that_cannot_be_written_fails(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda path, mode: False)

@@ -16,6 +16,7 @@ from labkit import files, runs
 from labkit.__main__ import main
 from labkit.authoring import new, repository, run
 from labkit.record import Record
+from rehearsals.colab import kept_files
 from small_labs import RUN
 
 pytestmark = pytest.mark.slow
@@ -262,9 +263,7 @@ def test_a_list_that_cannot_be_written_leaves_nothing(project, tmp_path, monkeyp
 def copied(tmp_path_factory) -> Path:
     """A copy of the project in which `labkit new` has made a lab."""
     copy, assets = tmp_path_factory.mktemp("copy"), "labkit/zoo/assets"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    for name in names:
+    for name in kept_files():
         if (ROOT / name).is_file() and not name.startswith(assets):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,7 +176,19 @@ def test_without_a_name_where_none_is_set_it_asks_for_one(unset, capsys):
     assert texts(unset) == before
 
 
-@pytest.mark.parametrize("name", ["lovelace", "https://github.com/ada/lovelace", "ada/love lace", "ada/", 'a/"b"'])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ada/..",
+        "ada/.",
+        "ada/lovelace.GIT",
+        "lovelace",
+        "https://github.com/ada/lovelace",
+        "ada/love lace",
+        "ada/",
+        'a/"b"',
+    ],
+)
 def test_what_is_no_repository_is_refused_and_changes_nothing(unset, name, capsys):
     before = texts(unset)
     assert main(["repository", name]) == 2
@@ -235,6 +248,26 @@ def test_opened_alone_a_lab_fetches_the_version_that_it_was_published_with(tmp_p
         assert capfd.readouterr() == ("1.2.0\n", "")
         assert Path.cwd() == tmp_path / "reader" / "efficiency-stack" / "labs" / lab
         os.chdir(tmp_path / "reader")
+
+
+@pytest.mark.parametrize("folder", ["", "labs", "labs/02_second"])
+def test_in_a_clone_the_lab_is_found_from_other_folders_and_nothing_is_fetched(tmp_path, monkeypatch, capfd, folder):
+    for lab in ("01_first", "02_second"):
+        (tmp_path / "labs" / lab).mkdir(parents=True)
+    (tmp_path / "labs" / "01_first" / "claims.toml").touch()
+    (tmp_path / "labs" / "set_up.py").write_text("print('here')")
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a command was run"))
+    exec(repository.setup_cell(ADA, "01_first"), {})
+    assert Path.cwd() == tmp_path / "labs" / "01_first" and capfd.readouterr().out == "here\n"
+
+
+@pytest.mark.parametrize("names", [{"labkit"}, {"labkit", "efficiency-stack"}, set()])
+def test_another_package_called_labkit_is_told(monkeypatch, names):
+    there = [SimpleNamespace(metadata={"Name": name}) for name in names]
+    monkeypatch.setattr(metadata, "distributions", lambda: there)
+    with pytest.raises(RuntimeError, match="another package is called labkit .*pip uninstall labkit"):
+        runpy.run_path(str(ROOT / "labs" / "set_up.py"))
 
 
 def test_opened_alone_a_lab_installs_the_package_and_keeps_the_torch_that_is_there(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """`labkit run`: tiny labs in a temporary project, executed for real."""
 
+import errno
 import io
 import json
 import os
@@ -15,7 +16,8 @@ import pytest
 from rich.console import Console
 
 import labkit
-from labkit.authoring import run
+from labkit import files
+from labkit.authoring import results, run
 from small_labs import SAVE, call, is_running, runs, write_lab
 
 pytestmark = pytest.mark.slow
@@ -44,18 +46,16 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def result(project) -> SimpleNamespace:
     """One run of four labs, in a build folder where earlier runs left something."""
-    for stale in ("records/02_raises.json", "html/02_raises.html"):
-        (project / "build" / stale).parent.mkdir(parents=True)
-        (project / "build" / stale).write_text("{}")
+    (project / "build/records").mkdir(parents=True)
+    (project / "build/records/02_raises.json").write_text("{}")
     (project / "build/runs.json").write_text(json.dumps({"05_not_run": {"state": "done"}}))
     return call(project, "run", "1", "02", "slow", "04_dies", "--scale", "quick", "--jobs", "4")
 
 
-def test_a_lab_that_ends_well_leaves_notebook_page_and_record(project, result):
+def test_a_lab_that_ends_well_leaves_notebook_and_record(project, result):
     notebook = json.loads((project / "build/notebooks/01_good.ipynb").read_text())
     printed = [o["text"] for cell in notebook["cells"] for o in cell.get("outputs", [])]
     assert "".join(printed[0]) == f"scale quick in 01_good by {sys.executable}\n"
-    assert "scale quick in 01_good" in (project / "build/html/01_good.html").read_text()
     path = project / "build/records/01_good.json"
     record = json.loads(path.read_text())
     entry = runs(project)["01_good"]
@@ -86,7 +86,6 @@ def test_a_lab_that_raises_shows_its_cell_and_error(project, result):
     assert "\x1b" not in result.printed
     assert runs(project)["02_raises"]["error"] == "ZeroDivisionError: division by zero"
     assert "so far so good" in (project / "build/notebooks/02_raises.ipynb").read_text()
-    assert "so far so good" in (project / "build/html/02_raises.html").read_text()
 
 
 def test_one_lab_that_fails_stops_no_other_and_the_exit_code_tells(project, result):
@@ -237,9 +236,113 @@ def test_a_folder_without_its_source_is_no_lab(tmp_path):
     assert "no labs in" in result.printed
 
 
-def test_a_picture_beside_the_labs_is_found_from_the_page(tmp_path):
+def test_a_picture_beside_the_labs_is_found_from_the_notebook(tmp_path):
     write_lab(tmp_path, "01_one", header="# %% [markdown]\n# ![A square](../square.svg)\n")
     (tmp_path / "labs" / "square.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     assert call(tmp_path, "run", "1", "--scale", "quick").code == 0
-    page = tmp_path / "build" / "html" / "01_one.html"
-    assert 'src="../square.svg"' in page.read_text() and (page.parents[1] / "square.svg").is_file()
+    notebook = tmp_path / "build" / "notebooks" / "01_one.ipynb"
+    assert "(../square.svg)" in notebook.read_text() and (notebook.parents[1] / "square.svg").is_file()
+
+
+def start(project: Path, *arguments: str, **variables: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "labkit", "run", "--scale", "quick", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(labkit.__file__).parents[1])} | variables
+    return subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(condition, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(found)
+
+
+def test_killed_it_leaves_no_process_and_no_half_file_and_says_what_did_not_end(tmp_path):
+    write_lab(tmp_path, "01_quick")
+    write_lab(
+        tmp_path,
+        "02_long",
+        CHILD + "apart = subprocess.Popen(child.args, start_new_session=True)\n"
+        "Path(os.environ['LABKIT_RECORDS']).mkdir(exist_ok=True)\n"
+        "Path(os.environ['LABKIT_RECORDS'], 'tmpx.part').touch()\n"
+        "_ = Path('new').write_text(f'{os.getpid()} {child.pid} {apart.pid}')\n"
+        "os.rename('new', 'pids')\ntime.sleep(300)",
+    )
+    (tmp_path / "temporary").mkdir()
+    marker = tmp_path / "labs/02_long/pids"
+    with start(tmp_path, "--jobs", "1", TMPDIR=str(tmp_path / "temporary")) as runner:
+        assert wait_for(marker.exists)
+        runner.kill()
+    assert wait_for(lambda: not any(map(is_running, map(int, marker.read_text().split()))), 10)
+    assert wait_for(lambda: runs(tmp_path)["02_long"]["state"] == "interrupted", 10)
+    assert runs(tmp_path)["01_quick"]["state"] == "done" and not list((tmp_path / "build").rglob("*.part"))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_what_the_last_run_left_half_done_is_put_right_by_the_next_one(tmp_path):
+    write_lab(tmp_path, "01_quick")
+    (tmp_path / "build/notebooks").mkdir(parents=True)
+    (tmp_path / "build/notebooks/tmpx.part").touch()
+    (tmp_path / "build/runs.json").write_text(json.dumps({"02_gone": {"state": "running", "seconds": 1}, "03_odd": 7}))
+    assert call(tmp_path, "run", "--scale", "quick").code == 0
+    assert runs(tmp_path)["02_gone"] == {"state": "interrupted", "seconds": 1}
+    assert runs(tmp_path)["01_quick"]["state"] == "done" and not list((tmp_path / "build").rglob("*.part"))
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    write_lab(tmp_path, "01_quick")
+    with results.held(tmp_path / "build"):
+        result = call(tmp_path, "run", "--scale", "quick")
+        assert result.code == 1 and "another run is at work in" in result.printed
+        assert call(tmp_path, "run", "--scale", "quick", "--build", str(tmp_path / "other")).code == 0
+
+
+@pytest.mark.parametrize("full", ["runs.json", "01_one.ipynb", "01_one.json"])
+def test_a_disk_that_is_full_breaks_off_no_other_lab_and_is_told(tmp_path, monkeypatch, full):
+    write_lab(tmp_path, "01_one", SAVE)
+    write_lab(tmp_path, "02_two", SAVE)
+    write = files.write
+
+    def write_until_full(path, data):
+        if path.name == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, data)
+
+    monkeypatch.setattr(files, "write", write_until_full)
+    result = call(tmp_path, "run", "--scale", "quick", "--jobs", "1")
+    assert result.code == 1 and "Traceback" not in result.printed
+    assert "No space left on device" in result.printed and "Free some room" in result.printed
+    assert (tmp_path / "build/notebooks/02_two.ipynb").exists() and "02_two  done" in result.printed
+    if full != "runs.json":
+        assert {lab: entry["state"] for lab, entry in runs(tmp_path).items()} == {"01_one": "failed", "02_two": "done"}
+        assert "01_one failed, after its last cell: OSError" in result.printed
+
+
+def test_where_nothing_can_be_written_it_says_so_and_runs_nothing(tmp_path):
+    write_lab(tmp_path, "01_one")
+    (tmp_path / "build").touch()
+    result = call(tmp_path, "run", "--scale", "quick")
+    assert result.code == 1 and "labkit run: [Errno 17] File exists" in result.printed
+
+
+def test_without_a_folder_for_downloads_it_says_so_and_runs_nothing(tmp_path, monkeypatch):
+    write_lab(tmp_path, "01_one")
+    monkeypatch.setenv("LABKIT_CACHE", "cache")
+    result = call(tmp_path, "run", "--scale", "quick")
+    assert result.code == 1 and "Set LABKIT_CACHE to the whole path" in result.printed
+
+
+def test_a_damaged_recorded_run_stops_no_lab(tmp_path):
+    lab = write_lab(tmp_path, "01_one")
+    (lab / "recorded/a.json").write_text('{"lab": "01_one"}')
+    assert run.expected_peak(lab, "quick") == 6e9
+    assert call(tmp_path, "run", "--scale", "quick").code == 0
+
+
+@pytest.mark.parametrize("name, kept", [("cache", True), ("josé", True), ("my cache", False), ("it's", False)])
+def test_compiled_kernels_are_kept_where_the_compiler_finds_them(tmp_path, monkeypatch, name, kept):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / name))
+    folder = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / name / "inductor")}
+    assert run.compiled_kernels() == (folder if kept else {})

@@ -23,6 +23,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
@@ -32,7 +33,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from labkit import runs
-from labkit.authoring import repository
+from labkit.authoring import repository, run
 from labkit.claims import load_claims
 
 ROOT = Path(__file__).parents[2]
@@ -93,13 +94,28 @@ def colabs_environment(folder: Path) -> Path:
     return python
 
 
+def kept_files(*paths: str) -> list[str]:
+    """The files below these paths, of all the tree for none, that git would keep; also of a tree without .git."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
+        listed = [
+            "git",
+            f"--git-dir={folder}",
+            f"--work-tree={ROOT}",
+            "ls-files",
+            "-z",
+            "--others",
+            "--exclude-standard",
+        ]
+        names = subprocess.check_output([*listed, *paths], cwd=ROOT, text=True).split("\0")
+    return [name for name in names if (ROOT / name).is_file()]
+
+
 def make_repository(folder: Path) -> repository.Repository:
     """One commit of all files that git keeps, or would keep, as they are now, but published at ADDRESS with its tag."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
-        if name and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    for name in kept_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     repository.change(folder, ADDRESS)
     setting = repository.read(folder)
     author = ["-c", "user.name=a rehearsal", "-c", "user.email=rehearsal@localhost"]
@@ -196,6 +212,7 @@ def main(folder: Path, kind: str = "own", *labs: str) -> int:
         base, below = Path(sys.executable), site.getsitepackages()
         # 0 is read as "no isolation": the package is built by what is there.
         environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+        environment = run.compiled_kernels() | environment
     wrong = []
     for notebook in sorted(folder.glob("repository/labs/[0-9][0-9]_*/*.ipynb")):
         lab = notebook.parent.name

