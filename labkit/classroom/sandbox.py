@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,8 +77,13 @@ class TestStep:
 Step = CellStep | TestStep
 
 
-def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> Outcome:
+def run(
+    cells: list[str], tests: dict[str, str], limits: Limits = Limits(), hidden: Collection[TestStep] = ()
+) -> Outcome:
     """Run the cells in order, then all tests on what they left; `tests` has the source of the functions by exercise.
+
+    The process is given one test at a time, and none that is hidden before all others are done: so nothing of a hidden
+    one can stand in what another says.
 
     A cell that ends the process is left out at the next attempt, a test that does so counts as not passed; so every
     other answer is still graded. After `limits.all_seconds` the rest counts as not passed.
@@ -85,7 +91,7 @@ def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> O
     outcome, deadline = Outcome(), time.monotonic() + limits.all_seconds
     left_out: set[int] = set()
     while True:
-        attempt = _Attempt(cells, tests, limits, left_out, outcome)
+        attempt = _Attempt(cells, tests, limits, hidden, left_out, outcome)
         fatal = attempt.run(deadline)
         outcome.notes = list(dict.fromkeys(outcome.notes + attempt.notes))
         if fatal is None:
@@ -100,33 +106,40 @@ def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> O
                 outcome.notes.append(f"cell {number + 1}: {why}")
             case TestStep(exercise, number):
                 # An answer that had to be ended from outside is not waited for again.
-                after = range(number, count(tests[exercise]) if attempt.stopped else number + 1)
+                after = range(number, len(each(tests[exercise])) if attempt.stopped else number + 1)
                 outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, why))
 
 
-def count(tests: str) -> int:
-    """How many test functions there are in a source."""
-    return len(re.findall(r"^def test_", tests, re.MULTILINE))
+def each(tests: str) -> list[str]:
+    """The source of each test function in a source."""
+    return re.split(r"^(?=def test_)", tests, flags=re.MULTILINE)[1:]
 
 
 class _Attempt:
     """One process, from its start to its end."""
 
-    def __init__(self, cells: list[str], tests: dict[str, str], limits: Limits, left_out: set[int], outcome: Outcome):
-        self.tests = tests
+    def __init__(
+        self,
+        cells: list[str],
+        tests: dict[str, str],
+        limits: Limits,
+        hidden: Collection[TestStep],
+        left_out: set[int],
+        outcome: Outcome,
+    ):
         self.limits = limits
         self.outcome = outcome
         known = [TestStep(exercise, number) for exercise, results in outcome.passed.items() for number in results]
         self.job = {
             "cells": [(number, cell) for number, cell in enumerate(cells) if number not in left_out],
-            "skip": [(step.exercise, step.number) for step in known],
             "seconds": limits.seconds,
             "cpu_seconds": limits.all_seconds,
             "memory": limits.memory,
             "file_bytes": limits.file_bytes,
         }
-        steps = [TestStep(exercise, number) for exercise, text in tests.items() for number in range(count(text))]
-        self.tests_ahead: list[Step] = [step for step in steps if step not in known]
+        sources = {TestStep(name, i): source for name, text in tests.items() for i, source in enumerate(each(text))}
+        in_order = sorted(sources, key=lambda step: step in hidden)
+        self.tests_ahead = {step: sources[step] for step in in_order if step not in known}
         self.ahead: list[Step] = [CellStep(number) for number, _ in self.job["cells"]]
         self.begun: Step | None = None
         self.result_due = self.tests_sent = False
@@ -210,9 +223,9 @@ class _Attempt:
                 self._let_next_begin(process, folder)
             case {"cells": "done"} if not self.tests_sent:
                 self.tests_sent = True
-                self.ahead = self.tests_ahead
+                self.ahead = list(self.tests_ahead)
                 self.last_progress = time.monotonic()
-                self._send(process, self.tests)
+                self._send_next(process)
             case {"tests": "done"}:
                 return True
         return False
@@ -225,7 +238,16 @@ class _Attempt:
         """Let the next cell or test begin, unless the processes together have passed a limit."""
         self.result_due, self.stopped = False, self._exceeded(process, folder)
         if not self.stopped:
+            self._send_next(process)
+
+    def _send_next(self, process: subprocess.Popen) -> None:
+        """Send the next test, or null if there is none; while there are cells, which are there, a word."""
+        if not self.tests_sent:
             self._send(process, "go on")
+        elif step := next(iter(self.ahead), None):
+            self._send(process, [step.exercise, step.number, self.tests_ahead[step]])
+        else:
+            self._send(process, None)
 
     def _exceeded(self, process: subprocess.Popen, folder: str) -> str:
         """Which limit all processes together have passed; empty for none."""

@@ -270,21 +270,19 @@ def main() -> None:
         with shell.beginning.again():
             call(test, shell.user_ns)
 
-    for exercise, source in json.loads(orders.readline()).items():
+    endless: dict[str, str] = {}  # an answer that ran too long once is not waited for again
+    while order := json.loads(orders.readline()):
+        exercise, number, source = order
         defined: dict = {}
         exec(compile(source, "<test>", "exec"), defined)
-        tests = [thing for name, thing in defined.items() if name.startswith("test_")]  # in the order of the source
-        endless = ""  # an answer that ran too long once is not waited for again
-        for number, test in enumerate(tests):
-            if [exercise, number] in job["skip"]:
-                continue
-            report(begins=[exercise, number])
-            sys.stdout = sys.stderr = Sink()
-            note = endless or timed(job["seconds"], run_test, test)
-            endless = note if note.startswith(ENDLESS) else ""
-            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-            report(test=[exercise, number], note=note)
-            orders.readline()
+        [test] = [thing for name, thing in defined.items() if name.startswith("test_")]
+        report(begins=[exercise, number])
+        sys.stdout = sys.stderr = Sink()
+        note = endless.get(exercise) or timed(job["seconds"], run_test, test)
+        if note.startswith(ENDLESS):
+            endless[exercise] = note
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        report(test=[exercise, number], note=note)
     report(tests="done")
     os._exit(0)  # threads that a student left behind are not waited for
 
