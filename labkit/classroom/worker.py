@@ -68,8 +68,8 @@ class Shell(InteractiveShell):
         super().__init__(config=Config(HistoryManager={"enabled": False}), **options)
         shutil.rmtree(self.ipython_dir, ignore_errors=True)  # a student's folder begins empty
         self.set_hook("show_in_pager", page.as_hook(page.display_page), 90)  # no program that waits for a key
-        sys.path.insert(0, "")  # what `%%writefile` wrote is imported
         self.beginning = Beginning()
+        sys.path.insert(0, "")  # what `%%writefile` wrote is imported
         self.notes: list[str] = []
         self.error: BaseException | None = None
         self.import_failed = False
@@ -195,12 +195,14 @@ class Beginning:
         """Note the functions of modules that are new. Called after each statement, and so before one changes them."""
         for name in COMPUTING:
             if name not in self.functions and (module := sys.modules.get(name)):
-                self.functions[name] = {key: value for key, value in vars(module).items() if callable(value)}
+                found = {key: value for key, value in vars(module).items() if callable(value)}
+                self.functions[name] = module, found
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        for name, functions in self.functions.items():
-            vars(sys.modules[name]).update(functions)
+        for name, (module, functions) in self.functions.items():
+            sys.modules[name] = module
+            vars(module).update(functions)
         os.chdir(self.folder)
         sys.path[:] = [*self.path, *(folder for folder in sys.path if folder not in self.path)]
         locale.setlocale(locale.LC_ALL, self.locale)
@@ -255,6 +257,7 @@ def main() -> None:
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
     landlock.restrict(os.getcwd())
     shell, builtins.input = Shell.instance(), nobody_answers
+    beginning = shell.beginning
     for number, source in job["cells"]:
         report(begins=number)
         sys.stdout = sys.stderr = sink = Sink()
@@ -267,7 +270,7 @@ def main() -> None:
     report(cells="done")
 
     def run_test(test) -> None:
-        with shell.beginning.again():
+        with beginning.again():
             call(test, shell.user_ns)
 
     endless: dict[str, str] = {}  # an answer that ran too long once is not waited for again

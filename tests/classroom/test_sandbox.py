@@ -118,29 +118,25 @@ def test_an_endless_answer_is_waited_for_once_whatever_it_catches(small):
 
 
 LATER = "\n# %%\n"  # between two cells
-BEGUN = """from decimal import Decimal
-import locale, math, os, random, warnings
+CHANGED = """import decimal, locale, math, os, random, sys, warnings
 import numpy as np
 import torch
-"""
-CHANGED = """def twice(x):
+def twice(x):
     return x + x
 def change():
-    import random as more
     torch.set_default_dtype(torch.float64), torch.set_default_device("meta"), torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True), torch.set_flush_denormal(True)
     for mode in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu")):
         mode.__enter__()
     np.seterr(all="raise"), warnings.simplefilter("error"), locale.setlocale(locale.LC_ALL, "C")
     os.chdir("/usr"), decimal.getcontext().__setattr__("prec", 2), random.seed(1)
-    math.log, torch.zeros = math.log2, None
-import decimal
+    math.log, torch.zeros, sys.modules["math"] = math.log2, None, None
 change()
 square = lambda x: change() or x * x
 """
 UNCHANGED = """def test_{name}({name}):
+    import math, os, random, tabnanny, warnings
     from decimal import Decimal
-    import math, os, random, warnings
     import numpy as np
     import torch
     warnings.warn("is no error")
@@ -196,7 +192,7 @@ def test_what_is_not_here_costs_itself_and_the_rest_of_its_cell_runs(small):
 
 def test_what_a_cell_or_an_answer_changes_for_all_code_is_as_before_in_each_test():
     tests = {name: UNCHANGED.format(name=name) for name in ("square", "twice")}
-    outcome = sandbox.run([BEGUN, CHANGED], tests)
+    outcome = sandbox.run(["%%writefile tabnanny.py\nraise ImportError", CHANGED], tests)
     assert outcome.notes == [] and outcome.passed == {"square": {0: ""}, "twice": {0: ""}}
 
 
