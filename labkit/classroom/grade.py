@@ -26,8 +26,15 @@ from labkit.environment import cores
 NOT_RUN = "the grader could not run it"
 # What no test says, but what was done to it from outside; a busy machine may have had a part in it.
 OUTSIDE = re.compile(
-    r"(ran for|started|wrote) more than \d+ (s|processes|MB) and was stopped|ended the whole process and was left out"
-    rf"|needed more memory than there is for an answer|was not run|{NOT_RUN}"
+    r"(ran for|started|wrote) more than \d{1,4} (s|processes|MB) and was stopped"
+    rf"|ended the whole process and was left out|needed more memory than there is for an answer|was not run|{NOT_RUN}"
+)
+# What a cell binds: by def and class in any place, by = and import where a line begins. A pattern, because the grader
+# must not be stopped by what a student wrote.
+BOUND = re.compile(
+    r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)"
+    r"|^(\w[\w, \t]*)(?::[^=\n]*)?=(?!=)|^(?:from[ \t].*)?import[ \t](.*)",
+    re.MULTILINE,
 )
 IGNORED = re.compile(r"/(\.ipynb_checkpoints|__MACOSX)/|/\._[^/]*$")  # of Jupyter, and of archives made on a Mac
 LARGEST = 2**24  # bytes of a submitted notebook that is opened
@@ -55,6 +62,11 @@ class Assignment:
     name: str
     sources: dict[str, str]
     exercises: dict[str, list[Test]]
+
+    @property
+    def hidden(self) -> set[sandbox.TestStep]:
+        tests = ((name, i, test) for name, tests in self.exercises.items() for i, test in enumerate(tests))
+        return {sandbox.TestStep(name, i) for name, i, test in tests if test.hidden}
 
     @property
     def points(self) -> float:
@@ -100,7 +112,7 @@ def code_cells(notebook: bytes) -> list[str]:
 
 def belongs_to(cells: list[str], assignments: list[Assignment]) -> Assignment | None:
     """The assignment most of whose functions the cells define, whatever the file is called; None if none has any."""
-    defined = {name for cell in cells for name in re.findall(r"^def (\w+)\(", cell, re.MULTILINE)}
+    defined = {name for cell in cells for line in BOUND.findall(cell) for name in re.findall(r"\w+", " ".join(line))}
     best = max(assignments, key=lambda each: len(defined & each.exercises.keys()))
     return best if defined & best.exercises.keys() else None
 
@@ -136,7 +148,7 @@ def grade(notebook: bytes, name: str, assignments: list[Assignment], limits: san
     except ValueError as error:
         return Grade(name, "", {}, {}, [str(error)])
     try:
-        outcome = sandbox.run(cells, assignment.sources, limits)
+        outcome = sandbox.run(cells, assignment.sources, limits, assignment.hidden)
     except Exception as error:
         return Grade(name, "", {}, {}, [f"{NOT_RUN}: {type(error).__name__}: {error}"])
     points, feedback = {}, {}

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -93,8 +94,13 @@ class _End:
     behind_each: bool = False  # whether the next attempt waits behind each of these cells, or once behind the last
 
 
-def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> Outcome:
+def run(
+    cells: list[str], tests: dict[str, str], limits: Limits = Limits(), hidden: Collection[TestStep] = ()
+) -> Outcome:
     """Run the cells in order, then all tests on what they left; `tests` has the source of the functions by exercise.
+
+    The process is given one test at a time, and none that is hidden before all others are done: so nothing of a hidden
+    one can stand in what another says.
 
     A cell that ends the process is left out at the next attempt, a test that does so counts as not passed; so every
     other answer is still graded. Which one it was is tried, for an earlier cell can have started a timer or a thread:
@@ -112,11 +118,11 @@ def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> O
                 outcome.notes.append(f"cell {number + 1}: {end.why}")
             case TestStep(exercise, number):
                 # An answer that had to be ended from outside is not waited for again.
-                after = range(number, number + 1 if end.why == DIED else count(tests[exercise]))
+                after = range(number, number + 1 if end.why == DIED else len(each(tests[exercise])))
                 outcome.passed.setdefault(exercise, {}).update(dict.fromkeys(after, end.why))
 
     while True:
-        attempt = _Attempt(cells, tests, limits, left_out, suspect, outcome)
+        attempt = _Attempt(cells, tests, limits, hidden, left_out, suspect, outcome)
         end = attempt.run(deadline)
         outcome.notes = list(dict.fromkeys(outcome.notes + attempt.notes))
         waited, was = end is not None and end.waiting, suspect
@@ -140,9 +146,9 @@ def run(cells: list[str], tests: dict[str, str], limits: Limits = Limits()) -> O
             suspect = end
 
 
-def count(tests: str) -> int:
-    """How many test functions there are in a source."""
-    return len(re.findall(r"^def test_", tests, re.MULTILINE))
+def each(tests: str) -> list[str]:
+    """The source of each test function in a source."""
+    return re.split(r"^(?=def test_)", tests, flags=re.MULTILINE)[1:]
 
 
 class _Attempt:
@@ -153,11 +159,11 @@ class _Attempt:
         cells: list[str],
         tests: dict[str, str],
         limits: Limits,
+        hidden: Collection[TestStep],
         left_out: set[int],
         suspect: _End | None,
         outcome: Outcome,
     ):
-        self.tests = tests
         self.limits = limits
         self.outcome = outcome
         self.suspect = suspect
@@ -166,14 +172,14 @@ class _Attempt:
         known = [TestStep(exercise, number) for exercise, results in outcome.passed.items() for number in results]
         self.job = {
             "cells": [(number, cell) for number, cell in enumerate(cells) if number not in left_out],
-            "skip": [(step.exercise, step.number) for step in known],
             "seconds": limits.seconds,
             "cpu_seconds": limits.all_seconds,
             "memory": limits.memory,
             "file_bytes": limits.file_bytes,
         }
-        steps = [TestStep(exercise, number) for exercise, text in tests.items() for number in range(count(text))]
-        self.tests_ahead: list[Step] = [step for step in steps if step not in known]
+        sources = {TestStep(name, i): source for name, text in tests.items() for i, source in enumerate(each(text))}
+        in_order = sorted(sources, key=lambda step: step in hidden)
+        self.tests_ahead = {step: sources[step] for step in in_order if step not in known}
         self.ahead: list[Step] = [CellStep(number) for number, _ in self.job["cells"]]
         self.begun: Step | None = None
         self.began: dict[Step, float] = {}
@@ -266,9 +272,9 @@ class _Attempt:
                 self._let_next_begin(process, folder)
             case {"cells": "done"} if not self.tests_sent:
                 self.tests_sent = True
-                self.ahead = self.tests_ahead
+                self.ahead = list(self.tests_ahead)
                 self.last_progress = time.monotonic()
-                self._send(process, self.tests)
+                self._send_next(process)
             case {"tests": "done"}:
                 return True
         return False
@@ -284,7 +290,16 @@ class _Attempt:
         self.stopped = self._exceeded(process, folder)
         self._wait(process, folder)
         if not self.stopped:
+            self._send_next(process)
+
+    def _send_next(self, process: subprocess.Popen) -> None:
+        """Send the next test, or null if there is none; while there are cells, which are there, a word."""
+        if not self.tests_sent:
             self._send(process, "go on")
+        elif step := next(iter(self.ahead), None):
+            self._send(process, [step.exercise, step.number, self.tests_ahead[step]])
+        else:
+            self._send(process, None)
 
     def _wait(self, process: subprocess.Popen, folder: str) -> None:
         """Behind a cell that may have started what ended the last attempt: wait until that would end this one."""

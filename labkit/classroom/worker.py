@@ -2,23 +2,33 @@
 
 It reads lines of JSON and answers with lines of JSON. First come the notebook's cells; each cell is reported when it
 ends, so that whoever started this process knows where it died. Only then come the tests: while the cells run, they are
-nowhere in this process and in no file that it could read. Standard library only, because it has to
-start in no time; IPython is asked where a cell is no Python.
+nowhere in this process and in no file that it could read. Cells run in IPython, as in a notebook's kernel: magics,
+`await`, `_`, `display` and the source of what they define are there. Nobody is there to answer, and no shell.
 """
 
 from __future__ import annotations
 
 import builtins
+import decimal
 import inspect
 import io
 import json
+import locale
 import os
+import random
+import re
 import resource
+import shutil
 import signal
 import sys
 import traceback
-import types
-from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from IPython.core import page
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 sys.path.insert(0, os.path.dirname(__file__))
 import landlock
@@ -27,10 +37,11 @@ import seccomp
 del sys.path[0]
 
 PRINTED = 100_000  # characters of a cell's output that are worth a note
-BUILTINS = dict(vars(builtins))
 ENDLESS = "ran for more"
 MESSAGE = 600  # characters of an error's text that are kept
-PYTHON_MAGICS = ("time", "timeit", "capture", "prun")  # whose cells are Python
+COMPUTING = ("math", "statistics", "random", "itertools", "functools", "heapq", "fractions", "copy", "operator")
+COMPUTING += ("numpy", "numpy.random", "numpy.linalg", "torch", "torch.nn", "torch.nn.functional", "torch.linalg")
+TIMING = ("time", "timeit", "prun")  # magics whose error is that of the student's code
 
 
 class TooLong(BaseException):
@@ -47,26 +58,75 @@ class Sink(io.TextIOBase):
         return len(text)
 
 
-class Shell:
-    """What get_ipython gives a cell: timed Python is run, a shell is not there."""
+class Shell(InteractiveShell):
+    """IPython without a shell and without a terminal. An import that fails costs what needs it, and not its cell.
 
-    def __init__(self, namespace: dict):
-        self.namespace = namespace
+    A student's notebook may begin with `from google.colab import drive`, which is nowhere but in Colab: after such a
+    line, the cell's other statements run, each for itself.
+    """
 
-    def run_line_magic(self, name: str, line: str, *_) -> None:
-        if name == "time":
-            run_cell(line, self.namespace)
+    def __init__(self, **options):
+        super().__init__(config=Config(HistoryManager={"enabled": False}), **options)
+        shutil.rmtree(self.ipython_dir, ignore_errors=True)  # a student's folder begins empty
+        self.set_hook("show_in_pager", page.as_hook(page.display_page), 90)  # no program that waits for a key
+        self.beginning = Beginning()
+        sys.path.insert(0, "")  # what `%%writefile` wrote is imported
+        self.notes: list[str] = []
+        self.error: BaseException | None = None
+        self.import_failed = False
 
-    def run_cell_magic(self, name: str, line: str, body: str) -> None:
-        if name not in PYTHON_MAGICS:
-            raise NotImplementedError("a cell for the shell (%%) is not run here")
-        run_cell(body, self.namespace)
+    def run(self, source: str) -> None:
+        """Run a cell. Raises what it raised; `notes` has what was passed over."""
+        self.notes, self.error, self.import_failed = [], None, False
+        result = self.run_cell(source, store_history=True)
+        if error := result.error_before_exec or result.error_in_exec or self.error:
+            raise error
 
-    def system(self, command: str) -> None:
-        pass
+    async def run_code(self, code_obj, result=None, *, async_=False) -> bool:
+        failed = await super().run_code(code_obj, result, async_=async_)
+        self.beginning.look()
+        self.import_failed |= failed and isinstance(self.error, ImportError)
+        if failed and self.import_failed and isinstance(self.error, Exception):
+            self.notes.append(told(self.error))
+            self.error = None
+            if result is not None:
+                result.error_in_exec = None
+            return False
+        return failed
 
-    def getoutput(self, command: str) -> list[str]:
+    def showtraceback(self, exc_tuple=None, *_, **__) -> None:
+        """Called for each error; some magics tell nobody else of it."""
+        self.error = (exc_tuple or sys.exc_info())[1]
+
+    def showsyntaxerror(self, *_, **__) -> None:
+        self.showtraceback()
+
+    def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1):
+        if magic_name in TIMING:
+            return super().run_line_magic(magic_name, line, _stack_depth + 1)
+        try:
+            return super().run_line_magic(magic_name, line, _stack_depth + 1)
+        except Exception as error:
+            self.notes.append(f"passed over: %{magic_name} {line}: {told(error)}")
+
+    def run_cell_magic(self, magic_name: str, line: str, cell: str):
+        if magic_name in self.magics_manager.registry["ScriptMagics"].magics["cell"]:
+            self.notes.append(f"passed over: %%{magic_name}, a cell for the shell, is not run here")
+            return None
+        return super().run_cell_magic(magic_name, line, cell)
+
+    def system(self, cmd: str) -> None:
+        self.notes.append(f"passed over: a line for the shell, {cmd.replace(sys.executable, 'python')}")
+
+    def getoutput(self, cmd: str, *_, **__) -> list[str]:
+        self.system(cmd)
         return []
+
+    def ask_exit(self) -> None:
+        raise SystemExit
+
+    def enable_gui(self, gui=None) -> None:
+        """There is no screen: pictures are drawn, and not shown."""
 
 
 def limit(memory: int, seconds: int, file_bytes: int) -> None:
@@ -82,12 +142,21 @@ def limit(memory: int, seconds: int, file_bytes: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an OSError where it is written says more than a dead process
 
 
+def told(error: BaseException) -> str:
+    """An error in one line: never a word of this process's own, whatever its class is called."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    if not re.match(r"[\w.<>]+(:|$)|File ", text):
+        text = f"an error: {text}"
+    return text if len(text) <= MESSAGE else f"… {text[-MESSAGE:]}"
+
+
 def timed(seconds: int, function, *arguments) -> str:
     """Call and return what went wrong, in one line; empty if nothing did."""
 
     def over(*_):
         raise TooLong
 
+    there = dict(vars(builtins))
     signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)  # code that swallows it is ended from outside
     try:
@@ -100,35 +169,67 @@ def timed(seconds: int, function, *arguments) -> str:
     except SystemExit:
         return "called exit, which ended it there"
     except BaseException as error:
-        return "".join(traceback.format_exception_only(error)).strip()[-MESSAGE:]
+        return told(error)
     finally:
-        vars(builtins).update(BUILTINS)  # should the code have changed them
+        vars(builtins).update(there)  # should the code have changed them
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def run_cell(source: str, namespace: dict) -> None:
-    """Run a notebook's cell; what is IPython's alone (`%time f()`, `name?`, `files = !ls`) becomes calls of Shell."""
-    try:
-        code = compile(source, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except SyntaxError:
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        python = TransformerManager().transform_cell(source)
-        code = compile(python, "<answer>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    if code.co_flags & inspect.CO_COROUTINE:
-        import asyncio
-
-        asyncio.run(eval(code, namespace))
-    else:
-        exec(code, namespace)
-
-
-def run_test(test, namespace: dict) -> None:
+def call(test, namespace: dict) -> None:
     """Call a test as Otter does: with what its parameters are named after."""
     needed = list(inspect.signature(test).parameters)
     if missing := [name for name in needed if name not in namespace]:
         raise NameError(f"{missing[0]} is not defined: its cell is missing, or stopped with an error")
     test(*(namespace[name] for name in needed))
+
+
+def nobody_answers(prompt: object = "") -> str:
+    """What `input` is here."""
+    raise EOFError("nobody is there to answer input(): write the value into the cell")
+
+
+class Beginning:
+    """What all code of a process shares, as it was before the first cell, for each test to find it so again."""
+
+    def __init__(self) -> None:
+        self.folder, self.path, self.locale = os.getcwd(), list(sys.path), locale.setlocale(locale.LC_ALL)
+        self.filters, self.functions = list(warnings.filters), {}
+
+    def look(self) -> None:
+        """Note the functions of modules that are new. Called after each statement, and so before one changes them."""
+        for name in COMPUTING:
+            if name not in self.functions and (module := sys.modules.get(name)):
+                found = {key: value for key, value in vars(module).items() if callable(value)}
+                self.functions[name] = module, found
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        for name, (module, functions) in self.functions.items():
+            sys.modules[name] = module
+            vars(module).update(functions)
+        os.chdir(self.folder)
+        sys.path[:] = [*self.path, *(folder for folder in sys.path if folder not in self.path)]
+        locale.setlocale(locale.LC_ALL, self.locale)
+        decimal.setcontext(decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN))
+        random.seed(0)
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filters[:] = self.filters
+            if np := sys.modules.get("numpy"):
+                np.random.seed(0)
+                stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+            if torch := sys.modules.get("torch"):
+                torch.manual_seed(0)
+                torch.set_default_dtype(torch.float32)
+                torch.set_default_device(None)
+                torch.set_num_threads(1)
+                torch.use_deterministic_algorithms(False)
+                torch.set_flush_denormal(False)
+                torch.set_float32_matmul_precision("highest")
+                torch.autograd.set_detect_anomaly(False)
+                for mode in (torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False)):
+                    stack.enter_context(mode)
+            yield
 
 
 def fork_subreaper() -> None:
@@ -160,34 +261,36 @@ def main() -> None:
     limit(job["memory"], job["cpu_seconds"], job["file_bytes"])
     landlock.restrict(os.getcwd())
     seccomp.restrict(signals=landlock.version() >= 6)
-    sys.modules["__main__"] = notebook = types.ModuleType("__main__")
-    namespace = vars(notebook)
-    shell = Shell(namespace)
-    namespace |= {"display": print, "get_ipython": lambda: shell}  # which a notebook has without an import
+    shell, builtins.input = Shell.instance(), nobody_answers
+    beginning = shell.beginning
     for number, source in job["cells"]:
         report(begins=number)
         sys.stdout = sys.stderr = sink = Sink()
-        note = timed(job["seconds"], run_cell, source, namespace)
+        note = timed(job["seconds"], shell.run, source)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        note = "; ".join([*shell.notes, note])[-2 * MESSAGE :].strip("; ")
         report(cell=number, note=note, printed=sink.count if sink.count > PRINTED else 0)
         orders.readline()  # to go on
 
     report(cells="done")
-    for exercise, source in json.loads(orders.readline()).items():
+
+    def run_test(test) -> None:
+        with beginning.again():
+            call(test, shell.user_ns)
+
+    endless: dict[str, str] = {}  # an answer that ran too long once is not waited for again
+    while order := json.loads(orders.readline()):
+        exercise, number, source = order
         defined: dict = {}
         exec(compile(source, "<test>", "exec"), defined)
-        tests = [thing for name, thing in defined.items() if name.startswith("test_")]  # in the order of the source
-        endless = ""  # an answer that ran too long once is not waited for again
-        for number, test in enumerate(tests):
-            if [exercise, number] in job["skip"]:
-                continue
-            report(begins=[exercise, number])
-            sys.stdout = sys.stderr = Sink()
-            note = endless or timed(job["seconds"], run_test, test, namespace)
-            endless = note if note.startswith(ENDLESS) else ""
-            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-            report(test=[exercise, number], note=note)
-            orders.readline()
+        [test] = [thing for name, thing in defined.items() if name.startswith("test_")]
+        report(begins=[exercise, number])
+        sys.stdout = sys.stderr = Sink()
+        note = endless.get(exercise) or timed(job["seconds"], run_test, test)
+        if note.startswith(ENDLESS):
+            endless[exercise] = note
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        report(test=[exercise, number], note=note)
     report(tests="done")
     os._exit(0)  # threads that a student left behind are not waited for
 

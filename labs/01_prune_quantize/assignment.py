@@ -120,6 +120,7 @@ def test_eight_weights_of_which_two_are_kept(smallest_file):
     ):
         text = f"{name} takes {found[name]} bits, expected {bits}: {hint}"
         assert found[name] == bits, text
+        assert getattr(found[name], "ndim", 0) == 0, f"{name}: a number, not a list"
     assert found["smallest"] == "list", f"38 is the smallest, not {found['smallest']}"
 
 
@@ -146,7 +147,9 @@ def test_layers_of_many_sizes_and_sparsities(smallest_file):
         mask[torch.randperm(n, generator=torch.Generator().manual_seed(n))[:kept]] = 1
         number = next(m for m in range(20) if 2**m >= n)
         sizes = [n * bits, n + kept * bits, kept * (bits + number)]
+        before = mask.clone()
         found = smallest_file(mask.view(1, n, 1), bits)
+        assert torch.equal(mask, before), "the mask was changed"
         got = [found[name] for name in ("dense", "bitmask", "list")]
         text = f"{kept} of {n} weights, {bits} bits: {got}, expected {sizes}"
         assert got == sizes, text
@@ -440,6 +443,7 @@ def test_random_weights_are_restored_from_the_bytes(int4_in_groups):
         case = f"({out}, {inputs}), groups of {size}"
         assert packed.shape == (out, inputs // 2), f"{case}: bytes {packed.shape}"
         assert packed.dtype == torch.uint8 and not zero.is_floating_point(), case
+        assert step.dtype == restored.dtype == torch.float32, f"{case}: not float32"
         assert step.shape == zero.shape == (out, inputs // size), (
             f"{case}: {step.shape}"
         )
@@ -577,6 +581,8 @@ def test_nine_rounds(is_it_faster):
             text += f", expected {low} and {high}: the second from either end, and A/A"
             right = abs(found["low"] - low) < 1e-6 and abs(found["high"] - high) < 1e-6
             assert right, text
+            for end in ("low", "high"):
+                assert getattr(found[end], "ndim", 0) == 0, f"{end}: a number"
             text = f"at least {bound}: {found['verdict']!r}, expected {verdict!r}"
             assert found["verdict"] == verdict, text
 
@@ -736,6 +742,7 @@ def test_different_layers_and_the_same_layer(product_and_whole):
         ):
             text = f"bits {bits}: {key} is {found[key]}, expected {value}"
             assert abs(found[key] - value) < 1e-6, text
+            assert getattr(found[key], "ndim", 0) == 0, f"{key}: a number, not a list"
         text = f"share {whole / product:.2f}: {found['verdict']!r}, not {verdict!r}"
         assert found["verdict"] == verdict, text
 

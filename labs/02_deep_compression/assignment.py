@@ -105,9 +105,15 @@ points: 1
 
 
 def test_by_hand(best_width):
-    p, bits = best_width(0.5, 1, [1, 2])
+    from numbers import Integral
+
+    found = best_width(0.5, 1, [1, 2])
+    assert isinstance(found, tuple), f"a tuple of width and bits, not {found!r}"
+    p, bits = found
     assert p == 1, f"2 / (3/4) is less than 3 / (15/16): width 1, not {p}"
     assert abs(bits - 8 / 3) < 1e-9, f"2 / (3/4) = 2.667 bits, not {bits}"
+    assert isinstance(p, Integral), f"a width is an integer, not {p!r}"
+    assert getattr(bits, "ndim", 0) == 0, f"the bits are a number, not {bits!r}"
     p, bits = best_width(0.5, 5, [2])
     assert p == 2, f"2 is the only width to choose from, not {p}"
     assert abs(bits - 7 / (15 / 16)) < 1e-9, f"fillers have a code, too: {bits}"
@@ -132,7 +138,9 @@ def test_every_density_and_choice_of_widths(best_width):
             for p in widths:
                 longer = (1 - density) ** (2.0**p * np.arange(20_000))
                 costs.append((b + p) * longer.sum())
+            before = list(widths)
             found, bits = best_width(density, b, widths)
+            assert widths == before, "widths was changed"
             told = f"keep {density}, b {b}, widths {widths}"
             assert found == widths[int(np.argmin(costs))], f"{told}: {found}"
             assert abs(bits - min(costs)) < 1e-6 * min(costs), f"{told}: {bits} bits"
@@ -182,7 +190,7 @@ def test_every_density_and_choice_of_widths(best_width):
 
 # %%
 def weighted_step(weight, importance, centroids):
-    """One round of k-means with importances: new centroids float (k,), codes int64.
+    """One round of k-means with importances: new centroids float (k,), codes integers.
 
     weight: float, any shape, zero where pruned; importance: float, same shape, not
     negative; centroids: float (k,), in any order. Codes are -1 where pruned.
@@ -254,6 +262,7 @@ def test_layers_of_any_shape_with_centroids_in_any_order(weighted_step):
         found, codes = map(
             torch.as_tensor, weighted_step(weight, importance, centroids)
         )
+        assert not codes.is_floating_point(), f"codes are integers, not {codes.dtype}"
         assert codes.shape == shape, f"codes of shape {codes.shape}, expected {shape}"
         assert codes.flatten().tolist() == expected, "codes of the nearest centroid"
         close = torch.allclose(found.double(), torch.tensor(means).double(), atol=1e-4)
@@ -520,10 +529,10 @@ def test_intervals_decide_both_parts(judge):
         """Networks of these rates that read so many of 1,000 images wrong."""
         dense = np.arange(1000) >= dense_wrong
         right = np.array([np.arange(1000) < 1000 - w for w in wrong])
-        before = right.copy()
-        files = np.array([10_000_000 / r for r in rates])
-        found = judge(10_000_000, files, dense, right, least_rate, most_lost)
-        assert np.array_equal(right, before), "an argument was changed"
+        given = np.array([10_000_000 / r for r in rates]), dense, right
+        before = [array.copy() for array in given]
+        found = judge(10_000_000, *given, least_rate, most_lost)
+        assert all(map(np.array_equal, given, before)), "an argument was changed"
         return str(found)
 
     sure, same = [50.0, 50.1, 49.9, 50.0, 50.0], [50, 50, 51, 49, 50]
@@ -601,7 +610,7 @@ def test_two_seeds_decide_nothing(judge):
 # Write `escape_coder(bits)`, which returns two functions:
 #
 # - `encode(vector)`: from a NumPy array `(n,)` to symbols and values, arrays or lists;
-# - `decode(symbols, values, n)`: from two NumPy arrays, symbols of int64, and $n$ to the vector `(n,)`.
+# - `decode(symbols, values, n)`: from two NumPy arrays, symbols of int64, and $n$ to the vector, a NumPy array `(n,)`.
 #
 # Example with $p = 2$: in the vector 0, 5, 0, 0, 0, 0, 0, 0, 0, 7 one zero goes by before the 5, and seven before the 7:
 # two escapes and one zero more. Symbols 1, 3, 3, 1; values 5, 7. And three zeros before a value: symbols 3, 0.
@@ -664,6 +673,7 @@ def test_encode_escapes_long_runs_of_zeros(escape_coder):
     symbols, values = map(np.asarray, encode(np.array([0, 5, 0, 0, 0, 0, 0, 0, 0, 7])))
     assert values.tolist() == [5, 7], f"an escape has no value: {values}"
     assert symbols.tolist() == [1, 3, 3, 1], f"7 zeros are 3 + 3 + 1: {symbols}"
+    assert symbols.dtype.kind in "iu", f"symbols are integers, not {symbols.dtype}"
     symbols, values = map(np.asarray, encode(np.array([0, 0, 0, 6])))
     assert symbols.tolist() == [3, 0], f"3 zeros are one escape, then 0: {symbols}"
 
@@ -678,7 +688,8 @@ def test_decode_follows_the_symbols(escape_coder):
     import numpy as np
 
     _, decode = escape_coder(2)
-    vector = np.asarray(decode(np.array([1, 3, 3, 1]), np.array([5, 7]), 12))
+    vector = decode(np.array([1, 3, 3, 1]), np.array([5, 7]), 12)
+    assert isinstance(vector, np.ndarray), f"a NumPy array, not {type(vector)}"
     assert vector.shape == (12,), f"n is 12, zeros behind the last value: {vector}"
     assert vector.tolist() == [0, 5] + [0] * 7 + [7, 0, 0], f"{vector}"
 
@@ -730,7 +741,7 @@ def test_decode_inverts_encode(escape_coder):
         encode, decode = escape_coder(bits)
         for places in ([], [0], [199], [0, 199], [3, 4, 5, 100], [15, 31, 48, 199]):
             vector = np.zeros(200, np.float32)
-            vector[places] = np.arange(1, len(places) + 1)
+            vector[places] = np.arange(1, len(places) + 1) / 4
             symbols, values = encode(vector)
             symbols, values = np.array(symbols, np.int64), np.array(values, np.float32)
             assert len(values) == len(places), "a value for each weight, and no more"

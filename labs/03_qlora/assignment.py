@@ -129,6 +129,7 @@ def test_a_small_model_by_hand(training_bytes):
         got = training_bytes(method, 16_384, 1_000, 200)
         expected = dict(zip(("weights", "gradients", "optimizer"), expected))
         assert got == expected, f"{method}, {why}: expected {expected}, got {got}"
+        assert all(getattr(n, "ndim", 0) == 0 for n in got.values()), f"numbers: {got}"
 
 
 # %%
@@ -417,6 +418,7 @@ def test_the_examples(surviving_share):
             f"W + {(factor * A).tolist()} is rounded to {(weight + factor * A).round()}, "
             f"W to {weight.round()}: expected {expected}, got {got}"
         )
+        assert getattr(got, "ndim", 0) == 0, f"a float, not {got}"
 
 
 # %%

@@ -113,7 +113,7 @@ def test_the_example_of_three_steps_with_the_first_one_guided(guided_in_part):
     assert abs(float(got) - 20) < 1e-5, (
         f"predictions of 5, 3 and 3, taken 1, 2 and 3 times, make 20, got {float(got)}"
     )
-    assert evaluations == 4, (
+    assert evaluations == 4 and getattr(evaluations, "ndim", 0) == 0, (
         f"two for the first step, one for each other: {evaluations}"
     )
 
@@ -177,11 +177,13 @@ def test_any_part_scale_and_shape_and_nothing_changed_in_place(guided_in_part):
             expected = expected - 0.1 * (i + 1) * (factor + 0.2 * expected)
             evaluations += 1 + guided
         says = {"b": with_prompt.clone(), None: without.clone()}
+        start = x.clone()
         got, said = guided_in_part(
             lambda x, p: says[p],
             lambda x, predicted, i: x - 0.1 * (i + 1) * (predicted + 0.2 * x),
-            *(x.clone(), "b", steps, scale, first, last),
+            *(start, "b", steps, scale, first, last),
         )
+        assert torch.equal(start, x), "the x that was given was changed in place"
         assert torch.equal(says["b"], with_prompt), "a prediction was changed in place"
         torch.testing.assert_close(
             got, expected, rtol=1e-4, atol=1e-4, check_dtype=False
@@ -267,7 +269,10 @@ points: 1
 def test_the_example_is_undecided_for_a_small_margin_and_holds_for_a_large_one(verdict):
     before, after, quantiles = [1.0, 1.0, 1.0], [1.1, 1.2, 1.3], {1: 12.706, 2: 4.303}
     for margin, expected in ((0.1, "undecided"), (0.5, "holds"), (-0.1, "fails")):
-        said, low, high = verdict(before, after, margin, quantiles)
+        found = verdict(before, after, margin, quantiles)
+        assert isinstance(found, tuple), f"a tuple of three, not {found!r}"
+        said, low, high = found
+        assert getattr(low, "ndim", 0) == getattr(high, "ndim", 0) == 0, (low, high)
         assert abs(low + 0.0484) < 1e-3 and abs(high - 0.4484) < 1e-3, (
             f"0.2 plus and minus 4.303 * 0.1 / sqrt(3) = 0.248, got {low} to {high}"
         )
@@ -312,7 +317,9 @@ def test_random_seeds(verdict):
         half /= n**0.5
         expected = "holds" if mean + half <= 0.1 else "undecided"
         expected = "fails" if mean - half > 0.1 else expected
-        said, low, high = verdict(list(before), list(after), 0.1, dict(quantiles))
+        given = list(before), list(after), 0.1, dict(quantiles)
+        said, low, high = verdict(*given)
+        assert given == (before, after, 0.1, quantiles), "an argument was changed"
         assert said == expected, (before, after)
         assert abs(low - (mean - half)) < 1e-6 and abs(high - (mean + half)) < 1e-6
 
@@ -415,6 +422,7 @@ def test_merging_half_of_the_tokens_saves_and_merging_a_few_costs(merging_gain):
     assert abs(got - 100 / 42) < 1e-6, (
         f"100 operations become 16 + 16 + 6 + 4 = 42, a gain of {100 / 42:.4f}, got {got}"
     )
+    assert getattr(got, "ndim", 0) == 0, f"a float, not {got}"
     got = merging_gain(64, 1, 0, 0.02)
     assert abs(got - 16_896 / 17_916) < 1e-6, (
         "one of 64 tokens is merged: 512 + 16,384 operations become 504 + 15,876, and "
@@ -713,6 +721,8 @@ def test_two_techniques_for_one_part_fall_short_of_their_product(whole_and_produ
         "speed-ups of the picture, not the factors of the part"
     )
     assert bound == "decoder", f"10 ms of network, 20 ms of decoder, got {bound!r}"
+    for number in (whole, product):
+        assert getattr(number, "ndim", 0) == 0, f"a number, not {number}"
 
 
 # %%
@@ -776,6 +786,7 @@ def test_edge_cases_and_inputs_left_as_they_are(whole_and_product):
         assert abs(whole - 12 / 13.5) < 1e-6 and bound == "decoder"
         assert abs(product - 12 / 8.5 * 12 / 17) < 1e-6
     assert techniques == [("network", 2), ("decoder", 0.5)], "techniques were changed"
+    assert parts == {"network": 7, "decoder": 5}, "parts were changed"
     whole, product, bound = whole_and_product(parts, [])
     assert abs(whole - 1) < 1e-9 and abs(product - 1) < 1e-9 and bound == "network"
     try:

@@ -109,6 +109,7 @@ def test_places_do_not_shrink_with_the_codes(share_of_product):
     assert abs(share - 0.75) < 1e-6, (
         f"3200 bits become 1800, 800, and 600 with both: 5.33 / 7.11 = 0.75, got {share}"
     )
+    assert getattr(share, "ndim", 0) == 0, f"a number, not {share}"
     share = share_of_product(100, 50, 0, 8, 0)
     assert abs(share - 1) < 1e-6, f"without places sizes multiply: 1, got {share}"
 
@@ -203,12 +204,15 @@ points: 1
 
 
 def test_who_overlaps_stays(not_beaten):
+    from numbers import Integral
+
     files, lows = [300, 200, 400, 200, 500], [0.2, 0.5, 0.8, 1.0, 0.5]
     found = not_beaten(files, lows, [0.6, 0.9, 1.2, 1.4, 0.7])
     assert found == [0, 1, 4], (
         "stack 2 is surely beaten by 0, stack 3 by 1; stack 4 overlaps with 0 and 1. "
         f"Expected [0, 1, 4], got {found}"
     )
+    assert all(isinstance(i, Integral) for i in found), f"integers, not {found}"
 
 
 # %%
@@ -472,6 +476,8 @@ def test_three_gains_that_agree_are_no_proof(order_verdict):
     rows += [(q, 2, 12.0), (q, 0, 2.0), (q, 1, 7.0)]
     t = {1: 12.706, 2: 4.303, 3: 3.182}
     mean, low, high, verdict = order_verdict(rows, t)
+    for number in (mean, low, high):
+        assert getattr(number, "ndim", 0) == 0, f"a number, not {number}"
     assert abs(mean - 2) < 1e-4, f"the gains are 1, 2 and 3: mean 2, got {mean}"
     assert abs(low + 0.4844) < 1e-3, f"2 − 4.303 · 1 / √3 = −0.484, got {low}"
     assert abs(high - 4.4844) < 1e-3, f"2 + 4.303 · 1 / √3 = 4.484, got {high}"
@@ -745,10 +751,10 @@ def test_any_rows(choose_stack):
                 expected = rows[-1][0] if high <= bound else expected
         order = torch.randperm(len(rows), generator=generator).tolist()
         rows = [rows[i] for i in order]
-        given = list(rows)
+        given = list(rows), dict(t)
         found = choose_stack(rows, bound, t)
         assert found == expected, f"bound {bound}: expected {expected}, got {found}"
-        assert rows == given, "the rows were changed"
+        assert (rows, t) == given, "the rows, or t, were changed"
         chosen.add(expected)
     assert len(chosen) > 2, "these rows would accept an answer that looks at nothing"
 

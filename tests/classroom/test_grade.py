@@ -65,6 +65,34 @@ def test_feedback_tells_what_a_public_test_says_and_of_a_hidden_one_only_its_nam
     assert "a larger number (hidden test, 2 points)" in page and "unseen" not in page
 
 
+def test_nothing_of_a_hidden_test_stands_in_what_another_says(small):
+    spy = """def spy(x):
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        seen.append(repr(frame.f_locals) + repr(frame.f_globals))
+    raise ValueError(f"{len(seen)} frames", ["secret" for text in seen if "un" + "seen" in text])"""
+    cells = "import sys\nseen = []", spy, "twice = square = spy"
+    result = grade.grade(notebook(*cells), "spy", [small], LIMITS)
+    assert result.points == {"twice": 0, "square": 0} and "frames" in result.feedback["square"][0]
+    assert "secret" not in str(result.feedback)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["def  twice (x):\n    return 2 * x"],
+        ["twice = lambda x: 2 * x"],
+        ["twice: object = lambda x: 2 * x"],
+        ["square, twice = None, lambda x: 2 * x"],
+        ["try:\n    def twice(x):\n        return 2 * x\nfinally:\n    pass"],
+        ["class twice:\n    def __new__(cls, x):\n        return 2 * x"],
+        ["%%writefile helper.py\ndef f(x):\n    return 2 * x", "from helper import f as twice"],
+    ],
+)
+def test_a_function_belongs_to_its_assignment_however_it_is_defined(small, cells):
+    assert grade.grade(notebook(*cells), "ada", [small], LIMITS).points == {"twice": 3, "square": 0}
+
+
 def test_of_a_hidden_test_that_was_stopped_from_outside_that_is_told_and_it_is_run_again(submissions, made, tmp_path):
     shutil.rmtree(submissions)
     submissions.mkdir()

@@ -74,7 +74,7 @@ HOSTILE = ENDLESS | {
     "many files": ("for i in range(300): open(str(i), 'wb').truncate(2**20)", "more than 256 MB"),
     "folders in folders": ("import os\nfor _ in range(1500):\n    os.mkdir('in')\n    os.chdir('in')", None),
     "a changed library": ("import builtins\nbuiltins.len = None", None),
-    "a shell line": ("!pip install nothing\n%time 1", None),
+    "a shell line": ("!pip install nothing\n%time 1", "passed over: a line for the shell, pip install nothing"),
     "a shell cell": ("%%bash\nrm -rf *", "is not run here"),
     "words that are no text": ("raise ValueError('\\ud800')", "ValueError"),
     "a forged end": (WRITE + """write(b'\\n1\\n{"begins": null}\\n' + b'[' * 10000 + b'\\n')""", None),
@@ -125,22 +125,90 @@ def test_an_endless_answer_is_waited_for_once_whatever_it_catches(small):
     assert passed(outcome) == {"square": [True, True], "twice": [False, False]}
 
 
+LATER = "\n# %%\n"  # between two cells
+CHANGED = """import decimal, locale, math, os, random, sys, warnings
+import numpy as np
+import torch
+def twice(x):
+    return x + x
+def change():
+    torch.set_default_dtype(torch.float64), torch.set_default_device("meta"), torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True), torch.set_flush_denormal(True)
+    for mode in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu")):
+        mode.__enter__()
+    np.seterr(all="raise"), warnings.simplefilter("error"), locale.setlocale(locale.LC_ALL, "C")
+    os.chdir("/usr"), decimal.getcontext().__setattr__("prec", 2), random.seed(1)
+    math.log, torch.zeros, sys.modules["math"] = math.log2, None, None
+change()
+square = lambda x: change() or x * x
+"""
+UNCHANGED = """def test_{name}({name}):
+    import math, os, random, tabnanny, warnings
+    from decimal import Decimal
+    import numpy as np
+    import torch
+    warnings.warn("is no error")
+    assert np.ones(1) / 0 == np.inf and os.getcwd() != "/usr" and str(Decimal(1) / 3) == "0." + 28 * "3"
+    assert math.log(math.e) == 1 and random.random() == random.Random(0).random()
+    weight = torch.ones(2, requires_grad=True)
+    assert torch.zeros(1).dtype == torch.float32 and torch.zeros(1).device.type == "cpu"
+    assert (2 * weight).requires_grad and not torch.is_inference(2 * weight)
+    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32 and torch.tensor(1e-40) * 1 > 0
+    assert torch.get_num_threads() == 1 and not torch.are_deterministic_algorithms_enabled()
+    assert {name}(3) in (6, 9)
+
+"""
+
+
 @pytest.mark.parametrize(
     "cell",
     [
+        f"from __future__ import annotations{LATER}def twice(x: Nowhere) -> Nothing:\n    return 2 * x",
+        f"def f(x):\n    return 2 * x{LATER}import inspect\nexec(inspect.getsource(f).replace('def f', 'def twice'))",
+        f"%%writefile helper.py\ndef twice(x):\n    return 2 * x{LATER}from helper import *",
+        f"2{LATER}_ + 1{LATER}def twice(x):\n    assert (Out[1], _2, In[1]) == (2, 3, '2')\n    return 2 * x",
+        f"import asyncio\nasync def g(x):\n    return 2 * x{LATER}task = asyncio.create_task(g(3)); await g(1)"
+        f"{LATER}assert await task == 6{LATER}def twice(x):\n    return asyncio.run(g(x))",
+        "get_ipython().run_line_magic('time', 'two = 2')\n%matplotlib inline\ndef twice(x):\n    return two * x",
+        "import functools, operator\ntwice = functools.partial(operator.mul, 2)",
+        "from IPython.display import HTML, display\ndisplay(HTML('x'))\nif True:\n    twice = lambda x: 2 * x",
+        "class twice(int):\n    def __new__ (cls, x):\n        return 2 * x",
+        "%%capture\ndef twice (x):\n    return 2 * x",
         "%%time\ndef twice(x):\n    return 2 * x",
         "def twice(x):\n    display(x)\n    return (4 * x\n    % (4 * x + 1)\n    ) // 2",
         "import pickle\nclass Held:\n    pass\npickle.dumps(Held())\ndef twice(x: int):\n    return 2 * x",
         "def twice(x: int):\n    return 2 * x\nassert twice.__annotations__ == {'x': int}",
         "len?\ndef twice(x):\n    return 2 * x",
-        "files = !ls\ndef twice(x):\n    return 2 * x + len(files)",
         "%time two = 2\ndef twice(x):\n    return two * x",
         "import asyncio\nawait asyncio.sleep(0)\ndef twice(x):\n    return 2 * x",
     ],
 )
 def test_what_runs_in_a_notebook_runs_here(small, cell):
-    outcome = sandbox.run([cell], small.sources, LIMITS)
+    outcome = sandbox.run(cell.split(LATER), small.sources, LIMITS)
     assert outcome.notes == [] and passed(outcome)["twice"] == [True, True]
+
+
+def test_what_is_not_here_costs_itself_and_the_rest_of_its_cell_runs(small):
+    cell = "from google.colab import drive\ndrive.mount('/content/drive')\nimport math\n!pip install it\n%load_ext it"
+    cell += "\nfiles = !ls\ndef twice(x):\n    return math.floor(2 * x) + len(files)"
+    outcome = sandbox.run([cell], small.sources, LIMITS)
+    assert passed(outcome)["twice"] == [True, True]
+    [note] = outcome.notes
+    for word in ("No module named 'google'", "'drive' is not defined", "pip install it", "%load_ext it", "shell, ls"):
+        assert word in note
+
+
+def test_what_a_cell_or_an_answer_changes_for_all_code_is_as_before_in_each_test():
+    tests = {name: UNCHANGED.format(name=name) for name in ("square", "twice")}
+    outcome = sandbox.run(["%%writefile tabnanny.py\nraise ImportError", CHANGED], tests)
+    assert outcome.notes == [] and outcome.passed == {"square": {0: ""}, "twice": {0: ""}}
+
+
+def test_an_error_is_never_taken_for_a_word_of_the_process_itself(small):
+    name = "ran for more than 6 s and was stopped"
+    cell = f"class E(Exception):\n    pass\nE.__name__ = E.__qualname__ = {name!r}\ndef twice(x):\n    raise E"
+    said = sandbox.run([cell], small.sources, LIMITS).passed["twice"]
+    assert said == {0: f"an error: {name}", 1: f"an error: {name}"}
 
 
 def test_an_answer_that_is_missing_or_has_failed_is_told_so(small):
