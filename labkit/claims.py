@@ -144,7 +144,7 @@ class Claim:
         weak = next((m for m in open_ if not m.decides), None)
         if weak:
             return f"{weak.kind} of {weak.n}" + (f", {weak.method}" if weak.method else "") + ": no 95 % confidence"
-        return "the interval holds the bound"
+        return "the bound lies inside the interval"
 
 
 def _promises(entry: object) -> dict[str, Bound]:

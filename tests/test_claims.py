@@ -131,7 +131,7 @@ def test_a_rehearsal_judges_nothing(ledger):
 @pytest.mark.parametrize(
     "measured, reason",
     [
-        (between(1.0, 1.2), "the interval holds the bound"),
+        (between(1.0, 1.2), "the bound lies inside the interval"),
         (Measurement(2, 1.9, 2.1, "×", 40, QUARTILES), "quartiles of 40: no 95 % confidence"),
         (
             Measurement(2, 2, 2, "×", 1, method="no spread over 1 seeds"),

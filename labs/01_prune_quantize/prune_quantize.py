@@ -379,7 +379,7 @@ plot.waterfall(stack, "smaller")
 # </details>
 #
 # **What is the baseline?** One instrument must measure all four files, or it is itself a technique: above it is zstd, below FP32 is also measured in two more ways.
-# In the drawing, *dominated* means that another file is no larger and no worse.
+# In the drawing, *dominated* means: another file is no larger, and its point, whatever the bars, no worse.
 
 # %%
 baselines = {
@@ -443,7 +443,7 @@ plot.latencies(timings, baseline="FP32")
 #
 # Four times as many 8-bit numbers fit in a vector register, which suggests a gain of up to four.
 # But numbers must be quantized and scaled back between layers, and the float kernels may simply be better.
-# It was slower on two CPUs that were tried, one with VNNI and one without; why is open, so take the verdict for this machine only.
+# Our first records said 0.7×: a program that was compiled again, without its weights frozen, computed in floats and did not say so; `compile_frozen` now raises an error.
 #
 # </details>
 #
@@ -488,7 +488,7 @@ lab.finish(headline)
 # - A size without an accuracy, and a speed-up without its baseline, are half a result {cite}`blalock2020state`.
 # - After pruning, correct BatchNorm before you judge.
 # - Zeros save space only when encoded, and time only when removed.
-# - Dynamic INT8 is for Linear layers; convolutions need static INT8 and a compiler, and may still be slower than compiled FP32.
+# - Dynamic INT8 is for Linear layers; convolutions need static INT8 and a compiler; time them against compiled FP32.
 # - Effects multiply where each removes the same fraction with and without the other; whoever prints a product measures it with one instrument.
 #
 # **Where it leads.** Lab 02 goes on where this lab stops: shared weights, a sparse index and Huffman codes instead of zstd.

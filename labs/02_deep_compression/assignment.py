@@ -51,8 +51,8 @@ T95 = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10:
 # *easy, 10 minutes, 3 points*
 #
 # A share $d$ of the weights is kept, at random places. Then the distance $D$ to the next kept weight is longer than $k$
-# with probability $(1 - d)^k$. A position has $p$ bits and reaches $2^p$ places; for every full $2^p$ places that the
-# next weight lies farther, a filler is stored, which costs a code and a position like any other entry. So a kept weight
+# with probability $(1 - d)^k$. A position has $p$ bits and reaches $2^p$ places; for every $2^p$ places that lie
+# wholly before the next weight, a filler is stored, which costs a code and a position like any other entry. So a kept weight
 # needs on average
 #
 # $$ \sum_{j=0}^{\infty} (1 - d)^{\,j\,2^p} = \frac{1}{1 - (1 - d)^{2^p}} \quad\text{entries of } b + p \text{ bits each.} $$

@@ -186,7 +186,7 @@ record.table("lost")
 #
 # At 98 % one shot starts its training from a ruined network.
 # In rounds, the weights that stay adapt before the next ones go, and the next choice is made among adapted weights.
-# The price is time: each round trains a third of the steps, and where little is pruned that price may be the larger one.
+# The price: each round trains only a third of the steps; where little is pruned, that may cost more than it gains.
 #
 # </details>
 #

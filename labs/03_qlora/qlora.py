@@ -78,7 +78,7 @@ record, settings, device, files = lab.start(
 # - the *activations*: what layers put out, as far as the backward pass needs it;
 # - the *workspace*: whatever else is allocated for a moment at the peak.
 #
-# Full fine-tuning in 16 bits takes twelve bytes per parameter before the first token is read: two for the weight, two for its gradient, eight for AdamW.
+# Full fine-tuning in 16 bits takes twelve bytes per parameter before the first token is read: two for the weight, two for its gradient, eight for AdamW (two averages in float32).
 # LoRA {cite}`hu2022lora` freezes the weight $W$ and trains two thin matrices beside it, an *adapter*.
 # QLoRA {cite}`dettmers2023qlora` moreover holds $W$ in four bits, and unpacks it layer by layer, whenever it is needed:
 #
@@ -124,7 +124,7 @@ print(f"{whole} parameters, {linear / whole.value:.0%} of them in linear layers"
 # %% [markdown]
 # The measure of quality is *perplexity*: among how many tokens the model hesitates, on average, when it predicts the next one of the held-out text: $e^{\text{loss}}$.
 # Texts differ more than models do, so models are compared block by block.
-# Blocks of one topic are alike, so each topic counts once, and a perplexity's square brackets are 95 % intervals over topics (round ones are weaker: Lab 01).
+# Blocks of one topic are alike, so each topic counts once, and a perplexity's square brackets are 95 % intervals over topics (round ones decide nothing: Lab 01).
 #
 # Weights from the package have been through four bits before.
 # What follows is then the error of quantizing once more, and a small model has little to spare.
@@ -296,7 +296,7 @@ plot.training_losses(histories)
 
 # %%
 question = """The trained model, merged into what its four bits stand for and rounded
-to NF4 again, has how many times the perplexity that it had before training?"""
+to NF4 again, has how many times the perplexity of NF4 before training?"""
 lab.guess("on_grid_times_untrained", question, "×", None)
 
 # %%

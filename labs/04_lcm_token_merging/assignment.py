@@ -805,7 +805,7 @@ def test_edge_cases_and_inputs_left_as_they_are(whole_and_product):
 # %% [markdown]
 # ## To discuss
 #
-# Take the latencies of 25 guided, 25 unguided and four unguided steps from section 7 of the lab. Two of them give the two
+# Read the latencies of 25 guided and of four unguided steps off the picture in section 7 of the lab. They give the two
 # parts of a picture's time: what an evaluation takes, and what is done once. Put these parts into `whole_and_product` and
-# predict the third. Where it differs from what was measured: which assumption is broken, and which measurement would show
-# it? And why may an operation saved, as in exercise 3, save no time at all?
+# predict 25 unguided steps. Where that differs from what was measured: which assumption is broken, and which measurement
+# would show it? And why may an operation saved, as in exercise 3, save no time at all?

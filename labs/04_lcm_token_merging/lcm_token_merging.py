@@ -152,7 +152,7 @@ lab.guess("full_size_article_stack", asked, "×", None)
 # By hand, for one feature: means 0 and 1, standard deviations 2 and 4 give $(0 - 1)^2 + (2 - 4)^2 = 5$.
 #
 # From few pictures the covariance is badly estimated, and every error counts as distance: it is **biased upwards**.
-# Here are real pictures, which should lie at almost no distance from real ones.
+# Here are real training pictures, which should lie at almost no distance from real ones.
 
 # %%
 scores = zoo.Scores(None if loaded.reference else [])  # of the model that ships
@@ -355,7 +355,7 @@ plot.waterfall(stack, "faster")
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
 # What neither makes faster takes a larger share of the time of both, which pulls both below their product.
-# Is it so here, or does the interval hold 1? Six rounds give one too wide to tell 0.95, the claim's bound, from 1.
+# The share is the median over rounds, not the quotient of two bars: does its interval contain both 1 and 0.95, the claim's bound?
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #
@@ -471,7 +471,7 @@ headline = (
 lab.finish(headline)
 
 # %% [markdown]
-# Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided, and so does an interval that holds the bound.)
+# Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided, and so does a bound inside the interval.)
 #
 # - *Ten times by stacking*: the condition counts the compiler, and no merging; over a compiled baseline it stays below ten.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.

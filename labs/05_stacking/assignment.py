@@ -267,7 +267,7 @@ def test_many_stacks(not_beaten):
 # *medium, 15 minutes, 4 points*
 #
 # `steps` is a list of at most seven different names. `before` is a list of pairs: `(a, b)` says that $a$ has to come
-# before $b$, at once or later. A pair of which one name is not among the steps asks nothing. Return all orders of the
+# before $b$, directly or not. A pair of which one name is not among the steps asks nothing. Return all orders of the
 # steps that break no pair, as a list of tuples of names in lexicographic order (that of Python's `sorted`). If the
 # pairs contradict each other, the list is empty. Of no steps there is one order, the empty tuple.
 #

@@ -113,7 +113,7 @@ drawings.two_orders(w, prune_half, round_to_half)
 # | step, for the network of images | what it does | step, for the language model | what it does |
 # | --- | --- | --- | --- |
 # | `thin(part)` | removes channels | `cut(layers)` | removes layers |
-# | `prune(part)` | zeros for small weights; `lamp`: small against the larger ones of their layer | `prune(part)` | zeros, by `wanda` (section 7) or `magnitude` |
+# | `prune(part)` | zeros for small weights of all layers; `lamp`: small against the larger ones of their layer | `prune(part)` | zeros, by `wanda` (section 7) or `magnitude` |
 # | `recover(batches)`, `distill(batches)` | trains, with labels or with a teacher | `lora(rank, batches)` | trains adapters |
 # | `share(bits)`, `quantize` | few values by a codebook, or INT8 | `quantize` | INT8, or NF4 |
 # | `fold`, `half` | merges BatchNorm into convolutions; all floats to 16 bits | | |
@@ -258,7 +258,7 @@ for task, much in (("images", 1), ("text", 0)):
 # %%
 question = "How many points does the worst pair lose beyond the sum of both alone?"
 lab.guess("largest_interaction", question, "points", None)
-question = "70 % zeros, 16 values a layer: what part of the product is reached?"
+question = "70 % zeros, 16 values a layer: what part of the product of sizes is reached?"
 lab.guess("prune_share_product", question, "×", None)
 
 # %%
@@ -321,7 +321,7 @@ plot.waterfall(zeros.product, "smaller")
 #
 # **Ablation** asks twice: what does a step do *alone*, and what is missing when it is *left out* of the whole?
 # Where the two answers differ, the steps interact.
-# The rows are the steps in order; *in the whole* compares the whole with and without that step. A loss surely below zero is a repair.
+# The rows are the steps in order; *in the whole* compares the whole with and without that step; a loss surely below zero is a gain.
 #
 # **Ask yourself:** `distill` makes no file smaller, so is it the step to leave out first?
 #
@@ -485,7 +485,7 @@ lab.finish(headline)
 #
 # **Five lines to remember.**
 #
-# - What damages comes before what repairs, and measuring BatchNorm again is a repair: fold after it.
+# - What damages comes before what repairs; measuring BatchNorm again repairs, so fold after pruning.
 # - Interactions are measured, not assumed, in both orders, and paired on the same test data where predictions are kept.
 # - Sizes multiply only if no two steps shorten the same bits and nothing else is in the file: places do not shrink with the bits.
 # - The step that saves no byte may carry the whole stack: ablate before you drop it.

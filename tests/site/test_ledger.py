@@ -58,7 +58,7 @@ def test_a_row_shows_the_claim_and_what_each_run_says_of_it():
     this, recorded = ran(ratio=between(1.9, 2.1)), ran(ratio=times(2.1))
     [[number, claim, _, promise, *shown]] = cells(ledger.claims_table([lab(this=this, recorded=recorded)]))
     assert (number, claim, promise) == ("01", "It is smaller.", "≥ 2")
-    undecided = "undecided<br><small>the interval holds the bound</small>"
+    undecided = "undecided<br><small>the bound lies inside the interval</small>"
     assert shown == ["2.00×<br><small>[1.90, 2.10]</small>", undecided, "2.10×", "holds"]
 
 

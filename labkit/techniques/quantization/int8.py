@@ -245,11 +245,13 @@ def compile_frozen(
         ValueError: the model is in train mode.
 
     Returns:
-        What computes as the model; it raises ValueError for an input of another shape
-        or memory layout.
+        What computes as the model. It raises ValueError for an input of another shape
+        or memory layout, and RuntimeError where the program is gone: `torch.export`
+        throws away what was compiled before it.
     """
     import torch._dynamo.config as dynamo
     import torch._inductor.config as inductor
+    from torch._dynamo.utils import counters
 
     checks.evaluating(model)
     compiled = torch.compile(model, dynamic=False)
@@ -264,12 +266,21 @@ def compile_frozen(
                 f"{example.stride()}, "
                 f"called with {tuple(x.shape)} and strides {x.stride()}"
             )
-        return compiled(x)
+        before = counters["stats"]["unique_graphs"]
+        y = compiled(x)
+        # Compiled again, and not frozen: an INT8 graph would compute in floats, slower.
+        if counters["stats"]["unique_graphs"] != before:
+            raise RuntimeError(
+                "the compiled program was thrown away (torch.export does so): export "
+                "all graphs first, then compile"
+            )
+        return y
 
     # Models of one class share one `forward`; past eight of them the compiler would
     # silently give up.
-    with inductor.patch(freezing=True), dynamo.patch(recompile_limit=64):
-        run(example)
+    patches = inductor.patch(freezing=True), dynamo.patch(recompile_limit=64)
+    with torch.no_grad(), patches[0], patches[1]:
+        compiled(example)
     return run
 
 

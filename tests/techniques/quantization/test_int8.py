@@ -304,6 +304,16 @@ def test_a_compiled_graph_computes_in_integers_and_gives_the_same_outputs(graph,
             run(other)
 
 
+def test_a_program_that_an_export_threw_away_is_not_timed_in_floats(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    model, x = Shallow().eval(), torch.randn(2, 3, 4, 4)
+    run = compile_frozen(model, x)
+    torch.testing.assert_close(run(x), outputs(model, x))
+    exported(Shallow().eval(), x)
+    with pytest.raises(RuntimeError, match="export all graphs first, then compile"):
+        run(x)
+
+
 def test_more_than_eight_models_of_one_class_are_compiled(monkeypatch):
     compiled = []
 
