@@ -258,7 +258,7 @@ for task, much in (("images", 1), ("text", 0)):
 # %%
 question = "How many points does the worst pair lose beyond the sum of both alone?"
 lab.guess("largest_interaction", question, "points", None)
-question = "70 % zeros, 16 values a layer: what part of the product of sizes is reached?"
+question = "70 % zeros, 16 values: what part of the sizes' product is reached?"
 lab.guess("prune_share_product", question, "×", None)
 
 # %%
