@@ -496,7 +496,8 @@ def test_no_search_without_merging_and_counts_rounded_down(merging_gain):
 #   sum. The result of a query is the weighted mean of $V$.
 # - Every token gets the result of its group: return $(T, C)$.
 #
-# If all tokens of a group are equal, this is exactly what attention over all $T$ tokens gives.
+# If all tokens of a group are equal, this is exactly what attention over all $T$ tokens gives. A score
+# $q \cdot k_j / \sqrt C$ can be 1,000, and $e^{1000}$ is no number for a computer.
 #
 # Example: $C = 1$, all three matrices 0, 0 and 1, tokens 1, 1 and 4, groups 0, 0 and 1. Every weight is $n_j$, so each
 # result is $(2 \cdot 1 + 1 \cdot 4) / 3 = 2$; without the sizes it would be 2.5.

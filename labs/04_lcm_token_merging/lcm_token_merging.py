@@ -132,7 +132,7 @@ drawings.rows_of_pictures(
 # - **Tokens.** Self-attention compares every position of the latent, a token, with every other. Many are alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
 #
 # By hand: 20 evaluations become 2; if encoder and decoder take as long as one, 21 become 3, which is 7 times.
-# The drawing is computed, for one pixel, black or white, with $b / a$ as the noise left; a start above zero makes white likelier, so the mean is nearer to it.
+# The drawing is computed: $x / a$ of one pixel, black or white, over $b / a$, the noise left; a start above zero makes white likelier, so the mean is nearer to it.
 
 # %%
 display(drawings.one_leap())
@@ -412,7 +412,7 @@ plot.waterfall(article, "faster")
 # The authors {cite}`luo2023lcmlora` promise plugging in for *fine-tuned* models, which keep the architecture.
 # The next cell tries it on our small U-Net; whether the published adapter loads on BK-SDM-Small was not tried.
 #
-# The merging lines are of one evaluation replayed without the CPU; run eagerly, one picture of 512 pixels gets slower by merging.
+# The lines `merging half` time one evaluation as a CUDA graph, replayed without the CPU; run eagerly, one picture of 512 pixels gets slower by merging.
 # The table has one picture at a time, both sides under `torch.compile`; again no picture was seen.
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other.
 

@@ -382,7 +382,7 @@ for key, one, other in (
 Table(["SmolLM2", "against", "times the perplexity"], table)
 
 # %% [markdown]
-# The labels seem to lose more, but look at the left end: they harm the network that is not pruned by as much.
+# The labels seem to lose more, but look at the left end: they harm the unpruned network by as much.
 # Few steps at this learning rate, on images that are not shifted and mirrored as in the first training, are a likely cause; it was not tested.
 #
 # In the table, both stay within 5 % where one weight in ten goes; where half go, neither is free, and magnitude loses far more.
@@ -394,7 +394,7 @@ Table(["SmolLM2", "against", "times the perplexity"], table)
 # You choose by a rule, which you write down before you look:
 #
 # - **Phone**: the smallest file that loses at most a point with its whole interval, or 5 % of perplexity on average.
-# - **Nothing trained**: the same, for those who cannot train.
+# - **Nothing trained**: the same, by the whole interval, for those who cannot train.
 # - **No codebook**: the same, without `share`: libraries have kernels for INT8, NF4 and 16 bits.
 
 # %%
@@ -481,7 +481,7 @@ lab.finish(headline)
 # 1. Write a step that rounds every weight to a power of two: where in *prune → distill* does it belong?
 # 2. Is `images.prune(0.9, "lamp")` twice, with a training between, better than once?
 # 3. Let `recover` train on images that are shifted and mirrored: does the teacher still win?
-# 4. Take the classifier's stack for the phone apart with `stack.ablation(runners["images"], …)`: which step goes first?
+# 4. Take the classifier's stack for the phone apart with `stack.ablation(runners["images"], …)`: which step can be left out?
 #
 # **Five lines to remember.**
 #
