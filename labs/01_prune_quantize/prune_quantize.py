@@ -442,8 +442,8 @@ plot.latencies(timings, baseline="FP32")
 # <details><summary>Why <code>int8_speedup_over_compiled_batch_50</code>?</summary>
 #
 # Four times as many 8-bit numbers fit in a vector register, which suggests a gain of up to four.
-# But numbers must be quantized and scaled back between layers, and the float kernels may simply be better.
-# Our first records said 0.7×: a program that was compiled again, without its weights frozen, computed in floats and did not say so; `compile_frozen` now raises an error.
+# But numbers must be quantized and scaled back between layers; what that takes was not measured.
+# Some of our records said 0.7×: a program that was compiled again, without its weights frozen, computed in floats and did not say so; `compile_frozen` now raises an error.
 #
 # </details>
 #
@@ -461,8 +461,8 @@ claims.judge("claims.toml", record)
 # - *Rates multiply*: where each removes the same fraction with and without the other; the positions break that.
 # - *INT8 is a quarter*: of what is quantized, and once the float32 copies that an exported graph keeps are removed.
 # - *Ten times at 90 %*: counts weights, and not where they are.
-# - *INT8 is faster*: than eager FP32, which lacks what compiling gains.
-# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time. An interval covers one run; the next one, on the same machine, may turn the verdict.
+# - *INT8 is faster*: look at both batch sizes: a gain in batches need not show on one image.
+# - *Half a layer*: half of the arithmetic is half of the time only if arithmetic is what takes the time. One run may decide where three, joined, do not.
 #
 # ## 9 · This run and the recorded ones
 

@@ -465,7 +465,7 @@ ledger
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste, and the paper's own four networks lie on both sides.
 # - *Four times on top*, *the rates multiply*: the positions do not shrink with the values.
 # - *Linear is best*: at four bits the codebooks differ, and three networks are too few to tell their accuracies apart.
-# - *Less time*: the gain on one image varies between processes and between machines. In batches one index can serve many images; CSR's input is transposed before the clock starts.
+# - *Less time*: the time of one image varies between processes and between machines. In batches one index can serve many images; CSR's input is transposed before the clock starts.
 #
 # ## 10 · This run and the recorded ones
 
