@@ -18,6 +18,7 @@ import pytest
 from labkit.classroom import landlock, sandbox, seccomp
 from submissions import SQUARE, TWICE
 
+SHARED = "/tmp"  # whatever TMPDIR says: every process knows this folder
 LIMITS = sandbox.Limits(seconds=20, all_seconds=120, memory=2**30, file_bytes=2**20)
 ONE_SECOND = replace(LIMITS, seconds=1)  # for what never ends; on a busy machine anything else may need more
 
@@ -291,7 +292,7 @@ TO_A_FILE_OF_SOMEBODY_ELSE = {
     "changes its times": "import os\nos.utime({file!r}, (1, 1))",
     "names it in an attribute": "import os\nos.setxattr({file!r}, 'user.mine', b'1')",
     "watches it": CALL + "call(NUMBER['inotify_init1'], 0)",
-    "writes beside its folder": "open('/tmp/mine', 'w')",
+    "writes beside its folder": f"open('{SHARED}/mine', 'w')",
 }
 TO_SOMEBODY_ELSES_PROCESS = {
     "ends it": "import os\nos.kill({pid}, 9)",
@@ -363,7 +364,7 @@ def somebody_else(tmp_path):
         scheduled = os.getpriority(os.PRIO_PROCESS, pid), os.sched_getscheduler(pid), os.sched_getaffinity(pid)
         limited = resource.prlimit(pid, resource.RLIMIT_CPU), process.poll()
         shared = [Path("/proc/sysvipc", kind).read_text().count("\n") for kind in ("shm", "sem", "msg")]
-        made = [path for path in ("/tmp/mine", "/dev/shm/mine") if Path(path).exists()]
+        made = [path for path in (f"{SHARED}/mine", "/dev/shm/mine") if Path(path).exists()]
         about = file.read_text(), at.st_mode, at.st_mtime, at.st_uid, at.st_gid, at.st_nlink, os.listxattr(file)
         return about, scheduled, limited, shared, made, Path(f"/proc/{pid}/oom_score_adj").read_text()
 
