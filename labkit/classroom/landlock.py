@@ -1,5 +1,7 @@
 """Landlock: keep this process, for good, from files, TCP connections and other processes, without any privilege.
 
+A namespace gives it shared memory of its own first, where the kernel allows one.
+
 Standard library only: the worker imports it as a neighbour. See landlock(7); the numbers are those of the kernel's
 interface, the same on every CPU that these calls exist on.
 """
@@ -18,6 +20,9 @@ VERSION_FLAG = 1
 PATH_BENEATH = 1
 NO_NEW_PRIVS = 38
 PARENT_DEATH_SIGNAL, CHILD_SUBREAPER = 1, 36
+NEW_USER, NEW_MOUNTS = 1 << 28, 1 << 17
+NO_SETUID, NO_DEVICES, DOWNWARDS, PRIVATE = 2, 4, 1 << 14, 1 << 18
+SHARED_MEMORY, SHARED_BYTES = "/dev/shm", 2**28
 EXECUTE, WRITE, READ, READ_DIR = 1, 2, 4, 8
 ON_A_FILE = EXECUTE | WRITE | READ
 # Rights on files by the version that brought them: the first has 13, then come renaming, truncating, ioctl.
@@ -38,8 +43,28 @@ def version() -> int:
     return max(0, _libc().syscall(CREATE_RULESET, None, 0, VERSION_FLAG))
 
 
-def restrict(folder: str) -> None:
-    """From here on: read what a Python program needs, read and write `folder`, and nothing else.
+def own_shared_memory() -> bool:
+    """From here on: an empty /dev/shm that no other process sees, where multiprocessing keeps its semaphores.
+
+    Returns whether the kernel gave one: to root a namespace of mounts, to others one of users around it.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    libc, user, group = _libc(), os.getuid(), os.getgid()
+    if libc.unshare(NEW_MOUNTS) < 0:
+        if libc.unshare(NEW_USER | NEW_MOUNTS) < 0:
+            return False
+        for name, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(line)
+    if libc.mount(None, b"/", None, DOWNWARDS | PRIVATE, None) < 0:
+        return False
+    size = f"size={SHARED_BYTES}".encode()
+    return libc.mount(b"tmpfs", SHARED_MEMORY.encode(), b"tmpfs", NO_SETUID | NO_DEVICES, size) == 0
+
+
+def restrict(*folders: str) -> None:
+    """From here on: read what a Python program needs, read and write these folders, and nothing else.
 
     Does nothing where the kernel has no Landlock. Raises OSError if it has it and refuses.
     """
@@ -56,7 +81,7 @@ def restrict(folder: str) -> None:
     rules = _checked(libc.syscall(CREATE_RULESET, attributes, len(attributes), 0))
     reading = EXECUTE | READ | READ_DIR
     devices = dict.fromkeys(("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"), READ | WRITE)
-    allowed = dict.fromkeys(readable(), reading) | devices | {folder: everything}
+    allowed = dict.fromkeys(readable(), reading) | devices | dict.fromkeys(folders, everything)
     for path, rights in allowed.items():
         if os.path.exists(path):
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -83,6 +83,12 @@ HOSTILE = ENDLESS | {
 }
 
 
+def has_own_shared_memory() -> bool:
+    code = "import landlock; print(landlock.own_shared_memory())"
+    folder = Path(landlock.__file__).parent
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True).stdout == "True\n"
+
+
 def passed(outcome: sandbox.Outcome) -> dict[str, list[bool]]:
     return {name: [not results[i] for i in sorted(results)] for name, results in sorted(outcome.passed.items())}
 
@@ -182,11 +188,23 @@ UNCHANGED = """def test_{name}({name}):
         "len?\ndef twice(x):\n    return 2 * x",
         "%time two = 2\ndef twice(x):\n    return two * x",
         "import asyncio\nawait asyncio.sleep(0)\ndef twice(x):\n    return 2 * x",
+        "import torch\nfrom torch.utils.data import DataLoader\ndef twice(x):\n"
+        "    return sum(part.sum().item() for part in DataLoader(torch.tensor([x, x]), num_workers=2))",
     ],
 )
 def test_what_runs_in_a_notebook_runs_here(small, cell):
     outcome = sandbox.run(cell.split(LATER), small.sources, LIMITS)
     assert outcome.notes == [] and passed(outcome)["twice"] == [True, True]
+
+
+@pytest.mark.skipif(not has_own_shared_memory(), reason="this Linux gives no namespace")
+def test_processes_share_work_in_a_memory_that_nobody_else_sees(small):
+    cell = "import multiprocessing\nfrom pathlib import Path\nPath('/dev/shm/mine').write_text('1')\n"
+    cell += "def double(x):\n    return 2 * x\ndef twice(x):\n"
+    cell += "    with multiprocessing.Pool(2) as pool:\n        return pool.map(double, [x])[0]"
+    outcome = sandbox.run([cell], small.sources, LIMITS)
+    assert outcome.notes == [] and passed(outcome)["twice"] == [True, True]
+    assert not Path("/dev/shm/mine").exists()
 
 
 def test_what_is_not_here_costs_itself_and_the_rest_of_its_cell_runs(small):
@@ -329,7 +347,6 @@ TO_WHAT_ALL_SHARE = {
     "messages": CALL + "call(NUMBER['msgget'], 4711, 0o1666)",
     "a queue": CALL + "call(NUMBER['mq_open'], b'mine', 0o102, 0o600, 0)",
     "a key": CALL + "call(NUMBER['add_key'], b'user', b'mine', b'1', 1, -4)",
-    "a file in shared memory": "open('/dev/shm/mine', 'w')",
     "a terminal": "import os\nos.openpty()",
     "a lease, which lets nobody else open a file": "import fcntl, json\nfcntl.fcntl(open(json.__file__), 1024, 1)",
     "all timers of a user": "import ctypes\nlibc = ctypes.CDLL(None)\nfor _ in range(10**4):\n"
