@@ -132,7 +132,7 @@ drawings.rows_of_pictures(
 # - **Tokens.** Self-attention compares every position of the latent, a token, with every other. Many are alike: merge them before, and copy the result to all of them after {cite}`bolya2023tomesd`.
 #
 # By hand: 20 evaluations become 2; if encoder and decoder take as long as one, 21 become 3, which is 7 times.
-# The drawing is computed: $x / a$ of one pixel, black or white, over $b / a$, the noise left; a start above zero makes white likelier, so the mean is nearer to it.
+# The drawing is computed: upwards $x / a$ of one pixel, black or white, across the noise left, $b / a$; a start above zero makes white likelier, so the mean is nearer to it.
 
 # %%
 display(drawings.one_leap())
@@ -355,7 +355,7 @@ plot.waterfall(stack, "faster")
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
 # What neither makes faster takes a larger share of the time of both, which pulls both below their product.
-# The share is the median over rounds, not the quotient of two bars: does its interval contain both 1 and 0.95, the claim's bound?
+# The share is the median over rounds, not the quotient of two bars: an interval with both 1 and 0.95, the claim's bound, decides nothing.
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #

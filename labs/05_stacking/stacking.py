@@ -286,7 +286,7 @@ drawings.tree(pairs, 1, "lost")
 #
 # </details>
 #
-# In the heat map brackets mean that the interval holds zero; the rows keep no predictions to pair, so most of a point may hide in it.
+# In the heat map brackets mean that the interval holds zero; the record has no predictions to pair, so most of a point may hide in it.
 # Above it stands the worst of all pairs, then without `fold` first, then also without `thin`; these three intervals are widened as in section 4.
 #
 # - **`fold` first ruins what changes many weights.** In the tree, the same two steps lose little in one order and very much in the other.
@@ -341,7 +341,7 @@ whole = stack.product(recorded["images"], images.STUDY.whole, stack.SEEDS)
 plot.waterfall(whole, "smaller")
 
 # %% [markdown]
-# What a step loses or saves alone says little about the stack: compare `prune` in both columns, and the whole with the product.
+# What a step loses or saves alone says little about the stack: compare `prune` alone and in the whole, and the whole with the product.
 #
 # ## 7 · Recover, and choose what to drop
 #
@@ -361,7 +361,7 @@ for way in ("recover(200)", "distill(200)"):
     print(f"{way}: 80 % pruned loses {lost[way][80]}, not pruned at all {lost[way][0]}")
 labels, teacher = (difference(each[80], each[0]) for each in lost.values())
 gain = from_rows("distillation_net_gain", difference(labels, teacher))
-print(f"labels minus teacher, each without what it does to the whole network: {gain}")
+print(f"labels minus teacher, each less its harm to the unpruned network: {gain}")
 display(plot.curves(lost, "sparsity (%)", "accuracy lost"))
 
 rows = recorded["text"].rows.averaged(stack.SEEDS, at_least=3)
@@ -459,7 +459,7 @@ claims.judge("claims.toml", record)
 # - *Losses add up*: not where one step takes away what had made the other harmless, as folding may (section 5).
 # - *Sizes multiply*: not where two steps shorten the same bits, nor where the file also holds places of weights.
 # - *Prune, recover, quantize*: its condition is that the weights themselves are trained; there the interval holds zero.
-#   With four bits, round first and then train; with INT8 the order hardly matters (not shown), because there is little to repair.
+#   With adapters beside NF4, round first and then train; with INT8 the order hardly matters (not shown), because there is little to repair.
 #
 # *Undecided* means that the effect may be nothing, or as large as the end of its interval: no reason to choose.
 #
