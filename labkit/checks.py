@@ -71,6 +71,12 @@ def copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
+def _share(module: nn.Module, name: str) -> float:
+    """A number that attention, recurrent layers or norms keep; 0 where there is none, or a layer of that name."""
+    value = getattr(module, name, 0)
+    return value if isinstance(value, (int, float)) else 0
+
+
 def evaluating(model: object) -> None:
     """Refuse a network whose answers are random, or change it.
 
@@ -78,8 +84,10 @@ def evaluating(model: object) -> None:
         ValueError: dropout is on, or BatchNorm goes by the batch.
     """
     for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
-        drops = isinstance(module, _DropoutNd) and module.p > 0
-        if module.training and (drops or isinstance(module, _BatchNorm)):
+        drops = isinstance(module, _DropoutNd) or type(module).__name__ == "StochasticDepth"  # torchvision's
+        at_random = (drops and module.p > 0) or isinstance(module, nn.RReLU) or _share(module, "dropout") > 0
+        by_batch = isinstance(module, _BatchNorm) or _share(module, "track_running_stats") > 0
+        if module.training and (at_random or by_batch):
             raise ValueError(
                 f"{name or 'the model'} ({type(module).__name__}) is in train mode: call model.eval() first"
             )

@@ -97,7 +97,7 @@ def load(path: str | Path) -> RecordedRun:
         return RecordedRun(
             record, data["environment"], data["command"], took["seconds"], took["peak_bytes"], took["date"]
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not the record of a run ({error!r}): fetch it anew, or run the lab") from error
 
 

@@ -26,9 +26,10 @@ from labkit.environment import cores
 NOT_RUN = "the grader could not run it"
 # What no test says, but what was done to it from outside; a busy machine may have had a part in it.
 OUTSIDE = re.compile(
-    r"(ran for|started|wrote) more than \d{1,4} (s|processes|MB) and was stopped"
+    r"(ran for|started|wrote) more than (it may|\d{1,4} (s|processes|MB)) and was stopped"
     rf"|ended the whole process and was left out|needed more memory than there is for an answer|was not run|{NOT_RUN}"
 )
+NUMBER = re.compile(r"more than \d+ \w+")
 # What a cell binds: by def and class in any place, by = and import where a line begins. A pattern, because the grader
 # must not be stopped by what a student wrote.
 BOUND = re.compile(
@@ -113,6 +114,8 @@ def code_cells(notebook: bytes) -> list[str]:
 def belongs_to(cells: list[str], assignments: list[Assignment]) -> Assignment | None:
     """The assignment most of whose functions the cells define, whatever the file is called; None if none has any."""
     defined = {name for cell in cells for line in BOUND.findall(cell) for name in re.findall(r"\w+", " ".join(line))}
+    if not any(defined & each.exercises.keys() for each in assignments):  # bound in some rarer way
+        defined = set(re.findall(r"\w+", " ".join(cells)))
     best = max(assignments, key=lambda each: len(defined & each.exercises.keys()))
     return best if defined & best.exercises.keys() else None
 
@@ -165,7 +168,8 @@ def told(test: Test, problem: str) -> str:
     if not test.hidden:
         return f"{test.name} ({test.points:g}): {problem}"
     name = f"{test.name} (hidden test, {test.points:g} points)"
-    return f"{name}: {problem}" if OUTSIDE.fullmatch(problem) else name
+    # Without its number, which code inside could have chosen, to tell what a hidden test asks.
+    return f"{name}: {NUMBER.sub('more than it may', problem)}" if OUTSIDE.fullmatch(problem) else name
 
 
 @dataclass

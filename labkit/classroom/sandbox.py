@@ -110,6 +110,7 @@ def run(
     outcome, deadline = Outcome(), time.monotonic() + limits.all_seconds
     left_out: set[int] = set()
     suspect: _End | None = None
+    has_seen_hidden = False
 
     def blame(end: _End) -> None:
         match end.step:
@@ -124,7 +125,10 @@ def run(
     while True:
         attempt = _Attempt(cells, tests, limits, hidden, left_out, suspect, outcome)
         end = attempt.run(deadline)
-        outcome.notes = list(dict.fromkeys(outcome.notes + attempt.notes))
+        if not has_seen_hidden:
+            outcome.notes = list(dict.fromkeys(outcome.notes + attempt.notes))
+        # By the moment at which it ends, a hidden test could tell the cells of the next attempt what it was asked.
+        has_seen_hidden = has_seen_hidden or not set(hidden).isdisjoint(attempt.began)
         waited, was = end is not None and end.waiting, suspect
         if suspect and not waited:
             if suspect.step not in attempt.finished:  # a test can have passed this time
@@ -392,6 +396,7 @@ def _environment(folder: str) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",  # a helper that is written twice in a second would be the old one
     }
 
 

@@ -86,10 +86,18 @@ REFUSED = {
     "userfaultfd": (323, 282),
     "syslog": (103, 116),
 }
-# Said to have been done, and not done: shutil.copy, on a file of its own, must not fail.
-PRETENDED = {"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)}
-# Their flags lie in memory, which a filter cannot read. The C library then takes clone and openat.
-MISSING = {"clone3": (435, 435), "openat2": (437, 437)}
+# Said to have been done, and not done: shutil.copy, on a file of its own, must not fail. A lock on a package's file
+# would tell other submissions something.
+PRETENDED = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "flock": (73, 32),
+}
+# The flags of the first two lie in memory, which a filter cannot read: the C library then takes clone and openat. What
+# the third makes counts for no limit.
+MISSING = {"clone3": (435, 435), "openat2": (437, 437), "memfd_create": (319, 279)}
 # Of an argument (its place), these bits are compared with each of these values. Allowed if each has one of its own:
 ALL = 0xFFFFFFFF
 ALLOWED_IF = {
@@ -104,7 +112,8 @@ REFUSED_IF = {
     "openat": ((257, 56), (2, *READ_AND_TRUNCATE)),
     # A lease on a package's file, which lets nobody else open it for 45 s; and who gets a file's signals.
     "fcntl": ((72, 25), (1, ALL, [1024, 8, 15])),
-    "ioctl": ((16, 29), (1, ALL, [0x8901, 0x8902])),
+    # Who gets a socket's signals; and flags and versions of files, which can be set on one that is open to read.
+    "ioctl": ((16, 29), (1, ALL, [0x8901, 0x8902, 0x40086602, 0x40087602, 0x401C5820, 0x40806685])),
 }
 # Where Landlock does not keep signals in: only to itself, or to its group, which it leads.
 SIGNALS = {

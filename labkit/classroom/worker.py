@@ -53,7 +53,7 @@ class TooLong(BaseException):
 class Sink(io.TextIOBase):
     """What a cell prints: counted, and gone."""
 
-    count = 0
+    count, encoding = 0, "utf-8"
 
     def write(self, text: str) -> int:
         self.count += len(text)

@@ -16,7 +16,8 @@ def flops(model: nn.Module, *inputs: torch.Tensor) -> Measurement:
     is multiplied like any other, so pruning by mask changes nothing here.
 
     Raises:
-        ValueError: the model is in train mode, or a library has quantized it: PyTorch does not count its products.
+        ValueError: the model is in train mode, or has products that PyTorch does not count: a library has quantized it,
+            or it is recurrent.
 
     >>> print(flops(nn.Linear(100, 10), torch.ones(1, 100)))
     2.00 kFLOP
@@ -25,6 +26,14 @@ def flops(model: nn.Module, *inputs: torch.Tensor) -> Measurement:
     for name, weight in model.named_parameters():
         if type(weight) not in (torch.Tensor, nn.Parameter):
             raise ValueError(f"{name} is {type(weight).__name__}, whose products are not counted: count, then quantize")
-    with FlopCounterMode(display=False) as counter:
-        model(*inputs)
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)):
+            raise ValueError(f"{name or 'the model'} is {type(module).__name__}, whose products are not counted")
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its one kernel is not counted
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return Measurement.exact(counter.get_total_flops(), "FLOP")

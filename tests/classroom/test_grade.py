@@ -99,7 +99,7 @@ def test_of_a_hidden_test_that_was_stopped_from_outside_that_is_told_and_it_is_r
     (submissions / "ada.ipynb").write_bytes(notebook("def twice(x): return 6 if x == 3 else [0 for _ in iter(int, 1)]"))
     [result] = grade.grade_folder(submissions, made, tmp_path / "out", LIMITS, show=lambda _: None)
     assert result.feedback["twice"] == [
-        "a larger number (hidden test, 2 points): ran for more than 1 s and was stopped"
+        "a larger number (hidden test, 2 points): ran for more than it may and was stopped"
     ]
     assert not (tmp_path / "out" / "graded").exists()
 

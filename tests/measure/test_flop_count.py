@@ -32,6 +32,15 @@ def test_zeros_are_multiplied_like_any_other():
     assert flops(network, x) == dense
 
 
+def test_attention_counts_though_pytorch_has_one_kernel_for_it():
+    layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True).eval()
+    tokens, width, inner = 5, 8, 16
+    projections = 2 * tokens * (4 * width * width + 2 * width * inner)
+    assert flops(layer, torch.ones(1, tokens, width)).value == projections + 2 * (2 * tokens * tokens * width)
+
+
 def test_products_that_pytorch_does_not_count_are_an_error():
+    with pytest.raises(ValueError, match="the model is LSTM, whose products are not counted"):
+        flops(nn.LSTM(4, 4), torch.ones(1, 1, 4))
     with pytest.raises(ValueError, match="0.weight is Int8Tensor, whose products are not counted"):
         flops(dynamically_quantized(nn.Sequential(nn.Linear(8, 4))), torch.ones(1, 8))

@@ -257,7 +257,7 @@ def test_logits_of_another_shape_are_an_error(answers):
         predict(lambda x: answers, torch.ones(3, 2))
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(0.1), nn.AlphaDropout(), nn.BatchNorm1d(2)])
+@pytest.mark.parametrize("layer", [nn.Dropout(0.1), nn.AlphaDropout(), nn.BatchNorm1d(2), nn.RReLU()])
 def test_a_network_in_train_mode_is_refused_where_that_matters(layer):
     network = nn.Sequential(nn.Linear(2, 2), layer)
     with pytest.raises(ValueError, match=r"1 \(.*\) is in train mode: call model.eval\(\) first"):

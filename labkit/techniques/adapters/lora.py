@@ -204,7 +204,8 @@ def merged(
 
     Raises:
         ValueError: the model has no adapters, or one beside a weight that two layers of
-            the original share; or `into` is neither.
+            the original share; more was trained (biases, whole modules, DoRA); or
+            `into` is neither.
     """
     from peft import PeftModel
     from peft.utils.integrations import dequantize_module_weight
@@ -215,6 +216,9 @@ def merged(
     adapted = {n: m for n, m in inside.named_modules() if _has_adapter(m)}
     if not adapted:
         raise ValueError("the model has no adapters: nothing would be merged")
+    config = model.peft_config["default"]
+    if config.modules_to_save or config.bias != "none" or config.use_dora:
+        raise ValueError("more was trained than B and A, and would be lost")
     whole = checks.copied(original)
     names = Counter(id(p) for _, p in whole.named_parameters(remove_duplicate=False))
     for name, module in adapted.items():

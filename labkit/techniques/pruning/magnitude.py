@@ -95,7 +95,7 @@ def lamp_masks(model: nn.Module, sparsity: float) -> Masks:
     """
     scores = {}
     for name, w in prunable(model).items():
-        squares, order = w.flatten().square().sort(descending=True)
+        squares, order = w.flatten().float().square().sort(descending=True)
         scores[name] = torch.empty_like(squares)
         scores[name][order] = squares / squares.cumsum(0).clamp(min=1e-30)
     kept = keep_largest(torch.cat([*scores.values()]), sparsity)

@@ -246,7 +246,7 @@ class _Download:
             with open(path, "rb") as before:
                 digest = hashlib.file_digest(before, "sha256")
         if (rest := answer.head.raw.length_remaining) is not None:
-            total = have + rest
+            total = max(total or 0, have + rest)  # a server may send less than the range that was asked for
         if (total or 0) > self.largest:
             raise self._too_large()
         with open(path, "ab" if have else "wb") as file, shown(self.path.name, total, have) as advance:
