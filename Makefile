@@ -104,6 +104,7 @@ clean:  ## Remove results and the site; the environment and the downloads stay
 	@# git runs it in the top folder of whichever clone or worktree it works in. Without it, nothing is added.
 	@if test -z "$$(git rev-parse --show-cdup 2>&1)"; then \
 		git config filter.nbstripout.clean "$(python) $(strip)"; \
+		git config filter.nbstripout.smudge cat; \
 		git config filter.nbstripout.required true; \
 	fi
 	@touch $@

@@ -74,6 +74,13 @@ def test_git_keeps_no_output_also_where_the_clone_was_moved(clone, tmp_path):
     assert "mine" not in changes(moved)
 
 
+def test_git_writes_a_notebook_that_it_has_kept(clone):
+    folder, notebook = clone
+    notebook.unlink()
+    git(folder, "checkout", "--", ".")
+    assert notebook.exists()
+
+
 def test_where_the_environment_is_gone_git_keeps_nothing_rather_than_outputs(clone):
     folder, notebook = clone
     (folder / ".venv").unlink()
