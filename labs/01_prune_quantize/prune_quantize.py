@@ -457,7 +457,6 @@ claims.judge("claims.toml", record)
 
 # %% [markdown]
 # Where a claim fails, this is why:
-#
 # - *Rates multiply*: where each removes the same fraction with and without the other; the positions break that.
 # - *INT8 is a quarter*: of what is quantized, and once the float32 copies that an exported graph keeps are removed.
 # - *Ten times at 90 %*: counts weights, and not where they are.
@@ -484,7 +483,6 @@ lab.finish(headline)
 # 5. Write the INT8 weights with an entropy coder instead of zstd: how close does the share come to the formula?
 #
 # Five lines to remember:
-#
 # - A size without an accuracy, and a speed-up without its baseline, are half a result {cite}`blalock2020state`.
 # - After pruning, correct BatchNorm before you judge.
 # - Zeros save space only when encoded, and time only when removed.

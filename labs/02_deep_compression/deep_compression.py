@@ -24,7 +24,6 @@
 # **A paper says 40 times smaller without loss. Does the file exist, does it load again, and which of its bytes did each step save?**
 #
 # After this lab you can
-#
 # - prune a network far, and choose how much of each layer stays;
 # - share weights through a codebook, train it on, and write its codes in few bits;
 # - lay out a file that holds all this, and account for every byte in it;
@@ -459,7 +458,6 @@ ledger
 
 # %% [markdown]
 # Why a promise fails or stays undecided:
-#
 # - *Without loss*: the pruned networks trained thousands of steps longer than the dense ones, which may hide part of their loss.
 #   LeNet-300-100 is decided by a hair, on images that also chose its bits and settings; with more steps for the codebook it was undecided: take it as open.
 # - *Huffman saves 20 to 30 %*: it saves what fixed widths waste, and the paper's own four networks lie on both sides.
@@ -485,7 +483,6 @@ lab.finish(headline, "rate", "lost", "share", "saving", "on_top", "batch_1", "ba
 # 4. Encode the `streams` of `deep_compression.contents(path)` with asymmetric numeral systems {cite}`duda2013asymmetric`, by `constriction` {cite}`bamler2022constriction`: what is left to save?
 #
 # Five lines to remember:
-#
 # - A rate without a file that loads again is a calculation.
 # - When much must go, prune in rounds, and give retraining its time.
 # - After sharing, positions are a large part of the file, and pruning more makes each dearer.

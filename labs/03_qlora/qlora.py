@@ -72,7 +72,6 @@ record, settings, device, files = lab.start(
 # ## 1 · The idea
 #
 # To train a model you keep five things in memory:
-#
 # - its *weights*, and the *gradients* of what is trained;
 # - the *optimizer state*: AdamW {cite}`loshchilov2019decoupled` keeps two averages for every gradient;
 # - the *activations*: what layers put out, as far as the backward pass needs it;
@@ -459,7 +458,6 @@ claims.judge("claims.toml", record)
 
 # %% [markdown]
 # Where a promise fails, this is why:
-#
 # - *A quarter of the bytes*: only the linear layers come down to 4.13 of 16 bits.
 # - *A card of 15 GB*: one billion parameters with adapters fit the card in 16 bits already.
 # - *Four bits within 2 %*: small models are said to tolerate rounding less, and the packaged weights were rounded before; neither was tested.
@@ -485,7 +483,6 @@ lab.finish(headline, "reference", "trained", "untouched", "lora", "full", "share
 # 4. With checkpointing, which batch makes activations as large as the weights of 7B in four bits?
 #
 # Five lines to remember:
-#
 # - Four bits are 4.13 bits per weight, and only of the weights that are quantized.
 # - Small weights do not make small training: count activations before you buy a card.
 # - Memory is a sum: four bits and checkpointing together save more than the product of both alone.

@@ -65,7 +65,6 @@ record, settings, device, files = lab.start(
 #
 # A diffusion model {cite}`rombach2022latent` is a network that was trained to remove noise.
 # It starts from pure noise, removes a little in each step, and ends with a picture that nobody has drawn before.
-#
 # - The **autoencoder** squeezes a picture into a small array, the **latent**, and decodes latents to pictures. All steps happen on latents, which are cheaper than pixels.
 # - The **text encoder** turns the prompt into vectors.
 # - The **U-Net** sees the noise: convolutions from fine to coarse and back, with attention among positions and to the prompt's vectors. One answer is an **evaluation**.
@@ -472,7 +471,6 @@ lab.finish(headline)
 
 # %% [markdown]
 # Each condition stands in `claims.toml`; the second table has the recorded runs. (A distance of up to 0.1 more counts as none; round brackets leave a claim undecided, and so does a bound inside the interval.)
-#
 # - *Ten times by stacking*: the condition counts the compiler, and no merging; over a compiled baseline it stays below ten.
 # - *Six times*: the bound is five and a half or more, and steps alone are at most $25/4$. Dropping guidance is the rest, and the article's own code drops it without saying so.
 # - *Two to four steps*: is the whole interval of `lcm adds` above the bound, and does that of `lcm adds to unguided` reach 0.1? `lcm follows more than unguided` says which of those two follows its prompts.
@@ -487,7 +485,6 @@ lab.finish(headline)
 # 4. Give the adapter other times to leap from than its scheduler's. Which of the four matters most?
 #
 # Five lines to remember:
-#
 # - The number of evaluations is the bill; steps and guidance are its factors.
 # - One plain step goes to a mean, which is a blur; a consistency model is trained to go to the end.
 # - The adapter makes four steps work, and it fits one architecture.

@@ -440,7 +440,6 @@ Table(["need", "stack", "file", "smaller", "lost", "latency"], table)
 # </details>
 #
 # Four warnings:
-#
 # - **The search chose by the test images on which it is reported.** It looked at seed 0, which is left out of these means; the luck of the images is still in them.
 #   Only filled points can be chosen: they were run with at least three other seeds, or have no random step.
 # - **The language model was not searched.** Its stacks are those of the sections above, chosen and reported on the same topics; better ones may exist.
@@ -455,7 +454,6 @@ claims.judge("claims.toml", record)
 
 # %% [markdown]
 # Why promises of this kind fail, where they do:
-#
 # - *Losses add up*: not where one step takes away what had made the other harmless, as folding may (section 5).
 # - *Sizes multiply*: not where two steps shorten the same bits, nor where the file also holds places of weights.
 # - *Prune, recover, quantize*: its condition is that the weights themselves are trained; there the interval holds zero.
@@ -484,7 +482,6 @@ lab.finish(headline)
 # 4. Take the classifier's stack for the phone apart with `stack.ablation(runners["images"], …)`: which step can be left out?
 #
 # **Five lines to remember.**
-#
 # - What damages comes before what repairs; measuring BatchNorm again repairs, so fold after pruning.
 # - Interactions are measured, not assumed, in both orders, and paired on the same test data where predictions are kept.
 # - Sizes multiply only if no two steps shorten the same bits and nothing else is in the file: places do not shrink with the bits.
