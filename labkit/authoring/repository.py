@@ -97,11 +97,10 @@ import runpy
 import subprocess
 
 clone = "git clone -q -c advice.detachedHead=false --depth 1 -b {tag} {address} efficiency-stack"
-places = [".", "labs/{lab}", "{lab}", "../{lab}", "efficiency-stack/labs/{lab}"]
-here = [place for place in places if os.path.exists(place + "/claims.toml")]
-if not here:  # opened alone, as in Colab: fetch its folder
-    subprocess.run(clone, shell=True, check=True)
-os.chdir(here[0] if here else places[-1])
+if not os.path.exists("claims.toml"):  # not in its folder, or alone, as in Colab
+    here = "." if os.path.exists("labs/{lab}") else "efficiency-stack"
+    subprocess.run(f"test -d {{here}} || {{clone}}", shell=True, check=True)
+    os.chdir(f"{{here}}/labs/{lab}")
 _ = runpy.run_path("../set_up.py")  # installs labkit where it is missing
 """
 SETUP_OF_A_CLONE = '''\

@@ -57,9 +57,8 @@ from labkit.techniques.quantization import int8, rounding
 from labkit.techniques.storage import safetensors
 
 record, settings, device, files = lab.start(
-    "01_prune_quantize",
-    # At scale quick, standard and full. A source of None is the first that answers.
-    source=("embedded", None, None),
+    "01_prune_quantize",  # settings at scale quick, standard and full
+    source=("embedded", None, None),  # None is the first that answers
     imagenet_views=(40, 80, 400),
     test_images=(1000, 10_000, 10_000),
     sweep_images=(500, 500, 2000),
