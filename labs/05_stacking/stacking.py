@@ -327,8 +327,8 @@ plot.waterfall(zeros.product, "smaller")
 #
 # <details><summary>Answer</summary>
 #
-# No: it carries the stack, because without it nothing repairs what the other steps break.
-# In the language model the zeros can go: four-bit codes of zeros take nearly as many bytes as any others.
+# No: it carries the stack, because without it no training repairs what the other steps break.
+# The language model can do without `prune`: four-bit codes of zeros take nearly as many bytes as any others.
 #
 # </details>
 
@@ -382,10 +382,10 @@ for key, one, other in (
 Table(["SmolLM2", "against", "times the perplexity"], table)
 
 # %% [markdown]
-# The labels seem to lose more, but look at the left end: they harm the unpruned network by as much.
+# The labels lose more, but harm the unpruned network (left end) as much: who repairs more is open.
 # Few steps at this learning rate, on images that are not shifted and mirrored as in the first training, are a likely cause; it was not tested.
 #
-# In the table, both stay within 5 % where one weight in ten goes; where half go, neither is free, and magnitude loses far more.
+# In the table, both rules stay within 5 % where one weight in ten goes; where half go, neither is free, and magnitude loses far more.
 #
 # ## 8 · The front: which stack for which need?
 #
@@ -393,7 +393,7 @@ Table(["SmolLM2", "against", "times the perplexity"], table)
 # A stack is on the **Pareto front** if no other is at least as good in both loss and bytes, and better in one.
 # You choose by a rule, which you write down before you look:
 #
-# - **Phone**: the smallest file that loses at most a point with its whole interval, or 5 % of perplexity on average.
+# - **Phone**: the smallest file that loses at most a point with its whole interval; for text, on average 5 % against the best in 16 bits.
 # - **Nothing trained**: the same, by the whole interval, for those who cannot train.
 # - **No codebook**: the same, without `share`: libraries have kernels for INT8, NF4 and 16 bits.
 
@@ -441,7 +441,7 @@ Table(["need", "stack", "file", "smaller", "lost", "latency"], table)
 #
 # Four warnings:
 # - **The search chose by the test images on which it is reported.** It looked at seed 0, which is left out of these means; the luck of the images is still in them.
-#   Only filled points can be chosen: they were run with at least three other seeds, or have no random step.
+#   Only filled points count: they were run with at least three other seeds, or have no random step.
 # - **The language model was not searched.** Its stacks are those of the sections above, chosen and reported on the same topics; better ones may exist.
 # - **The zero of the second figure is the best model in 16 bits that was trained on the same text.** That training gains by itself, and a stack must not take credit for it.
 #   In the table, *nothing trained* is held against the model at the start, which nobody has trained on that text either.
