@@ -29,7 +29,7 @@
 #
 # Five exercises, 25 points, about 80 minutes. Each stands alone: none uses the answer of another. They belong to these
 # sections of Lab 04: exercise 1 to sections 1 and 2, exercise 2 to section 3, exercises 3 and 4 to section 5, exercise 5
-# to sections 6 and 8. No answer may change what it is given.
+# to sections 6 and 8. No answer may change what it is given, nor what a network puts out.
 #
 # The cell below each exercise runs the public tests; hidden tests of the same kind are run when it is graded.
 

@@ -207,7 +207,7 @@ record.table("prompt_2000", "distance_2000")
 
 # %% [markdown]
 # Without the adapter the leaps blur, since each lands at a mean; the prompts are still followed and would not have told.
-# Guided pictures are read right more often than real ones: guidance, like blur, draws the typical, and what it costs in variety, neither number shows by itself.
+# Guided pictures are read right more often than test pictures: guidance, like blur, draws the typical, and what it costs in variety, neither number shows by itself.
 #
 # **Beware:** the settings of this distillation were chosen among a dozen runs by the distance of their four-step pictures.
 # The recorded run draws with other seeds, but the yardstick is the same, and the solver's steps were not tuned at all.
@@ -354,7 +354,7 @@ plot.waterfall(stack, "faster")
 # %% [markdown]
 # Steps and guidance divide the same number of evaluations, so they multiply as long as nothing else takes time.
 # What neither makes faster takes a larger share of the time of both, which pulls both below their product.
-# The share is the median over rounds, not the quotient of two bars: an interval with both 1 and 0.95, the claim's bound, decides nothing.
+# This share is the median over rounds, not the quotient of two bars: an interval with both 1 and 0.95, section 9's bound, decides nothing.
 #
 # <details><summary>Why <code>lcm_speedup</code>?</summary>
 #
@@ -380,7 +380,7 @@ if scores:
 #
 # An article {cite}`metaintelligence_stacking` stacks BK-SDM-Small, four steps of LCM-LoRA and merging of half the tokens, and promises more than ten times on a T4.
 # `labkit.recipes.full_size_diffusion` timed Stable Diffusion 1.5 and BK-SDM-Small on a GPU with random weights: the time depends on the architecture alone, and there is no picture.
-# One picture fills a T4; the larger GPU draws eight, and even so unguided steps wait for the CPU. No T4 was timed.
+# One picture keeps a T4 busy; the larger GPU draws eight, and even so unguided steps wait for the CPU. No T4 was timed.
 
 # %%
 READ = "nvidia_h200"  # the recorded run
@@ -411,7 +411,7 @@ plot.waterfall(article, "faster")
 # The authors {cite}`luo2023lcmlora` promise plugging in for *fine-tuned* models, which keep the architecture.
 # The next cell tries it on our small U-Net; whether the published adapter loads on BK-SDM-Small was not tried.
 #
-# The lines `merging half` time one evaluation as a CUDA graph, replayed without the CPU; run eagerly, one picture of 512 pixels gets slower by merging.
+# The lines `merging half` time one evaluation, recorded and replayed without the CPU; run eagerly, one picture of 512 pixels gets slower, too.
 # The table has one picture at a time, both sides under `torch.compile`; again no picture was seen.
 # DeepCache {cite}`ma2024deepcache` reuses deep features from one step to the next, and needs steps that resemble each other.
 
