@@ -73,7 +73,8 @@ def clone(tmp_path_factory) -> Path:
     for path in [*folder.glob("tests/*"), *folder.glob("tests/book/*")]:
         if path.name not in ("book", "conftest.py", "executed.py", "rehearsals", "test_scale.py"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (folder / "tests" / "rehearsals" / "class_of_100.py").unlink()  # which stands on tests that are gone
+    for path in folder.glob("tests/rehearsals/class_of_*.py"):
+        path.unlink()  # which stands on tests that are gone
     (folder / "tests" / "book" / "test_site.py").write_text(TEST.lstrip())
     (folder / "book" / "_toc.yml").write_text(TOC)
     (folder / "book" / "index.md").write_text("# A small book\n")

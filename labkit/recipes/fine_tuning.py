@@ -158,10 +158,10 @@ def trained(task: Task, contestant: Contestant, rate: float, seed: int) -> dict[
         row["seconds"] = time.perf_counter() - begin
         row["peak"] = torch.cuda.max_memory_allocated() - held if on_gpu else None
         row["training"] = sum(history[-20:]) / len(history[-20:])
-        found = losses(task, model)
-    if not math.isfinite(sum(found["held_out"], found["validation"])):
-        return row | {"validation": None, "diverged": "the losses after training are not finite"}
-    return row | found
+        try:
+            return row | losses(task, model)
+        except ValueError as error:  # they are not finite
+            return row | {"validation": None, "diverged": str(error)}
 
 
 def losses(task: Task, model: nn.Module) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (root / "book/_toc.yml").write_text(TOC)
     (root / "book/references.bib").touch()
     (root / "labs/set_up.py").touch()
+    (root / "labs/jupytext.toml").touch()
     (root / "README.md").write_text(README)
     (root / "pyproject.toml").write_text('[project]\nversion = "1.2.0"\n')
     template.mkdir()
@@ -140,6 +141,7 @@ def test_a_lab_gets_the_number_after_the_last_and_its_files(project, capsys):
         "01_first",
         "04_fourth",
         "05_two_words",
+        "jupytext.toml",
         "set_up.py",
     ]
     assert "labkit run 05 --scale standard" in capsys.readouterr().out
