@@ -25,6 +25,7 @@ def make_clone(folder: Path, *paths: str) -> None:
     makefile = (ROOT / "Makefile").read_text().replace("\\\n\t", "")
     options = re.search(r"^strip := (.*)$", makefile, re.MULTILINE)[1]
     git(folder, "config", "filter.nbstripout.clean", f"'{sys.executable}' {options}")
+    git(folder, "config", "filter.nbstripout.smudge", "cat")
     git(folder, "config", "filter.nbstripout.required", "true")
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "files of the working tree")
